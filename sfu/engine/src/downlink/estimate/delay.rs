@@ -1,0 +1,167 @@
+//! One-way delay on two clocks that are not synchronised: what a receiver can truthfully claim, how long packets queue,
+//! and how noisy the path is.
+
+use super::feedback::{Acked, ReceiverTime};
+use std::time::{Duration, Instant};
+
+/// The lowest delay is taken over one to two of these, so that clock drift and a new route are forgotten.
+const BASE_SPAN: Duration = Duration::from_secs(10);
+/// A base is not held for longer: the route may be another by then.
+const MAX_HOLD: Duration = Duration::from_secs(120);
+/// Tolerance for resolution (64 ms in the worst wire format is divided by 256) and clock drift between two bases.
+const SLACK_US: i64 = 20_000;
+/// So many feedbacks in a row without one possible time: the receiver's clock has been set anew.
+const RESYNC_AFTER: u32 = 4;
+/// Delay changes above this are queues, not noise.
+const NOISE_CAP_US: f64 = 20_000.0;
+/// More than this is not believed to be the transmission of one packet.
+const MAX_TRANSMISSION: Duration = Duration::from_millis(100);
+/// A queue shorter than this is never taken for congestion.
+const LEAST_QUEUE_US: f64 = 5_000.0;
+
+/// Delays of one path.
+#[derive(Debug)]
+pub(super) struct OneWayDelay {
+    epoch: Instant,
+    /// Lowest `arrival - sent` of this span and of the one before, in microseconds.
+    lowest: [Option<i64>; 2],
+    /// Highest `arrival - now`: with the lowest delay it brackets the offset between the clocks.
+    latest: [Option<i64>; 2],
+    span_ends: Instant,
+    held_since: Option<Instant>,
+    last_queue_us: Option<i64>,
+    noise_us: f64,
+    impossible_in_a_row: u32,
+}
+
+impl OneWayDelay {
+    pub(super) fn new(now: Instant) -> Self {
+        OneWayDelay {
+            epoch: now,
+            lowest: [None; 2],
+            latest: [None; 2],
+            span_ends: now + BASE_SPAN,
+            held_since: None,
+            last_queue_us: None,
+            noise_us: 1_000.0,
+            impossible_in_a_row: 0,
+        }
+    }
+
+    /// Whether a packet sent at `sent` can have arrived at `arrival`, given what was claimed before: not before it was
+    /// sent, and not after its report got here.
+    pub(super) fn is_possible(&self, now: Instant, sent: Instant, arrival: ReceiverTime) -> bool {
+        let one_way = arrival.0.saturating_sub(self.us(sent));
+        let back = arrival.0.saturating_sub(self.us(now));
+        let after_sending = fold(self.latest, i64::max).is_none_or(|latest| one_way >= latest.saturating_sub(SLACK_US));
+        let before_report = fold(self.lowest, i64::min).is_none_or(|lowest| back <= lowest.saturating_add(SLACK_US));
+        after_sending && before_report
+    }
+
+    /// Takes a packet that [`Self::is_possible`] and whose own transmission takes `transmission` at the bottleneck; returns
+    /// how long it queued.
+    pub(super) fn observe(&mut self, now: Instant, packet: &Acked, transmission: Duration) -> Duration {
+        if now >= self.span_ends {
+            self.span_ends = now + BASE_SPAN;
+            self.lowest = [None, self.lowest[0]];
+            self.latest = [None, self.latest[0]];
+        }
+        let one_way = packet.arrival.0.saturating_sub(self.us(packet.sent));
+        let back = packet.arrival.0.saturating_sub(self.us(now));
+        self.lowest[0] = Some(self.lowest[0].map_or(one_way, |lowest| lowest.min(one_way)));
+        self.latest[0] = Some(self.latest[0].map_or(back, |latest| latest.max(back)));
+        let above_lowest = one_way.saturating_sub(fold(self.lowest, i64::min).unwrap_or(one_way));
+        let queue_us = above_lowest.saturating_sub(transmission.min(MAX_TRANSMISSION).as_micros() as i64).max(0);
+        if let Some(last) = self.last_queue_us.replace(queue_us) {
+            let change = (queue_us.saturating_sub(last)).unsigned_abs() as f64;
+            self.noise_us += 0.02 * (change.min(NOISE_CAP_US) - self.noise_us);
+        }
+        Duration::from_micros(queue_us.unsigned_abs())
+    }
+
+    /// The queue is somebody else's and may never be empty: what is known of the path without it is kept, for a while.
+    pub(super) fn hold_base(&mut self, now: Instant) {
+        let since = *self.held_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < MAX_HOLD {
+            self.span_ends = self.span_ends.max(now + BASE_SPAN);
+        }
+    }
+
+    /// The queue is ours again.
+    pub(super) fn release_base(&mut self) {
+        self.held_since = None;
+    }
+
+    /// Delay above which a packet has queued rather than jittered.
+    pub(super) fn queue_threshold(&self) -> Duration {
+        Duration::from_micros((3.0 * self.noise_us).max(LEAST_QUEUE_US) as u64)
+    }
+
+    /// Ends a feedback. `true`: the receiver's clock was set anew, and all that was measured on it is void.
+    pub(super) fn end_feedback(&mut self, now: Instant, possible: usize, impossible: usize) -> bool {
+        if impossible == 0 || possible > 0 {
+            self.impossible_in_a_row = 0;
+            return false;
+        }
+        self.impossible_in_a_row += 1;
+        let resync = self.impossible_in_a_row >= RESYNC_AFTER;
+        if resync {
+            *self = OneWayDelay { epoch: self.epoch, ..OneWayDelay::new(now) };
+        }
+        resync
+    }
+
+    fn us(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
+fn fold(pair: [Option<i64>; 2], pick: fn(i64, i64) -> i64) -> Option<i64> {
+    pair.into_iter().flatten().reduce(pick)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1000;
+
+    fn acked(sent: Instant, arrival: i64) -> Acked {
+        Acked { sent, arrival: ReceiverTime(arrival), bytes: 1000 }
+    }
+
+    #[test]
+    fn queueing_is_measured_above_the_lowest_delay_whatever_the_clock_offset() {
+        let start = Instant::now();
+        for offset in [0, -7_000_000_000, 7_000_000_000] {
+            let mut delay = OneWayDelay::new(start);
+            let now = start + Duration::from_millis(100);
+            assert_eq!(delay.observe(now, &acked(start, offset + 50 * MS), Duration::ZERO), Duration::ZERO);
+            let later = acked(start, offset + 80 * MS);
+            assert_eq!(delay.observe(now, &later, Duration::ZERO), Duration::from_millis(30));
+            assert_eq!(delay.observe(now, &later, Duration::from_millis(10)), Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn an_arrival_before_sending_or_after_its_report_is_impossible() {
+        let start = Instant::now();
+        let mut delay = OneWayDelay::new(start);
+        let report = start + Duration::from_millis(100);
+        delay.observe(report, &acked(start, 50 * MS), Duration::ZERO);
+        let (sent, now) = (start + Duration::from_millis(500), start + Duration::from_millis(600));
+        assert!(delay.is_possible(now, sent, ReceiverTime(550 * MS)));
+        assert!(!delay.is_possible(now, sent, ReceiverTime(400 * MS)), "arrived before it was sent");
+        assert!(!delay.is_possible(now, sent, ReceiverTime(700 * MS)), "arrived after it was reported");
+    }
+
+    #[test]
+    fn a_clock_set_anew_is_accepted_only_after_several_feedbacks() {
+        let start = Instant::now();
+        let mut delay = OneWayDelay::new(start);
+        delay.observe(start, &acked(start, 0), Duration::ZERO);
+        let resyncs: Vec<bool> = (0..4).map(|_| delay.end_feedback(start, 0, 5)).collect();
+        assert_eq!(resyncs, [false, false, false, true]);
+        assert!(delay.is_possible(start, start, ReceiverTime(i64::MAX / 2)));
+    }
+}

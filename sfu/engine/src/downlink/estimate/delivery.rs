@@ -1,0 +1,203 @@
+//! How fast packets reach the receiver: over a fixed window, and over the time for which the bottleneck has been busy.
+//!
+//! A rate is never higher than the one at which the same packets were sent, so compressed or invented arrival times gain
+//! nothing.
+
+use super::feedback::{Acked, ReceiverTime};
+use crate::units::Bitrate;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+const MAX_PACKETS: usize = 1024;
+const MAX_SPAN_MS: f64 = 1_000.0;
+/// The window of [`Delivery::rate`] grows from the first to the second until it holds enough packets.
+const WINDOW_MS: (f64, f64) = (500.0, 1_000.0);
+const WINDOW_PACKETS: usize = 10;
+/// A busy period is measured over its latest part only.
+const BUSY_MAX_MS: f64 = 500.0;
+const BUSY_MIN_MS: f64 = 20.0;
+const BUSY_PACKETS: usize = 5;
+/// Packets that arrive together count as spread over this.
+const LEAST_SPAN_MS: f64 = 10.0;
+
+/// Recently delivered packets, in order of arrival.
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    packets: VecDeque<Delivered>,
+    marked: Option<ReceiverTime>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Delivered {
+    sent: Instant,
+    arrival: ReceiverTime,
+    bytes: usize,
+    queue: Duration,
+}
+
+/// What a bottleneck with a queue in front of it lets through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Busy {
+    /// Its rate.
+    pub(super) rate: Bitrate,
+    /// How many times as fast as that the packets were sent.
+    pub(super) overload: f64,
+}
+
+impl Delivery {
+    /// Takes a delivered packet and how long it waited in the bottleneck's queue.
+    pub(super) fn add(&mut self, packet: &Acked, queue: Duration) {
+        let new = Delivered { sent: packet.sent, arrival: packet.arrival, bytes: packet.bytes, queue };
+        let later = self.packets.iter().rev().take_while(|p| p.arrival > new.arrival).count();
+        self.packets.insert(self.packets.len() - later, new);
+        let newest = self.packets.back().map_or(new.arrival, |p| p.arrival);
+        while self.packets.len() > MAX_PACKETS
+            || self.packets.front().is_some_and(|p| newest.ms_since(p.arrival) > MAX_SPAN_MS)
+        {
+            self.packets.pop_front();
+        }
+    }
+
+    /// Rate over the last half second, or as long as it takes to see ten packets; `None` before there is that much.
+    pub(super) fn rate(&self) -> Option<Bitrate> {
+        let newest = self.packets.back()?.arrival;
+        let mut span = Span::default();
+        for packet in self.packets.iter().rev() {
+            let age_ms = newest.ms_since(packet.arrival);
+            if age_ms > WINDOW_MS.1 || (age_ms > WINDOW_MS.0 && span.packets > WINDOW_PACKETS) {
+                break;
+            }
+            span.add(packet);
+        }
+        (span.packets >= WINDOW_PACKETS).then(|| span.rate()).flatten()
+    }
+
+    /// Rate of the bottleneck over the packets that all queued for longer than `threshold`, up to the newest; `None` while
+    /// it is not clearly busy.
+    pub(super) fn busy(&self, threshold: Duration) -> Option<Busy> {
+        let newest = self.packets.back()?.arrival;
+        let mut span = Span::default();
+        for packet in self.packets.iter().rev() {
+            if packet.queue <= threshold || newest.ms_since(packet.arrival) > BUSY_MAX_MS {
+                break;
+            }
+            span.add(packet);
+        }
+        if span.packets < BUSY_PACKETS || span.arrival_ms() < BUSY_MIN_MS {
+            return None;
+        }
+        Some(Busy { rate: span.rate()?, overload: span.arrival_ms() / span.sent_ms().max(1.0) })
+    }
+
+    /// Remembers this moment for [`Self::since_mark`].
+    pub(super) fn mark(&mut self) {
+        self.marked = self.packets.back().map(|p| p.arrival);
+    }
+
+    /// Rate at which packets arrived after the mark; `None` for too few. It is the receiver's own account and is meant for
+    /// telling what was *not* a bottleneck.
+    pub(super) fn since_mark(&self) -> Option<Bitrate> {
+        let marked = self.marked?;
+        let after = self.packets.iter().rev().take_while(|p| p.arrival > marked);
+        let (packets, bytes) = after.fold((0, 0), |(packets, bytes), p| (packets + 1, bytes + p.bytes));
+        let ms = self.packets.back()?.arrival.ms_since(marked).max(LEAST_SPAN_MS);
+        (packets >= BUSY_PACKETS).then(|| Bitrate::of(bytes as u64, Duration::from_secs_f64(ms / 1e3)))
+    }
+
+    /// Forgets everything: the receiver's clock or the path is another.
+    pub(super) fn reset(&mut self) {
+        *self = Delivery::default();
+    }
+}
+
+/// Packets from the newest backwards.
+#[derive(Default)]
+struct Span {
+    packets: usize,
+    bytes: usize,
+    oldest: Option<Delivered>,
+    newest_arrival: Option<ReceiverTime>,
+    sent: Option<(Instant, Instant)>,
+}
+
+impl Span {
+    fn add(&mut self, packet: &Delivered) {
+        self.packets += 1;
+        self.bytes += packet.bytes;
+        self.oldest = Some(*packet);
+        self.newest_arrival.get_or_insert(packet.arrival);
+        let (first, last) = self.sent.get_or_insert((packet.sent, packet.sent));
+        (*first, *last) = ((*first).min(packet.sent), (*last).max(packet.sent));
+    }
+
+    fn arrival_ms(&self) -> f64 {
+        self.newest_arrival.zip(self.oldest).map_or(0.0, |(newest, oldest)| newest.ms_since(oldest.arrival))
+    }
+
+    fn sent_ms(&self) -> f64 {
+        self.sent.map_or(0.0, |(first, last)| last.saturating_duration_since(first).as_secs_f64() * 1e3)
+    }
+
+    /// The oldest packet marks the start of the time; its bytes were delivered before.
+    fn rate(&self) -> Option<Bitrate> {
+        let bytes = self.bytes.saturating_sub(self.oldest?.bytes);
+        let ms = self.arrival_ms().max(self.sent_ms());
+        (ms >= 1.0).then(|| Bitrate::of(bytes as u64, Duration::from_secs_f64(ms / 1e3)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// `count` packets of 1000 bytes, spaced as told at both ends.
+    fn delivered(count: i64, sent_every_us: u64, arrive_every_us: i64, queue_ms: u64) -> Delivery {
+        let (start, mut delivery) = (Instant::now(), Delivery::default());
+        for i in 0..count {
+            let sent = start + Duration::from_micros(sent_every_us * i as u64);
+            delivery.add(
+                &Acked { sent, arrival: ReceiverTime(i * arrive_every_us), bytes: 1000 },
+                Duration::from_millis(queue_ms),
+            );
+        }
+        delivery
+    }
+
+    #[test]
+    fn the_rate_is_the_slower_of_sending_and_arriving() {
+        assert_eq!(delivered(100, 8_000, 8_000, 0).rate(), Some(Bitrate::kbps(1000)));
+        assert_eq!(delivered(100, 8_000, 16_000, 0).rate(), Some(Bitrate::kbps(500)));
+        assert_eq!(delivered(100, 8_000, 1, 0).rate(), Some(Bitrate::kbps(1000)), "arrivals claimed too close");
+    }
+
+    #[test]
+    fn a_bottleneck_is_measured_while_it_is_busy_only() {
+        assert_eq!(delivered(100, 8_000, 16_000, 0).busy(Duration::from_millis(20)), None);
+        let busy = delivered(100, 4_000, 16_000, 30).busy(Duration::from_millis(20)).unwrap();
+        assert_eq!((busy.rate, busy.overload), (Bitrate::kbps(500), 4.0));
+    }
+
+    #[test]
+    fn what_arrives_after_the_mark_is_told_apart() {
+        let mut delivery = delivered(100, 8_000, 8_000, 0);
+        delivery.mark();
+        assert_eq!(delivery.since_mark(), None);
+        let start = Instant::now();
+        for i in 0..10 {
+            delivery.add(&Acked { sent: start, arrival: ReceiverTime(800_000 + 100 * i), bytes: 1000 }, Duration::ZERO);
+        }
+        assert_eq!(delivery.since_mark(), Some(Bitrate::kbps(8000)));
+    }
+
+    #[test]
+    fn reordered_arrivals_count_alike() {
+        let (start, mut delivery) = (Instant::now(), Delivery::default());
+        for i in 0..100u64 {
+            let sent = start + Duration::from_millis(8 * (i ^ 1));
+            delivery.add(&Acked { sent, arrival: ReceiverTime(8000 * (i as i64 ^ 3)), bytes: 1000 }, Duration::ZERO);
+        }
+        let rate = delivery.rate().unwrap().as_bps();
+        assert!((970_000..=1_030_000).contains(&rate), "{rate}");
+    }
+}

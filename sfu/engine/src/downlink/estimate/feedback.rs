@@ -1,0 +1,57 @@
+//! What a receiver reports about the packets it was sent, free of any wire format, so that transport-wide feedback
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01) and RFC 8888 feed the same estimator.
+
+use std::time::Instant;
+
+/// A time on the receiver's clock in microseconds. Its zero is unknown: only differences mean anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReceiverTime(pub i64);
+
+impl ReceiverTime {
+    /// `self - earlier` in milliseconds.
+    pub(super) fn ms_since(self, earlier: ReceiverTime) -> f64 {
+        self.0.saturating_sub(earlier.0) as f64 / 1e3
+    }
+}
+
+/// The fate of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketReport {
+    /// Transport-wide sequence number of the packet.
+    pub transport_seq: u16,
+    /// When it arrived; `None` where the receiver has not got it (yet).
+    pub arrival: Option<ReceiverTime>,
+}
+
+/// One feedback message: reports in the order of their sequence numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Feedback<'a> {
+    /// At most [`MAX_REPORTS`] of them are looked at.
+    pub reports: &'a [PacketReport],
+}
+
+/// A message may claim 65,535 packets in a few bytes; more than this is never outstanding.
+pub const MAX_REPORTS: usize = super::history::MAX_PACKETS;
+
+/// Names a probe cluster, so that its packets are recognised in the feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProbeId(pub u32);
+
+/// A packet as it leaves for the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentPacket {
+    /// The transport-wide sequence number written into it; consecutive from packet to packet.
+    pub transport_seq: u16,
+    /// Size on the wire, including UDP and IP headers.
+    pub bytes: usize,
+    /// The probe that it was part of.
+    pub probe: Option<ProbeId>,
+}
+
+/// A sent packet that the receiver has plausibly acknowledged for the first time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acked {
+    pub(super) sent: Instant,
+    pub(super) arrival: ReceiverTime,
+    pub(super) bytes: usize,
+}

@@ -1,0 +1,235 @@
+//! The rate that loss allows, telling random loss from congestion.
+//!
+//! Loss is explained by two numbers: a share that is lost at any rate, and a capacity beyond which everything is lost. The
+//! pair that best explains the last seconds is taken (maximum likelihood, the idea of libwebrtc's LossBasedBweV2). Loss that
+//! does not change with the rate is thus borne; loss that goes away when less is sent limits the rate.
+
+use crate::units::Bitrate;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+const OBSERVATION: Duration = Duration::from_millis(250);
+const OBSERVATION_PACKETS: u32 = 10;
+/// Observations kept, the oldest weighing least.
+const OBSERVATIONS: usize = 24;
+const AGEING: f64 = 0.95;
+/// Likelihood (in nats) that a capacity must explain over random loss alone before it is believed in.
+const CAPACITY_EVIDENCE: f64 = 5.0;
+/// Random loss is seldom higher; beyond, each percent needs evidence too.
+const USUAL_LOSS: f64 = 0.10;
+const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
+const MAX_RANDOM_LOSS: f64 = 0.5;
+/// Less loss than this is repaired without anybody noticing.
+const NEGLIGIBLE: f64 = 0.005;
+
+/// The controller.
+#[derive(Debug, Default)]
+pub(super) struct LossControl {
+    current: Observation,
+    current_span: Option<(Instant, Instant)>,
+    past: VecDeque<Observation>,
+    limit: Option<Bitrate>,
+}
+
+/// Packets sent in about a quarter of a second and what became of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Observation {
+    packets: u32,
+    lost: u32,
+    bytes: u64,
+    /// In bits per second.
+    sent_rate: f64,
+}
+
+/// One explanation of what was observed.
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    /// `None`: no limit was met.
+    capacity: Option<f64>,
+    score: f64,
+}
+
+impl LossControl {
+    /// The rate beyond which packets are lost to congestion; `None` while there is no sign of it.
+    pub(super) fn limit(&self) -> Option<Bitrate> {
+        self.limit
+    }
+
+    /// Share of packets lost over the last seconds, 0 to 1, the latest weighing most.
+    pub(super) fn loss(&self) -> f32 {
+        let (lost, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev()))
+            .fold((0.0, 0.0), |(lost, packets), (weight, o)| {
+                (lost + weight * o.lost(), packets + weight * o.packets())
+            });
+        if packets > 0.0 { (lost / packets) as f32 } else { 0.0 }
+    }
+
+    /// A packet sent at `sent` was reported for the first time.
+    pub(super) fn observe(&mut self, sent: Instant, bytes: usize, lost: bool) {
+        self.current.packets += 1;
+        self.current.lost += u32::from(lost);
+        self.current.bytes += bytes as u64;
+        let (first, last) = self.current_span.get_or_insert((sent, sent));
+        (*first, *last) = ((*first).min(sent), (*last).max(sent));
+    }
+
+    /// A packet that was reported lost has arrived after all.
+    pub(super) fn recover(&mut self) {
+        let observations = std::iter::once(&mut self.current).chain(self.past.iter_mut().rev());
+        if let Some(observation) = observations.into_iter().find(|o| o.lost > 0) {
+            observation.lost -= 1;
+        }
+    }
+
+    /// Ends a feedback; `rate` is the present estimate.
+    pub(super) fn end_feedback(&mut self, rate: Bitrate) {
+        let Some((first, last)) = self.current_span else { return };
+        let span = last.saturating_duration_since(first);
+        if span < OBSERVATION || self.current.packets < OBSERVATION_PACKETS {
+            return;
+        }
+        let sent_rate = Bitrate::of(self.current.bytes, span).as_bps() as f64;
+        if self.past.len() == OBSERVATIONS {
+            self.past.pop_front();
+        }
+        self.past.push_back(Observation { sent_rate, ..self.current });
+        self.current = Observation::default();
+        self.current_span = None;
+        self.limit = self.explain().map(|capacity| capacity.min(rate.scale(1.05)));
+    }
+
+    /// Forgets everything: after an outage or a change of the link the past explains nothing.
+    pub(super) fn reset(&mut self) {
+        *self = LossControl::default();
+    }
+
+    /// The capacity in the best explanation.
+    fn explain(&self) -> Option<Bitrate> {
+        let (lost, packets) = self.past.iter().fold((0, 0), |(l, p), o| (l + o.lost, p + o.packets));
+        if f64::from(lost) <= NEGLIGIBLE * f64::from(packets) {
+            return None;
+        }
+        let highest = self.past.iter().map(|o| o.sent_rate).fold(0.0, f64::max);
+        // A capacity can only be one of the rates that got through, or the highest one less the loss that is usual.
+        let delivered = self.past.iter().filter(|o| o.lost > 0).map(Observation::delivered_rate);
+        let lowest = delivered.clone().fold(f64::INFINITY, f64::min);
+        let mean = delivered.clone().sum::<f64>() / delivered.count().max(1) as f64;
+        let candidates = [lowest, (lowest + mean) / 2.0, mean, (mean + highest) / 2.0, highest * (1.0 - USUAL_LOSS)];
+        let unlimited = self.fit(None);
+        let best = candidates.into_iter().filter(|c| c.is_finite()).map(|c| self.fit(Some(c))).fold(unlimited, better);
+        best.capacity.map(|bps| Bitrate::bps(bps as u64))
+    }
+
+    /// A capacity with the random loss that goes best with it: the score is concave in that, so a ternary search finds it.
+    fn fit(&self, capacity: Option<f64>) -> Model {
+        let (mut low, mut high) = (0.0, MAX_RANDOM_LOSS);
+        for _ in 0..12 {
+            let third = (high - low) / 3.0;
+            if self.score(capacity, low + third) < self.score(capacity, high - third) {
+                low += third;
+            } else {
+                high -= third;
+            }
+        }
+        Model { capacity, score: self.score(capacity, (low + high) / 2.0) }
+    }
+
+    /// Log likelihood of the observations, less what the explanation presumes.
+    fn score(&self, capacity: Option<f64>, random_loss: f64) -> f64 {
+        let presumed = if capacity.is_some() { CAPACITY_EVIDENCE } else { 0.0 }
+            + (random_loss - USUAL_LOSS).max(0.0) * UNUSUAL_LOSS_EVIDENCE;
+        let likelihood: f64 = weighted(self.past.iter().rev())
+            .map(|(weight, o)| {
+                let excess = capacity.map_or(0.0, |c| (1.0 - c / o.sent_rate.max(1.0)).max(0.0));
+                let loss = (random_loss + (1.0 - random_loss) * excess).clamp(1e-4, 1.0 - 1e-4);
+                weight * (o.lost() * loss.ln() + (o.packets() - o.lost()) * (1.0 - loss).ln())
+            })
+            .sum();
+        likelihood - presumed
+    }
+}
+
+impl Observation {
+    fn lost(&self) -> f64 {
+        f64::from(self.lost)
+    }
+
+    fn packets(&self) -> f64 {
+        f64::from(self.packets)
+    }
+
+    fn delivered_rate(&self) -> f64 {
+        self.sent_rate * (1.0 - self.lost() / self.packets().max(1.0))
+    }
+}
+
+fn weighted<'a>(newest_first: impl Iterator<Item = &'a Observation>) -> impl Iterator<Item = (f64, &'a Observation)> {
+    newest_first.scan(1.0, |weight, observation| {
+        let now = *weight;
+        *weight *= AGEING;
+        Some((now, observation))
+    })
+}
+
+fn better(a: Model, b: Model) -> Model {
+    if b.score > a.score { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha12Rng;
+
+    /// Sends at the rate that the controller allows for so many seconds, a feedback every 100 ms, over a link that drops
+    /// what is beyond `capacity` and, besides, `random` of all. Returns the rate at the end.
+    fn rate_after(seconds: u32, start: f64, capacity: f64, random: f64, seed: u64) -> f64 {
+        let (t0, mut control, mut rng) = (Instant::now(), LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
+        let (mut rate, mut now) = (start, t0);
+        for _ in 0..10 * seconds {
+            let packets = (rate * 0.1 / 8000.0) as u32;
+            for _ in 0..packets {
+                now += Duration::from_micros(100_000 / u64::from(packets));
+                let beyond = (1.0 - capacity / rate).max(0.0);
+                control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond));
+            }
+            control.end_feedback(Bitrate::bps(rate as u64));
+            if let Some(limit) = control.limit() {
+                rate = rate.min(limit.as_bps() as f64);
+            }
+        }
+        rate
+    }
+
+    #[test]
+    fn random_loss_is_borne() {
+        for seed in 0..10 {
+            assert_eq!(rate_after(20, 3e6, 1e9, 0.01, seed), 3e6);
+            assert!(rate_after(20, 3e6, 1e9, 0.05, seed) > 2.9e6);
+            assert!(rate_after(20, 3e6, 1e9, 0.10, seed) > 2.3e6);
+            assert!(rate_after(20, 3e6, 1e9, 0.20, seed) > 1.2e6, "even a fifth");
+        }
+    }
+
+    #[test]
+    fn loss_of_what_is_beyond_a_capacity_limits_the_rate_to_it() {
+        for seed in 0..10 {
+            for over in [1.25, 1.6, 3.0] {
+                let rate = rate_after(8, over * 1e6, 1e6, 0.0, seed);
+                assert!((0.8e6..1.12e6).contains(&rate), "{rate} at {over} with seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn packets_that_arrive_late_are_not_lost() {
+        let (start, mut control) = (Instant::now(), LossControl::default());
+        for i in 0..100 {
+            control.observe(start + Duration::from_millis(10 * i), 1000, true);
+            control.end_feedback(Bitrate::kbps(800));
+            control.recover();
+        }
+        assert_eq!((control.limit(), control.loss()), (None, 0.0));
+    }
+}

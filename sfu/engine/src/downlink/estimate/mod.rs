@@ -1,0 +1,396 @@
+//! How much one receiver's network carries: an estimator of GoogCC's class (draft-ietf-rmcat-gcc-02) for a forwarder.
+//!
+//! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator reads
+//! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
+//!
+//! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
+//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss`, `probe`; then `aimd` decides. Feedback
+//! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
+
+mod aimd;
+mod alr;
+mod delay;
+mod delivery;
+mod feedback;
+mod groups;
+mod history;
+mod loss;
+mod outage;
+mod probe;
+mod reports;
+mod shared;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+mod trendline;
+
+pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
+pub use probe::Probe;
+
+use crate::units::Bitrate;
+use aimd::{RateControl, Signals};
+use alr::SendMeter;
+use delay::OneWayDelay;
+use delivery::Delivery;
+use feedback::Acked;
+use groups::ArrivalGroups;
+use history::{Fate, SentHistory};
+use loss::LossControl;
+use outage::Outage;
+use probe::Prober;
+use reports::Reports;
+use std::time::{Duration, Instant};
+use trendline::{Trendline, Usage};
+
+/// Round trip presumed before the first measurement.
+const RTT_GUESS: Duration = Duration::from_millis(100);
+/// Longer round trips are no use to a call, and lies.
+const MAX_RTT: Duration = Duration::from_secs(5);
+/// Probing goes this far beyond the demand, so that what is wanted fits with the allocator's margins.
+const DEMAND_MARGIN: f64 = 1.15;
+/// Without transport feedback for so long, receiver reports take over.
+const REPORTS_TAKE_OVER: Duration = Duration::from_secs(5);
+/// While nothing was sent for so long there are no timers.
+const IDLE: Duration = Duration::from_secs(1);
+/// A queue longer than this that still grows is a surge.
+const SURGE_QUEUE: Duration = Duration::from_millis(40);
+const SURGE_GROWTH: Duration = Duration::from_millis(10);
+/// No probing into a queue longer than this.
+const PROBE_QUEUE: Duration = Duration::from_millis(60);
+/// After an outage that lost media, the share of the former estimate to begin with.
+const RESUME_SHARE: f64 = 0.5;
+/// Pacing over the estimate: little where the capacity is known, so that key frames queue here and not in the network.
+const PACING: (f64, f64) = (1.1, 2.5);
+
+/// Bounds of an estimate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EstimatorConfig {
+    /// Estimate before anything is known.
+    pub start: Bitrate,
+    /// The estimate is never lower; must carry audio.
+    pub min: Bitrate,
+    /// The estimate is never higher.
+    pub max: Bitrate,
+}
+
+impl Default for EstimatorConfig {
+    fn default() -> Self {
+        EstimatorConfig { start: Bitrate::kbps(500), min: Bitrate::kbps(30), max: Bitrate::kbps(50_000) }
+    }
+}
+
+/// Bandwidth estimator towards one receiver.
+#[derive(Debug)]
+pub struct Estimator {
+    config: EstimatorConfig,
+    demand: Bitrate,
+    history: SentHistory,
+    meter: SendMeter,
+    delay: OneWayDelay,
+    delivery: Delivery,
+    groups: ArrivalGroups,
+    trendline: Trendline,
+    loss: LossControl,
+    prober: Prober,
+    outage: Outage,
+    reports: Reports,
+    control: RateControl,
+    rtt: Option<Duration>,
+    /// Queueing of the newest packets of the last feedback.
+    queue: Duration,
+    last_feedback: Option<Instant>,
+    now: Instant,
+}
+
+/// What one feedback has brought.
+#[derive(Debug, Default)]
+struct Batch {
+    received: usize,
+    lost: usize,
+    impossible: usize,
+    newest_sent: Option<Instant>,
+    /// Queueing of the last packets, newest last.
+    tail: [Option<Duration>; 3],
+}
+
+impl Estimator {
+    /// An estimator for a receiver that becomes reachable `now`.
+    pub fn new(now: Instant, config: EstimatorConfig) -> Self {
+        Estimator {
+            config,
+            demand: Bitrate::ZERO,
+            history: SentHistory::default(),
+            meter: SendMeter::new(now),
+            delay: OneWayDelay::new(now),
+            delivery: Delivery::default(),
+            groups: ArrivalGroups::default(),
+            trendline: Trendline::new(),
+            loss: LossControl::default(),
+            prober: Prober::new(now),
+            outage: Outage::default(),
+            reports: Reports::default(),
+            control: RateControl::new(config.start, config.min, config.max),
+            rtt: None,
+            queue: Duration::ZERO,
+            last_feedback: None,
+            now,
+        }
+    }
+
+    /// A packet with a transport-wide sequence number leaves.
+    pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
+        self.now = now;
+        self.history.insert(now, &packet);
+        self.meter.add(now, packet.bytes);
+        self.outage.on_sent(now);
+        if let Some(id) = packet.probe {
+            self.prober.on_sent(id, packet.bytes);
+        }
+    }
+
+    /// Transport-wide feedback or RFC 8888 has arrived.
+    pub fn on_feedback(&mut self, now: Instant, feedback: &Feedback<'_>) {
+        self.now = now;
+        let mut batch = Batch::default();
+        for report in feedback.reports.iter().take(MAX_REPORTS) {
+            self.take_report(now, report, &mut batch);
+        }
+        if self.delay.end_feedback(now, batch.received, batch.impossible) {
+            self.forget_path();
+        }
+        if batch.received == 0 {
+            return; // nothing new arrived: for the outage watch this is silence
+        }
+        self.last_feedback = Some(now);
+        self.take_rtt(now, &batch);
+        let queue = batch.tail.into_iter().flatten().min().unwrap_or_default();
+        let grown = queue > self.queue + SURGE_GROWTH;
+        self.queue = queue;
+        match self.outage.on_feedback(now) {
+            Some(before) => self.resume(now, before, &batch),
+            None => self.decide(now, grown),
+        }
+    }
+
+    /// A receiver report block: share lost since the last one (0 to 1) and round trip. Decides only where there is no
+    /// transport feedback.
+    pub fn on_loss_report(&mut self, now: Instant, fraction_lost: f32, rtt: Duration) {
+        self.now = now;
+        if self.has_transport_feedback(now) {
+            return;
+        }
+        self.smooth_rtt(rtt);
+        let rate = self.reports.on_loss(now, fraction_lost, self.control.rate());
+        let ceiling = self.ceiling().max(self.control.rate());
+        self.control.set(rate.min(ceiling));
+    }
+
+    /// The receiver asks to be sent no more than `rate`. Where there is no transport feedback this is the estimate.
+    pub fn on_remb(&mut self, now: Instant, rate: Bitrate) {
+        self.now = now;
+        self.reports.on_remb(now, rate);
+        if !self.has_transport_feedback(now) {
+            self.control.set(rate);
+        }
+    }
+
+    /// What all subscriptions together could use, audio and repair included. Nothing probes beyond it.
+    pub fn set_demand(&mut self, now: Instant, wanted: Bitrate) {
+        self.now = now;
+        self.demand = wanted;
+    }
+
+    /// What may be sent in all, on the wire.
+    pub fn estimate(&self) -> Bitrate {
+        let remb = self.reports.remb(self.now).unwrap_or(self.config.max);
+        self.control.rate().min(remb).max(self.config.min)
+    }
+
+    /// Smoothed round trip including the receiver's wait before it reports; `None` before the first feedback.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// Share of packets lost lately, 0 to 1.
+    pub fn loss(&self) -> f32 {
+        if self.has_transport_feedback(self.now) { self.loss.loss() } else { self.reports.loss() }
+    }
+
+    /// Rate for the pacer.
+    pub fn pacing_rate(&self) -> Bitrate {
+        let tight = self.control.is_near_capacity(self.now);
+        let pace = self.estimate().scale(if tight { PACING.0 } else { PACING.1 });
+        self.control.draining_pace().map_or(pace, |draining| draining.min(pace))
+    }
+
+    /// The next probe cluster to send, where one is due. To be asked after feedback and timeouts, while media flows.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
+        self.now = now;
+        if !self.may_probe(now) {
+            return None;
+        }
+        self.prober.poll(now, self.estimate(), self.ceiling(), self.rtt_or_guess())
+    }
+
+    /// To be called at the time of [`Self::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.prober.handle_timeout(now);
+        let rtt = self.rtt_or_guess();
+        // A receiver that never sent transport feedback (REMB, or reports alone) cannot lose it.
+        if self.last_feedback.is_none() || !self.meter.sent_within(now, self.outage.patience(rtt)) {
+            self.outage.on_idle();
+        } else if let Some(rate) = self.outage.handle_timeout(now, rtt, self.control.rate()) {
+            self.control.set(rate);
+        }
+    }
+
+    /// When something is due next; `None` while nothing is being sent.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.meter.sent_within(self.now, IDLE) {
+            return None;
+        }
+        let probe = self.prober.poll_timeout(self.estimate(), self.ceiling()).filter(|_| self.may_probe(self.now));
+        let outage = self.outage.poll_timeout(self.rtt_or_guess());
+        probe.into_iter().chain(outage).min()
+    }
+
+    fn take_report(&mut self, now: Instant, report: &PacketReport, batch: &mut Batch) {
+        let Some(entry) = self.history.find(report.transport_seq).filter(|entry| entry.fate != Fate::Received) else {
+            return;
+        };
+        let Some(arrival) = report.arrival else {
+            if entry.fate == Fate::InFlight {
+                entry.fate = Fate::Missing;
+                batch.lost += 1;
+                self.loss.observe(entry.sent, entry.bytes, true);
+                entry.probe.into_iter().for_each(|id| self.prober.on_lost(id));
+            }
+            return;
+        };
+        if !self.delay.is_possible(now, entry.sent, arrival) {
+            batch.impossible += 1;
+            return;
+        }
+        match std::mem::replace(&mut entry.fate, Fate::Received) {
+            Fate::Missing => self.loss.recover(),
+            _ => self.loss.observe(entry.sent, entry.bytes, false),
+        }
+        let packet = Acked { sent: entry.sent, arrival, bytes: entry.bytes };
+        let probe = entry.probe;
+        batch.received += 1;
+        batch.newest_sent = batch.newest_sent.max(Some(packet.sent));
+        let queue = self.take_arrival(now, &packet, batch);
+        probe.into_iter().for_each(|id| self.prober.on_acked(id, &packet, queue));
+    }
+
+    /// Returns how long the packet queued.
+    fn take_arrival(&mut self, now: Instant, packet: &Acked, batch: &mut Batch) -> Duration {
+        let transmission = self.control.rate().time_for(packet.bytes as u64);
+        let queue = self.delay.observe(now, packet, transmission);
+        batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
+        self.delivery.add(packet, queue);
+        if let Some(spacing) = self.groups.add(packet) {
+            self.trendline.add(now, &spacing);
+        }
+        queue
+    }
+
+    fn take_rtt(&mut self, now: Instant, batch: &Batch) {
+        if let Some(sent) = batch.newest_sent {
+            self.smooth_rtt(now.saturating_duration_since(sent));
+        }
+    }
+
+    fn smooth_rtt(&mut self, sample: Duration) {
+        let sample = sample.min(MAX_RTT);
+        self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+    }
+
+    /// An ordinary feedback: let the parts have their say.
+    fn decide(&mut self, now: Instant, grown: bool) {
+        let found = self.prober.end_feedback(now, self.estimate());
+        match self.control.is_shared() {
+            true => self.delay.hold_base(now),
+            false => self.delay.release_base(),
+        }
+        let threshold = self.delay.queue_threshold();
+        let surge = grown && self.queue > SURGE_QUEUE.max(threshold * 2);
+        // In a surge only what came after it began tells the new capacity.
+        let sudden = surge.then(|| self.delivery.busy(threshold.max(SURGE_QUEUE / 2))).flatten();
+        let signals = Signals {
+            usage: self.trendline.usage(),
+            surge,
+            queue: self.queue,
+            busy: sudden.or_else(|| self.delivery.busy(threshold)),
+            delivered: self.delivery.rate(),
+            since_decrease: self.delivery.since_mark(),
+            rtt: self.rtt_or_guess(),
+            app_limited: self.meter.is_app_limited(now, self.control.rate()),
+            ceiling: self.ceiling(),
+        };
+        let was_draining = self.control.is_draining();
+        let mut dropped = self.control.update(now, &signals);
+        if was_draining && !self.control.is_draining() {
+            self.prober.ask_soon(now);
+        }
+        if dropped {
+            self.loss.reset(); // it was the delay of a full queue that explains what was lost
+            self.delivery.mark();
+        } else if let Some(found) = found.filter(|_| !self.control.is_draining() && self.loss.limit().is_none()) {
+            self.control.take_probe(now, &found);
+        }
+        self.loss.end_feedback(self.control.rate());
+        if let Some(limit) = self.loss.limit().filter(|limit| *limit < self.control.rate()) {
+            self.control.set(limit);
+            dropped = true;
+        }
+        if dropped {
+            self.prober.on_drop(now);
+        }
+    }
+
+    /// The first feedback after an outage: where the media got through all the while, nothing has changed; else begin
+    /// with half and ask at once how much more the link takes.
+    fn resume(&mut self, now: Instant, before: Bitrate, batch: &Batch) {
+        self.loss.reset();
+        self.trendline.reset();
+        self.groups.reset();
+        self.delivery.reset();
+        if self.queue > PROBE_QUEUE {
+            return; // the link is back, but slower: what was lowered stays low
+        }
+        let got_through = batch.received >= 9 * batch.lost;
+        let share = if got_through { 1.0 } else { RESUME_SHARE };
+        self.control.set(before.scale(share).max(self.control.rate()));
+        self.prober.ask_now(now);
+    }
+
+    fn forget_path(&mut self) {
+        self.trendline.reset();
+        self.groups.reset();
+        self.delivery.reset();
+    }
+
+    fn may_probe(&self, now: Instant) -> bool {
+        let queueing = self.queue > PROBE_QUEUE || self.control.is_draining() || self.trendline.usage() == Usage::Over;
+        !queueing
+            && self.loss.limit().is_none()
+            && self.meter.sent_within(now, IDLE)
+            && self.reports.remb(now).is_none()
+    }
+
+    fn has_transport_feedback(&self, now: Instant) -> bool {
+        self.last_feedback.is_some_and(|last| now.saturating_duration_since(last) < REPORTS_TAKE_OVER)
+    }
+
+    /// The highest rate that is of any use.
+    fn ceiling(&self) -> Bitrate {
+        self.demand.scale(DEMAND_MARGIN).min(self.config.max)
+    }
+
+    fn rtt_or_guess(&self) -> Duration {
+        self.rtt.unwrap_or(RTT_GUESS)
+    }
+}

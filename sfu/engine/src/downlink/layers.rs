@@ -1,0 +1,192 @@
+//! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what that means for the
+//! publishers.
+
+use super::allocate::{Choice, LayerOption, Subscription, video_budget};
+use super::slot::Slot;
+use super::{ALLOCATE_INTERVAL, Downlink};
+use crate::command::Priority;
+use crate::engine::keys::{ParticipantKey, TrackKey};
+use crate::event::PauseReason;
+use crate::forward::Target;
+use crate::ids::EncodingIndex;
+use crate::media::{MediaKind, Source};
+use crate::room::Room;
+use crate::units::Bitrate;
+use crate::uplink::track::Track;
+use slotmap::SlotMap;
+use std::time::Instant;
+
+/// What is asked of the estimator beyond what all layers cost, or the estimate would stay just below what the last switch upwards takes.
+const DEMAND_MARGIN: f64 = 1.5;
+/// How much of the link is explored by probes even while less is wanted.
+const EXPLORED: Bitrate = Bitrate::kbps(1500);
+
+impl Downlink {
+    /// Whether layers should be chosen anew: something changed, the estimate moved, or time passed.
+    pub fn allocation_is_due(&self, now: Instant) -> bool {
+        let sending = self.rate.rate(now).minus(self.audio);
+        self.guard.is_due(now, self.budget(), sending, self.demand)
+            || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
+    }
+
+    /// What is left of the estimate for video.
+    fn budget(&self) -> Bitrate {
+        video_budget(self.estimator.estimate(), self.audio, self.estimator.loss())
+    }
+
+    /// Chooses a layer for every slot, tells the tracks who wants what, and returns the tracks for which that is news.
+    pub fn allocate(
+        &mut self,
+        now: Instant,
+        receiver: ParticipantKey,
+        room: &Room,
+        tracks: &mut SlotMap<TrackKey, Track>,
+    ) -> Vec<TrackKey> {
+        self.allocated_at = Some(now);
+        self.audio = self.allocate_audio(now, room, tracks);
+        let budget = self.budget();
+        self.guard.solved(now, budget);
+        let wishes = self.video_wishes(now, room, tracks);
+        let subscriptions: Vec<_> = wishes.iter().map(Wish::subscription).collect();
+        let mut decisions = std::mem::take(&mut self.decisions);
+        let allocation = self.allocator.choose(budget, &subscriptions, &mut decisions);
+        self.demand = allocation.demand;
+        self.starved = allocation.paused > 0;
+        // With video, the link is explored beforehand up to what a picture of a usual size takes, so that a larger tile need not wait.
+        let explored = if wishes.is_empty() { Bitrate::ZERO } else { EXPLORED };
+        let demand = self.demand.plus(self.audio).scale(DEMAND_MARGIN);
+        self.estimator.set_demand(now, demand.max(explored));
+        for decision in &decisions {
+            let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
+            let (target, pause) = match decision.choice {
+                Choice::Layer(layer) => (Some(Target { encoding: layer.encoding, temporal: layer.temporal }), None),
+                Choice::Paused => (None, Some(PauseReason::Bandwidth)),
+                Choice::Hidden => (None, Some(PauseReason::NotVisible)),
+                Choice::Absent => (None, Some(PauseReason::NoMedia)),
+            };
+            slot.forwarder.set_target(target);
+            set_pause(slot, pause, &mut self.states_changed);
+        }
+        self.decisions = decisions;
+        self.publish_interest(now, receiver, tracks)
+    }
+
+    /// Sets the pauses of audio slots and returns what audio takes.
+    fn allocate_audio(&mut self, now: Instant, room: &Room, tracks: &SlotMap<TrackKey, Track>) -> Bitrate {
+        let mut total = Bitrate::ZERO;
+        for slot in self.slots.iter_mut().flatten().filter(|s| s.kind == MediaKind::Audio) {
+            let Some(key) = slot.binding.as_ref().map(|b| b.track) else { continue };
+            let Some(track) = tracks.get(key) else { continue };
+            let pause = if track.muted {
+                Some(PauseReason::Muted)
+            } else if slot.lacks_codec() {
+                Some(PauseReason::Codec)
+            } else if !room.is_heard(key, track) {
+                Some(PauseReason::NotTalking)
+            } else {
+                total = total.plus(track.rate(now));
+                None
+            };
+            slot.forwarder.set_target(pause.is_none().then_some(Target { encoding: EncodingIndex(0), temporal: 0 }));
+            set_pause(slot, pause, &mut self.states_changed);
+        }
+        total
+    }
+
+    /// What the video slots could be given; slots that are paused for a reason of their own get that reason instead.
+    fn video_wishes(&mut self, now: Instant, room: &Room, tracks: &mut SlotMap<TrackKey, Track>) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        for (index, place) in self.slots.iter_mut().enumerate() {
+            let Some(slot) = place.as_mut().filter(|s| s.kind == MediaKind::Video) else { continue };
+            let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) else { continue };
+            let preference = self.preferences.get(&track.id).copied().unwrap_or(self.default_preference);
+            if track.muted || slot.lacks_codec() {
+                let pause = if track.muted { PauseReason::Muted } else { PauseReason::Codec };
+                slot.forwarder.set_target(None);
+                set_pause(slot, Some(pause), &mut self.states_changed);
+                continue;
+            }
+            wishes.push(Wish {
+                slot: index,
+                priority: effective_priority(preference.priority, track, room),
+                source: track.source,
+                max_height: preference.max_height.min(self.cap),
+                options: track.layer_options(now),
+                current: slot.forwarder.target().or(slot.forwarder.current()).map(|c| (c.encoding, c.temporal)),
+            });
+        }
+        wishes
+    }
+
+    /// Tells every bound track which of its encodings this receiver takes or waits for, and asks for key frames. Returns the tracks
+    /// for which that is news.
+    fn publish_interest(
+        &mut self,
+        now: Instant,
+        receiver: ParticipantKey,
+        tracks: &mut SlotMap<TrackKey, Track>,
+    ) -> Vec<TrackKey> {
+        let mut concerned = Vec::new();
+        for slot in self.slots.iter().flatten() {
+            let Some(binding) = slot.binding.as_ref() else { continue };
+            let Some(track) = tracks.get_mut(binding.track) else { continue };
+            let waiting = slot.forwarder.wants_keyframe();
+            let changed = if binding.pause == Some(PauseReason::NoMedia) {
+                // Nothing is known of the track yet: whatever comes is welcome.
+                track.set_interest(receiver, track.encoding_indices())
+            } else {
+                let flows = slot.forwarder.current().map(|c| c.encoding);
+                let wanted = slot.forwarder.target().map(|t| t.encoding);
+                track.set_interest(receiver, [flows, waiting, wanted].into_iter().flatten())
+            };
+            if let Some(encoding) = waiting {
+                track.request_keyframe(now, encoding);
+            }
+            if changed || waiting.is_some() {
+                concerned.push(binding.track);
+            }
+        }
+        concerned
+    }
+}
+
+/// What one video slot could be given.
+struct Wish {
+    slot: usize,
+    priority: Priority,
+    source: Source,
+    max_height: u16,
+    options: Vec<LayerOption>,
+    current: Option<(EncodingIndex, u8)>,
+}
+
+impl Wish {
+    fn subscription(&self) -> Subscription<'_, usize> {
+        Subscription {
+            key: self.slot,
+            priority: self.priority,
+            source: self.source,
+            max_height: self.max_height,
+            options: &self.options,
+            current: self.current,
+        }
+    }
+}
+
+/// Visible screens and the dominant speaker's camera come before other visible tiles.
+fn effective_priority(asked: Priority, track: &Track, room: &Room) -> Priority {
+    match (asked, track.source) {
+        (Priority::Visible, Source::Screen) => Priority::Screen,
+        (Priority::Visible, Source::Camera) if room.dominant == Some(track.id.participant) => Priority::Speaker,
+        _ => asked,
+    }
+}
+
+fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
+    if let Some(binding) = slot.binding.as_mut()
+        && binding.pause != pause
+    {
+        binding.pause = pause;
+        *changed = true;
+    }
+}

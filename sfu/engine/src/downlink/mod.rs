@@ -1,0 +1,454 @@
+//! Everything towards one receiver: which layers it gets, when they leave, under which numbers.
+//!
+//! A forwarded packet enters at [`Downlink::forward`], waits in the pacer as a reference into its track's store, and leaves through
+//! [`Downlink::poll_packet`] written into the send buffer. The estimator learns of each packet sent and of each acknowledgement; the allocator
+//! turns its estimate into a layer for each slot.
+
+pub mod allocate;
+pub mod bind;
+mod ccfb;
+pub mod estimate;
+mod layers;
+pub mod pace;
+mod repair;
+pub mod run;
+mod send;
+pub mod slot;
+
+use crate::command::Preference;
+use crate::config::{DownlinkRates, WallClock};
+use crate::engine::keys::{ParticipantKey, TrackKey};
+use crate::event::SlotState;
+use crate::ids::{EncodingIndex, TrackId};
+use crate::media::{Codec, MediaKind};
+use crate::rtcp::write::{self, SenderInfo};
+use crate::rtcp::{self, Batch, Ccfb, ReportBlock, TransportFeedback};
+use crate::sdp::{Section, SlotSection};
+use crate::snapshot::add;
+use crate::units::{Bitrate, Ssrc};
+use crate::uplink::rates::RateMeter;
+use crate::uplink::track::Track;
+use allocate::{Allocator, Decision, SolveGuard};
+use ccfb::SentNumbers;
+use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ReceiverTime};
+use pace::{Class, Pacer};
+use rand::RngCore;
+use repair::RepairBudget;
+use rustc_hash::FxHashMap;
+use send::Queued;
+use slot::Slot;
+use slotmap::SlotMap;
+use std::time::{Duration, Instant};
+
+/// Layers are chosen anew at least this often, since measured rates drift.
+const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What happened on a downlink over some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How often the pacer's queue was full.
+    pub overflows: u64,
+    /// Switches to a higher layer.
+    pub switches_up: u64,
+    /// Switches to a lower layer.
+    pub switches_down: u64,
+    /// Packets that the client reported lost, by kind.
+    pub lost: [u64; 2],
+    /// Packets that the client reported as marked Congestion Experienced.
+    pub ce_marks: u64,
+}
+
+/// What an offer means for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotFate {
+    /// The client receives on it.
+    Stay,
+    /// The section is inactive: nothing is sent, but its source and numbers stay.
+    Rest,
+    /// The section is no slot any more.
+    Go,
+}
+
+/// What a bound slot does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionState {
+    /// Media flows.
+    Active,
+    /// A layer is chosen, its first decodable packet has not come.
+    Starting,
+    /// Nothing is sent.
+    Paused,
+}
+
+/// A packet was written into the send buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Why it was sent.
+    pub class: Class,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Bytes of padding by which it joins its run.
+    pub run_padding: usize,
+}
+
+/// One receiver's downlink.
+pub struct Downlink {
+    /// By m= section index; `None` for sections that are no slots.
+    slots: Vec<Option<Slot>>,
+    preferences: FxHashMap<TrackId, Preference>,
+    default_preference: Preference,
+    /// Tallest picture that it is sent, whatever it prefers.
+    cap: u16,
+    estimator: Estimator,
+    pacer: Pacer<Queued>,
+    allocator: Allocator,
+    decisions: Vec<Decision<usize>>,
+    repair: RepairBudget,
+    transport_seq: u16,
+    /// Of the slots that are reported by RFC 8888.
+    sent_numbers: SentNumbers,
+    guard: SolveGuard,
+    allocated_at: Option<Instant>,
+    /// Of the last choice: what audio took, and what all slots could use.
+    audio: Bitrate,
+    demand: Bitrate,
+    /// Something is paused for want of bandwidth.
+    starved: bool,
+    sent_at: Option<Instant>,
+    missing: (usize, usize),
+    states_changed: bool,
+    overflows: u64,
+    /// Packets that the client reported lost, by kind, since last taken.
+    lost: [u64; 2],
+    /// Switches of layers up and down since last taken.
+    switches: (u64, u64),
+    rate: RateMeter,
+    reports: Vec<PacketReport>,
+    jitter: Duration,
+}
+
+impl Downlink {
+    /// A downlink without slots.
+    pub fn new(now: Instant, rates: DownlinkRates) -> Self {
+        let estimator = Estimator::new(now, EstimatorConfig { start: rates.start, min: rates.min, max: rates.max });
+        Downlink {
+            slots: Vec::new(),
+            preferences: FxHashMap::default(),
+            default_preference: Preference::default(),
+            cap: u16::MAX,
+            pacer: Pacer::new(now, estimator.pacing_rate()),
+            estimator,
+            allocator: Allocator::default(),
+            decisions: Vec::new(),
+            repair: RepairBudget::new(now),
+            transport_seq: 0,
+            sent_numbers: SentNumbers::default(),
+            guard: SolveGuard::default(),
+            allocated_at: None,
+            audio: Bitrate::ZERO,
+            demand: Bitrate::ZERO,
+            starved: false,
+            sent_at: None,
+            missing: (0, 0),
+            states_changed: false,
+            overflows: 0,
+            lost: [0; 2],
+            switches: (0, 0),
+            rate: RateMeter::default(),
+            reports: Vec::new(),
+            jitter: Duration::ZERO,
+        }
+    }
+
+    /// The client made a new peer connection: slots, estimate and queue are gone, its wishes stay.
+    pub fn start_over(&mut self, now: Instant, rates: DownlinkRates) {
+        let wishes = (std::mem::take(&mut self.preferences), self.default_preference, self.cap, self.missing);
+        *self = Downlink::new(now, rates);
+        (self.preferences, self.default_preference, self.cap, self.missing) = wishes;
+    }
+
+    // ----- wishes -----
+
+    /// Notes what the receiver wants of tracks that it names, and of those that it does not; at most `limit` named tracks are remembered.
+    pub fn prefer(&mut self, default: Option<Preference>, tracks: &[(TrackId, Preference)], limit: usize) {
+        self.default_preference = default.unwrap_or(self.default_preference);
+        for (track, preference) in tracks {
+            if self.preferences.len() < limit || self.preferences.contains_key(track) {
+                self.preferences.insert(*track, *preference);
+            }
+        }
+    }
+
+    /// A track is no more, so nothing is wanted of it.
+    pub fn forget_preference(&mut self, track: TrackId) {
+        self.preferences.remove(&track);
+    }
+
+    /// Caps the height of all pictures.
+    pub fn cap(&mut self, max_height: u16) {
+        self.cap = max_height;
+        self.allocate_soon();
+    }
+
+    /// What the receiver wants of a track, as capped.
+    pub fn preference(&self, track: TrackId) -> Preference {
+        let wanted = self.preferences.get(&track).copied().unwrap_or(self.default_preference);
+        Preference { max_height: wanted.max_height.min(self.cap), ..wanted }
+    }
+
+    // ----- slots -----
+
+    /// Adds the slot of a section or takes over what a new offer says about it.
+    pub fn negotiate_slot(&mut self, section: &Section, role: &SlotSection, kind: MediaKind, rng: &mut impl RngCore) {
+        if self.slots.len() <= section.index {
+            self.slots.resize_with(section.index + 1, || None);
+        }
+        let Some(place) = self.slots.get_mut(section.index) else { return };
+        match place {
+            Some(slot) => slot.renegotiate(section, role),
+            None => *place = Some(Slot::new(section, kind, role, rng)),
+        }
+    }
+
+    /// Takes up what the sections of an offer say about the slots that there are: removes those whose section is gone, and empties those
+    /// that rest. Returns the tracks that were behind them.
+    pub fn review_slots(&mut self, fate: impl Fn(&Slot) -> SlotFate) -> Vec<TrackKey> {
+        let mut freed = Vec::new();
+        for place in &mut self.slots {
+            let Some(slot) = place.as_mut() else { continue };
+            let fate = fate(slot);
+            slot.rests = fate == SlotFate::Rest;
+            if fate != SlotFate::Stay {
+                freed.extend(slot.binding.as_ref().map(|b| b.track));
+                slot.unbind();
+            }
+            if fate == SlotFate::Go {
+                *place = None;
+            }
+        }
+        self.states_changed = true;
+        let slots = &self.slots;
+        let is_ours = |ssrc| slots.iter().flatten().any(|slot| slot.ssrc == ssrc || slot.rtx_ssrc == Some(ssrc));
+        self.sent_numbers.retain(is_ours);
+        freed
+    }
+
+    /// The slots of one kind with their section index.
+    pub fn slots(&self, kind: MediaKind) -> impl Iterator<Item = (usize, &Slot)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+            .filter(move |(_, s)| s.kind == kind && !s.rests)
+    }
+
+    /// Kind and state of each bound slot.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (MediaKind, SubscriptionState)> + '_ {
+        self.slots.iter().flatten().filter_map(|slot| {
+            let state = match (slot.binding.as_ref()?.pause, slot.forwarder.current()) {
+                (Some(_), _) => SubscriptionState::Paused,
+                (None, None) => SubscriptionState::Starting,
+                (None, Some(_)) => SubscriptionState::Active,
+            };
+            Some((slot.kind, state))
+        })
+    }
+
+    /// Puts a track behind a slot.
+    pub fn bind(&mut self, index: usize, key: TrackKey, track: &Track) {
+        if let Some(slot) = self.slot_mut(index) {
+            slot.bind(key, track.id, track.codec);
+            self.states_changed = true;
+        }
+    }
+
+    /// Empties a slot and returns the track that was behind it.
+    pub fn unbind(&mut self, index: usize) -> Option<TrackKey> {
+        self.states_changed = true;
+        let slot = self.slot_mut(index)?;
+        let track = slot.binding.as_ref().map(|b| b.track);
+        slot.unbind();
+        track
+    }
+
+    /// A track is encoded with another codec now.
+    pub fn set_codec(&mut self, index: usize, codec: Option<Codec>) {
+        send::give_up(&mut self.pacer, Class::Video, index);
+        if let Some(slot) = self.slot_mut(index) {
+            slot.set_codec(codec);
+            slot.forwarder.bind();
+            self.states_changed = true;
+        }
+        self.guard.invalidate();
+    }
+
+    /// A track ended: its slot is empty.
+    pub fn forget_track(&mut self, index: usize, track: TrackKey) {
+        if self
+            .slots
+            .get(index)
+            .and_then(Option::as_ref)
+            .and_then(|s| s.binding.as_ref())
+            .is_some_and(|b| b.track == track)
+        {
+            self.unbind(index);
+        }
+    }
+
+    /// Notes how many slots are missing; true where that changed.
+    pub fn report_missing(&mut self, audio: usize, video: usize) -> bool {
+        let changed = self.missing != (audio, video);
+        self.missing = (audio, video);
+        changed
+    }
+
+    /// The slots whose state changed since the last call.
+    pub fn poll_states(&mut self, tracks: &SlotMap<TrackKey, Track>) -> Vec<SlotState> {
+        if !std::mem::take(&mut self.states_changed) {
+            return Vec::new();
+        }
+        let changed = self.slots.iter_mut().flatten().filter_map(|slot| {
+            let track = slot.binding.as_ref().and_then(|b| tracks.get(b.track));
+            slot.poll_state(|encoding| track.map(|t| t.describe(encoding)).unwrap_or_default())
+        });
+        changed.collect()
+    }
+
+    // ----- congestion control -----
+
+    /// The estimator of this downlink.
+    pub fn estimator(&mut self) -> &mut Estimator {
+        &mut self.estimator
+    }
+
+    /// Reception reports of the client about our slots: loss, round trip, jitter.
+    pub fn on_reports(&mut self, now: Instant, blocks: impl Iterator<Item = ReportBlock>, wall_clock: &WallClock) {
+        let now_ntp = wall_clock.ntp(now);
+        for block in blocks {
+            let Some((_, slot)) = slot_of(&mut self.slots, block.ssrc) else { continue };
+            slot.mid_is_known();
+            add(&mut self.lost, slot.kind as usize, slot.newly_lost(block.lost));
+            let jitter = f64::from(block.jitter) / f64::from(slot.kind.clock_rate());
+            self.jitter = Duration::from_secs_f64(jitter.min(1.0));
+            if let Some(rtt) = rtcp::round_trip(now_ntp, block.last_sr, block.delay_since_last_sr) {
+                self.estimator.on_loss_report(now, f32::from(block.fraction_lost) / 256.0, rtt);
+            }
+        }
+    }
+
+    /// Transport-wide feedback.
+    pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        self.reports.clear();
+        self.reports.extend(
+            feedback
+                .packets()
+                .map(|(seq, arrival)| PacketReport { transport_seq: seq.0, arrival: arrival.map(ReceiverTime) }),
+        );
+        self.estimator.on_feedback(now, &Feedback { reports: &self.reports });
+    }
+
+    /// Feedback by RFC 8888.
+    pub fn on_ccfb(&mut self, now: Instant, feedback: &Ccfb<'_>) {
+        self.reports.clear();
+        self.sent_numbers.read(feedback, self.transport_seq, &mut self.reports);
+        self.estimator.on_feedback(now, &Feedback { reports: &self.reports });
+    }
+
+    /// The jitter that the client reported last.
+    pub fn jitter(&self) -> Duration {
+        self.jitter
+    }
+
+    /// What all slots could use, as of the last choice of layers.
+    pub fn demand(&self) -> Bitrate {
+        self.demand
+    }
+
+    /// Rate sent over the last second.
+    pub fn rate(&self, now: Instant) -> Bitrate {
+        self.rate.rate(now)
+    }
+
+    /// What happened since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        let (switches_up, switches_down) = std::mem::take(&mut self.switches);
+        let (overflows, lost) = (std::mem::take(&mut self.overflows), std::mem::take(&mut self.lost));
+        Counts { overflows, switches_up, switches_down, lost, ce_marks: self.sent_numbers.take_ce_marks() }
+    }
+
+    /// The track and encoding that flow under an SSRC of ours now.
+    pub fn playing(&self, media: Ssrc) -> Option<(TrackKey, EncodingIndex)> {
+        let slot = self.slots.iter().flatten().find(|slot| slot.ssrc == media)?;
+        Some((slot.binding.as_ref()?.track, slot.forwarder.current()?.encoding))
+    }
+
+    /// Appends a sender report for each slot that carries something, so that the client can synchronise audio and video.
+    pub fn write_sender_reports(
+        &self,
+        now: Instant,
+        wall_clock: &WallClock,
+        tracks: &SlotMap<TrackKey, Track>,
+        rtcp: &mut Batch,
+    ) {
+        for slot in self.slots.iter().flatten() {
+            let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get(b.track)) else { continue };
+            let views = track.views();
+            let Some(rtp_time) = slot.forwarder.rtp_time_at(wall_clock.micros(now), views.as_slice()) else { continue };
+            let (packets, octets) = slot.sent();
+            let info = SenderInfo { ssrc: slot.ssrc, ntp: wall_clock.ntp(now), rtp_time, packets, octets };
+            write::sender_report(rtcp.packet(), &info, &[]);
+        }
+    }
+
+    /// A choice of layers is due at once.
+    pub fn allocate_soon(&mut self) {
+        self.guard.invalidate();
+    }
+
+    /// Runs the estimator's clock, starts probes, sets the pace.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.estimator.handle_timeout(now);
+        if let Some(probe) = self.estimator.poll_probe(now) {
+            self.pacer.start_probe(now, probe);
+        }
+        self.pacer.set_rate(now, self.estimator.pacing_rate());
+        if self.trickle_timeout().is_some_and(|at| at <= now)
+            && let Some((bytes, padding)) = self.plain_padding()
+        {
+            // A full queue has something to send anyway.
+            let _ = self.pacer.enqueue(now, Class::Padding, bytes, padding);
+            self.sent_at = Some(now);
+        }
+    }
+
+    /// When this downlink has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let bound = self.slots.iter().flatten().any(|slot| slot.binding.is_some());
+        let allocate = self.allocated_at.map(|at| at + ALLOCATE_INTERVAL).filter(|_| bound);
+        let timeouts = [self.estimator.poll_timeout(), self.pacer.poll_timeout(), allocate, self.trickle_timeout()];
+        timeouts.into_iter().flatten().min()
+    }
+
+    /// The media connection is gone: nothing waits, nothing is wanted, until it is back.
+    pub fn suspend(&mut self, receiver: ParticipantKey, tracks: &mut SlotMap<TrackKey, Track>) {
+        self.pacer.clear();
+        for slot in self.slots.iter_mut().flatten() {
+            slot.forwarder.set_target(None);
+            if let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) {
+                track.set_interest(receiver, std::iter::empty());
+            }
+        }
+        self.states_changed = true;
+    }
+
+    fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+}
+
+/// What is assumed of a round trip until one was measured.
+pub const DEFAULT_RTT: Duration = Duration::from_millis(100);
+
+fn slot_of(slots: &mut [Option<Slot>], ssrc: Ssrc) -> Option<(usize, &mut Slot)> {
+    slots.iter_mut().enumerate().find_map(|(index, slot)| Some((index, slot.as_mut().filter(|s| s.ssrc == ssrc)?)))
+}

@@ -1,0 +1,275 @@
+//! Paced sending towards one receiver: audio at once, then retransmissions, then video, then padding, at a rate that keeps
+//! queues here, where they can still be changed, and not in the network.
+//!
+//! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in runs of
+//! about 5 ms, so that a run to one destination can leave in one system call (GSO). While a probe of the estimator runs, the
+//! rate is the probe's, and padding is asked for where there is not enough media.
+
+use super::estimate::{Probe, ProbeId};
+use crate::units::Bitrate;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What is sent in one run before waiting.
+const BURST: Duration = Duration::from_millis(5);
+/// The same during a probe, whose spacing is what is measured.
+const PROBE_BURST: Duration = Duration::from_millis(2);
+/// A probe whose caller wakes up late catches up to this extent, or it would measure the caller.
+const PROBE_CATCH_UP: Duration = Duration::from_millis(50);
+/// A probe that is not sent by then is given up.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Audio does not wait for its budget; beyond this it is not held against the others.
+const MAX_DEBT: Duration = Duration::from_millis(500);
+/// Longest time that queued packets may take to leave; beyond it new video and retransmissions are refused.
+pub const MAX_QUEUE_DELAY: Duration = Duration::from_secs(1);
+/// Most packets in one class.
+pub const MAX_QUEUE_PACKETS: usize = 2048;
+/// Most bytes in one class.
+pub const MAX_QUEUE_BYTES: usize = 2 << 20;
+/// Bounds of a padding packet on the wire.
+const PADDING: (usize, usize) = (80, 1200);
+
+/// What a packet is; classes are served in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Never delayed, but accounted for.
+    Audio,
+    /// A packet sent again.
+    Retransmission,
+    /// New video.
+    Video,
+    /// Filler for a probe.
+    Padding,
+}
+
+/// A packet whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released<T> {
+    /// Its class.
+    pub class: Class,
+    /// Its size as given to [`Pacer::enqueue`].
+    pub bytes: usize,
+    /// What was queued.
+    pub item: T,
+    /// The probe that it is part of, for [`super::estimate::SentPacket`].
+    pub probe: Option<ProbeId>,
+}
+
+/// A packet was refused: the queue of its class is too long. For video the caller then has to give up what is queued of the
+/// subscription and to begin anew with a key frame, of a lower layer if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pacer's queue is full")]
+pub struct Overflow;
+
+/// Queues and budget towards one receiver. `T` names a packet; it is small and is copied.
+#[derive(Debug)]
+pub struct Pacer<T> {
+    queues: [Queue<T>; 4],
+    rate: Bitrate,
+    /// Sent but not yet paid for by time, in millionths of a bit; negative where the caller woke up late.
+    debt: i64,
+    settled: Instant,
+    /// A run is under way: it goes on until the debt is a burst.
+    in_run: bool,
+    probe: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    packets: VecDeque<(usize, T)>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    probe: Probe,
+    expires: Instant,
+    bytes: usize,
+    packets: u32,
+}
+
+impl<T: Copy> Pacer<T> {
+    /// An empty pacer.
+    pub fn new(now: Instant, rate: Bitrate) -> Self {
+        let queues = std::array::from_fn(|_| Queue::default());
+        Pacer { queues, rate, debt: 0, settled: now, in_run: true, probe: None }
+    }
+
+    /// Sets the rate at which video, retransmissions and padding leave.
+    pub fn set_rate(&mut self, now: Instant, rate: Bitrate) {
+        self.settle(now);
+        self.rate = rate;
+    }
+
+    /// Queues a packet of `bytes` on the wire.
+    pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
+        self.settle(now);
+        let waits = matches!(class, Class::Retransmission | Class::Video);
+        if waits && self.queued_bytes() > 0 && self.queue_delay() > MAX_QUEUE_DELAY {
+            return Err(Overflow);
+        }
+        let queue = self.queue_mut(class);
+        if queue.packets.len() >= MAX_QUEUE_PACKETS || queue.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
+            return Err(Overflow);
+        }
+        queue.packets.push_back((bytes, item));
+        queue.bytes += bytes;
+        Ok(())
+    }
+
+    /// The next packet that may leave now.
+    pub fn poll(&mut self, now: Instant) -> Option<Released<T>> {
+        self.settle(now);
+        let class = match self.next_class()? {
+            Class::Audio => Class::Audio,
+            class if self.is_open() => class,
+            _ => return None,
+        };
+        let queue = self.queue_mut(class);
+        let (bytes, item) = queue.packets.pop_front()?;
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        Some(Released { class, bytes, item, probe: self.charge(bytes) })
+    }
+
+    /// Sizes of the packets of a class that wait, in the order in which they will leave.
+    pub fn waiting(&self, class: Class) -> impl Iterator<Item = usize> + '_ {
+        let queue = self.queues.get(class as usize);
+        queue.into_iter().flat_map(|queue| queue.packets.iter().map(|(bytes, _)| *bytes))
+    }
+
+    /// When [`Self::poll`] or [`Self::padding_needed`] will have something; `None` while nothing waits.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.next_class() {
+            Some(Class::Audio) => return Some(self.settled),
+            None if self.probe.is_none() => return None,
+            _ => {}
+        }
+        if self.debt <= 0 || self.in_run {
+            return Some(self.settled);
+        }
+        let rate = self.current_rate().as_bps().max(1);
+        let wait = Duration::from_micros(self.debt.unsigned_abs().div_ceil(rate)).min(Duration::from_secs(3600));
+        Some(self.settled + wait)
+    }
+
+    /// Begins a probe; the packets released from now on are part of it until it is complete.
+    pub fn start_probe(&mut self, now: Instant, probe: Probe) {
+        self.settle(now);
+        self.debt = 0;
+        self.in_run = true;
+        self.probe = Some(Running { probe, expires: now + PROBE_TIMEOUT, bytes: 0, packets: 0 });
+    }
+
+    /// Bytes on the wire of the padding packet that a running probe needs now, because there is no media to send. The caller
+    /// queues a packet of about that size as [`Class::Padding`].
+    pub fn padding_needed(&mut self, now: Instant) -> Option<usize> {
+        self.settle(now);
+        let running = self.probe?;
+        if self.next_class().is_some() || !self.is_open() {
+            return None;
+        }
+        let packets = running.probe.packets_min.saturating_sub(running.packets).max(1) as usize;
+        let bytes = running.probe.bytes_min.saturating_sub(running.bytes);
+        Some(bytes.div_ceil(packets).clamp(PADDING.0, PADDING.1))
+    }
+
+    /// Gives up the running probe: there is nothing to pad with.
+    pub fn abort_probe(&mut self) {
+        self.probe = None;
+    }
+
+    /// Drops all that is queued.
+    pub fn clear(&mut self) {
+        for queue in &mut self.queues {
+            *queue = Queue::default();
+        }
+    }
+
+    /// Lets `revise` change the queued packets of a class; it returns the new size of those that it has changed.
+    pub fn revise(&mut self, class: Class, mut revise: impl FnMut(&mut T) -> Option<usize>) {
+        let queue = self.queue_mut(class);
+        for (bytes, item) in &mut queue.packets {
+            *bytes = revise(item).unwrap_or(*bytes);
+        }
+        queue.bytes = queue.packets.iter().map(|(bytes, _)| bytes).sum();
+    }
+
+    /// Bytes that wait, of all classes.
+    pub fn queued_bytes(&self) -> usize {
+        self.queues.iter().map(|queue| queue.bytes).sum()
+    }
+
+    /// How long what waits will take to leave.
+    pub fn queue_delay(&self) -> Duration {
+        self.rate.time_for(self.queued_bytes() as u64)
+    }
+
+    /// The class that is served next.
+    fn next_class(&self) -> Option<Class> {
+        let classes = [Class::Audio, Class::Retransmission, Class::Video, Class::Padding];
+        classes.into_iter().zip(&self.queues).find(|(_, queue)| !queue.packets.is_empty()).map(|(class, _)| class)
+    }
+
+    /// Whether there is budget. A run begins when all is paid for and ends when a burst has been sent.
+    fn is_open(&mut self) -> bool {
+        let burst = if self.probe.is_some() { PROBE_BURST } else { BURST };
+        self.in_run = self.debt <= 0 || (self.in_run && self.debt < bits_in(self.current_rate(), burst));
+        self.in_run
+    }
+
+    /// Accounts for a packet; returns the probe that it is part of.
+    fn charge(&mut self, bytes: usize) -> Option<ProbeId> {
+        let most = bits_in(self.current_rate(), MAX_DEBT).max(self.debt);
+        self.debt =
+            self.debt.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(8_000_000)).min(most);
+        let running = self.probe.as_mut()?;
+        running.bytes += bytes;
+        running.packets += 1;
+        let id = running.probe.id;
+        if running.bytes >= running.probe.bytes_min && running.packets >= running.probe.packets_min {
+            self.probe = None;
+        }
+        Some(id)
+    }
+
+    /// Pays for the time passed. Whoever waited and was woken late catches up, by a burst at most.
+    fn settle(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.settled);
+        self.settled = self.settled.max(now);
+        let lateness = match self.probe {
+            Some(running) => bits_in(running.probe.rate, PROBE_CATCH_UP),
+            None if self.next_class().is_some() => bits_in(self.rate, BURST),
+            None => 0,
+        };
+        self.debt = self.debt.saturating_sub(bits_in(self.current_rate(), elapsed)).max(self.debt.min(-lateness));
+        self.probe.take_if(|running| now >= running.expires);
+    }
+
+    fn current_rate(&self) -> Bitrate {
+        self.probe.map_or(self.rate, |running| running.probe.rate)
+    }
+
+    fn queue_mut(&mut self, class: Class) -> &mut Queue<T> {
+        let [audio, retransmission, video, padding] = &mut self.queues;
+        match class {
+            Class::Audio => audio,
+            Class::Retransmission => retransmission,
+            Class::Video => video,
+            Class::Padding => padding,
+        }
+    }
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue { packets: VecDeque::new(), bytes: 0 }
+    }
+}
+
+/// Millionths of a bit that `rate` carries in `time`.
+fn bits_in(rate: Bitrate, time: Duration) -> i64 {
+    i64::try_from(u128::from(rate.as_bps()).saturating_mul(time.as_micros())).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Packets on their way to a receiver: from the forwarder into the pacer, and from the pacer into the send buffer.
+
+use super::estimate::SentPacket;
+use super::pace::{Class, Pacer, Released};
+use super::run::Run;
+use super::slot::{Slot, Stamp};
+use super::{DEFAULT_RTT, Downlink, Written, slot_of};
+use crate::engine::keys::TrackKey;
+use crate::forward::{EncodingView, Outgoing, Target};
+use crate::ids::EncodingIndex;
+use crate::media::MediaKind;
+use crate::rtcp::Nack;
+use crate::rtp::packet::RtpPacket;
+use crate::uplink::store::StoredPacket;
+use crate::uplink::track::Track;
+use slotmap::SlotMap;
+use std::time::{Duration, Instant};
+
+/// IPv4, UDP and SRTP tag: what a packet costs on the link beyond its RTP bytes.
+const PACKET_OVERHEAD: usize = 20 + 8 + 16;
+/// A packet that only fills a number.
+const EMPTY_BYTES: usize = Slot::EMPTY_BYTES + PACKET_OVERHEAD;
+/// How often a packet of padding goes out while everything is paused for want of bandwidth.
+const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
+/// A packet of plain padding: RTP header, extensions and the 255 octets that one length octet can name.
+const PLAIN_PADDING_BYTES: usize = 12 + 12 + 255;
+
+/// What waits in the pacer: a reference into a track's store, not a copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queued {
+    pub(super) slot: usize,
+    track: TrackKey,
+    outgoing: Outgoing,
+    again: bool,
+}
+
+impl Downlink {
+    /// A packet of a bound track arrived: queues what this receiver gets of it.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        index: usize,
+        key: TrackKey,
+        encoding: EncodingIndex,
+        packet: &StoredPacket,
+        views: &[EncodingView<'_>],
+    ) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        if slot.binding.as_ref().is_none_or(|b| b.track != key || b.pause.is_some()) {
+            return;
+        }
+        let class = if slot.kind == MediaKind::Audio { Class::Audio } else { Class::Video };
+        let before = slot.forwarder.current();
+        let (pacer, mut refused) = (&mut self.pacer, Vec::new());
+        slot.forwarder.forward(now, encoding, packet, views, &mut |outgoing: Outgoing| {
+            let stored = outgoing.source.and_then(|seq| views.get(usize::from(outgoing.encoding.0))?.store.get(seq));
+            let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
+            let queued = Queued { slot: index, track: key, outgoing, again: false };
+            if pacer.enqueue(now, class, bytes, queued).is_err() {
+                refused.push(queued);
+            }
+        });
+        let overflow = !refused.is_empty();
+        if overflow {
+            // What is queued would come too late: give it up and begin anew, at a key frame.
+            slot.forwarder.bind();
+            give_up(&mut self.pacer, class, index);
+            for queued in refused {
+                // Where not even this fits, the receiver asks.
+                let _ = self.pacer.enqueue(now, class, EMPTY_BYTES, queued.emptied());
+            }
+            self.guard.invalidate();
+        }
+        let after = slot.forwarder.current();
+        self.states_changed |= before != after;
+        if before.is_some() && after.is_none() {
+            // The source started over: ask for a key frame without waiting.
+            self.guard.invalidate();
+        }
+        if let (Some(before), Some(after)) = (before, after) {
+            let rank = |t: Target| (t.encoding, t.temporal);
+            self.switches.0 += u64::from(rank(after) > rank(before));
+            self.switches.1 += u64::from(rank(after) < rank(before));
+        }
+        self.overflows += u64::from(overflow);
+    }
+
+    /// A receiver asks for packets again: queues those that are known, within the repair budget. Returns how many.
+    pub fn handle_nack(&mut self, now: Instant, nack: &Nack<'_>, tracks: &SlotMap<TrackKey, Track>) -> usize {
+        let spacing = self.estimator.rtt().unwrap_or(DEFAULT_RTT);
+        self.repair.refill(now, self.estimator.estimate());
+        let Some((index, slot)) = slot_of(&mut self.slots, nack.media) else { return 0 };
+        let Some(track_key) = slot.binding.as_ref().map(|b| b.track).filter(|_| slot.has_rtx()) else { return 0 };
+        let mut queued = 0;
+        for seq in nack.seqs() {
+            let Some(outgoing) = slot.forwarder.lookup(seq) else { continue };
+            let stored = stored_of(tracks, track_key, &outgoing);
+            let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
+            if !self.repair.has(bytes) {
+                break;
+            }
+            if outgoing.source.is_some() && stored.is_none() || !slot.may_resend(now, seq, spacing) {
+                continue;
+            }
+            self.repair.take(bytes);
+            let again = Queued { slot: index, track: track_key, outgoing, again: true };
+            queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
+        }
+        queued
+    }
+
+    /// Appends the next packet that is due to `out`, as plain RTP, padded where that joins it to the `run` that is being gathered.
+    pub fn poll_packet(
+        &mut self,
+        now: Instant,
+        sent_us: i64,
+        run: Run,
+        tracks: &SlotMap<TrackKey, Track>,
+        out: &mut Vec<u8>,
+    ) -> Option<Written> {
+        loop {
+            while let Some(released) = self.pacer.poll(now) {
+                if let Some(written) = self.write(now, sent_us, run, &released, tracks, out) {
+                    return Some(written);
+                }
+            }
+            let wanted = self.pacer.padding_needed(now)?;
+            let Some((bytes, padding)) = self.padding(wanted, tracks) else {
+                self.pacer.abort_probe();
+                return None;
+            };
+            self.pacer.enqueue(now, Class::Padding, bytes, padding).ok()?;
+        }
+    }
+
+    /// When everything is paused for want of bandwidth, a packet of padding now and then brings the feedback that can end the
+    /// pause, also where nothing was ever sent because the only layer is beyond the first guess.
+    pub(super) fn trickle_timeout(&self) -> Option<Instant> {
+        let can_pad = || self.plain_padding().is_some();
+        let since = self.sent_at.or(self.allocated_at);
+        since.filter(|_| self.starved && can_pad()).map(|at| at + TRICKLE_INTERVAL)
+    }
+
+    fn write(
+        &mut self,
+        now: Instant,
+        sent_us: i64,
+        run: Run,
+        released: &Released<Queued>,
+        tracks: &SlotMap<TrackKey, Track>,
+        out: &mut Vec<u8>,
+    ) -> Option<Written> {
+        let queued = &released.item;
+        let slot = self.slots.get_mut(queued.slot)?.as_mut()?;
+        // The number is given out already: what was queued of the track before is still sent, where the payload type fits.
+        let codec = tracks.get(queued.track).and_then(|track| track.codec);
+        if slot.binding.as_ref().is_none_or(|b| b.track != queued.track && b.codec != codec) {
+            return None;
+        }
+        let stored = stored_of(tracks, queued.track, &queued.outgoing);
+        if queued.outgoing.source.is_some() && stored.is_none() {
+            return None;
+        }
+        let start = out.len();
+        let stamp = Stamp { transport_seq: self.transport_seq, sent_us };
+        let written = match queued.again {
+            false => slot.write(&queued.outgoing, stored, stamp, out),
+            true if stored.is_none() && released.class == Class::Padding => {
+                slot.write_padding(queued.outgoing.timestamp, stamp, out)
+            }
+            // A number that was only filled is repaired by an empty packet.
+            true => slot.write_rtx(&queued.outgoing, stored, stamp, out),
+        };
+        if written.is_none() {
+            out.truncate(start);
+            return None;
+        }
+        if slot.ccfb
+            && let Some(packet) = out.get(start..).and_then(RtpPacket::parse)
+        {
+            self.sent_numbers.note(packet.ssrc(), packet.seq(), self.transport_seq);
+        }
+        let run_padding = run.pad(out, start, released.bytes, self.pacer.waiting(released.class));
+        let bytes = out.len() - start + PACKET_OVERHEAD;
+        self.sent_at = Some(now);
+        self.rate.on_packet(now, bytes);
+        self.estimator.on_sent(now, SentPacket { transport_seq: self.transport_seq, bytes, probe: released.probe });
+        self.transport_seq = self.transport_seq.wrapping_add(1);
+        Some(Written { class: released.class, kind: slot.kind, run_padding })
+    }
+
+    /// What to pad a probe with: the newest packet of a video slot sent again, which repairs loss that nobody noticed yet, or plain padding
+    /// where that packet is much larger than wanted or forgotten.
+    fn padding(&self, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
+        let newest = self.padding_slots().find_map(|(index, slot)| {
+            let track = slot.binding.as_ref()?.track;
+            let outgoing = slot.forwarder.last_sent()?;
+            let bytes = Slot::size_of(Some(stored_of(tracks, track, &outgoing)?));
+            let queued = Queued { slot: index, track, outgoing, again: true };
+            (bytes < wanted.saturating_mul(2)).then_some((bytes + PACKET_OVERHEAD, queued))
+        });
+        newest.or_else(|| self.plain_padding())
+    }
+
+    pub(super) fn plain_padding(&self) -> Option<(usize, Queued)> {
+        let (slot, track) =
+            self.padding_slots().find_map(|(index, slot)| Some((index, slot.binding.as_ref()?.track)))?;
+        let outgoing = Outgoing::padding();
+        Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, Queued { slot, track, outgoing, again: true }))
+    }
+
+    /// The video slots on whose retransmission source padding can be sent.
+    fn padding_slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        self.slots(MediaKind::Video).filter(|(_, slot)| slot.has_rtx())
+    }
+}
+
+/// Gives up what is queued of a slot. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
+pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
+    pacer.revise(class, |queued| {
+        let concerned = queued.slot == slot && !queued.again;
+        concerned.then(|| {
+            *queued = queued.emptied();
+            EMPTY_BYTES
+        })
+    });
+}
+
+impl Queued {
+    fn emptied(self) -> Self {
+        Queued { outgoing: Outgoing { source: None, marker: false, vp8: None, ..self.outgoing }, ..self }
+    }
+}
+
+fn stored_of<'a>(tracks: &'a SlotMap<TrackKey, Track>, key: TrackKey, outgoing: &Outgoing) -> Option<&'a StoredPacket> {
+    tracks.get(key)?.encoding(outgoing.encoding)?.store.get(outgoing.source?)
+}

@@ -1,0 +1,303 @@
+//! A slot: one m= section on which a client receives. Its SSRC lives as long as the section; the track behind it changes.
+//!
+//! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC 4588).
+
+use crate::engine::keys::TrackKey;
+use crate::event::{PauseReason, Sending, SlotState};
+use crate::forward::{Forwarder, Outgoing};
+use crate::ids::{EncodingIndex, TrackId};
+use crate::media::{Codec, MediaKind};
+use crate::rtp::codec::vp8;
+use crate::rtp::extension::{AbsSendTime, ForwardedExtensions, write_transport_cc};
+use crate::rtp::packet::{RtpHeader, append_padding, write_header};
+use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotSection};
+use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
+use crate::uplink::store::StoredPacket;
+use rand::RngCore;
+use std::time::{Duration, Instant};
+
+/// What was sent again lately: retransmissions of one number are spaced by at least a round trip.
+const RESENT_MEMORY: usize = 64;
+
+/// One receiving section of a client.
+pub struct Slot {
+    /// The section.
+    pub mid: Mid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// SSRC of the media that we send.
+    pub ssrc: Ssrc,
+    /// SSRC of the retransmissions, where negotiated.
+    pub rtx_ssrc: Option<Ssrc>,
+    /// The client reports by RFC 8888 what arrives.
+    pub ccfb: bool,
+    /// The section is inactive for now.
+    pub rests: bool,
+    /// Selects and renumbers.
+    pub forwarder: Forwarder,
+    /// The track that is being sent here.
+    pub binding: Option<Binding>,
+    payloads: Vec<PayloadMapping>,
+    extensions: ExtensionMap,
+    rtx_seq: SeqNo,
+    packets: u32,
+    octets: u32,
+    /// As the client reported last.
+    lost: i32,
+    mid_known: bool,
+    resent: [(SeqNo, Option<Instant>); RESENT_MEMORY],
+    reported: Option<SlotState>,
+}
+
+/// The track behind a slot.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The track.
+    pub track: TrackKey,
+    /// Its id.
+    pub id: TrackId,
+    /// What the track is encoded with, once a packet has told.
+    pub codec: Option<Codec>,
+    /// Why nothing is sent, or `None`.
+    pub pause: Option<PauseReason>,
+    payload: Option<PayloadMapping>,
+}
+
+/// What a packet needs beyond the slot's own state.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Transport-wide sequence number.
+    pub transport_seq: u16,
+    /// When it is sent, on the engine's time line in microseconds.
+    pub sent_us: i64,
+}
+
+impl Slot {
+    /// A slot for a section that was just negotiated, with numbers that start at random.
+    pub fn new(section: &Section, kind: MediaKind, role: &SlotSection, rng: &mut impl RngCore) -> Self {
+        Slot {
+            mid: section.mid,
+            kind,
+            ssrc: role.ssrc,
+            rtx_ssrc: role.rtx_ssrc,
+            ccfb: role.ccfb,
+            rests: false,
+            forwarder: Forwarder::new(kind, SeqNo(low_start(rng)), RtpTime(rng.next_u32())),
+            binding: None,
+            payloads: section.codecs.clone(),
+            extensions: section.extensions.clone(),
+            rtx_seq: SeqNo(low_start(rng)),
+            packets: 0,
+            octets: 0,
+            lost: 0,
+            mid_known: false,
+            resent: [(SeqNo(0), None); RESENT_MEMORY],
+            reported: None,
+        }
+    }
+
+    /// Takes over what a later offer says about the section.
+    pub fn renegotiate(&mut self, section: &Section, role: &SlotSection) {
+        self.payloads.clone_from(&section.codecs);
+        self.extensions = section.extensions.clone();
+        (self.rtx_ssrc, self.ccfb) = (role.rtx_ssrc, role.ccfb);
+        if let Some(codec) = self.binding.as_ref().map(|b| b.codec) {
+            self.set_codec(codec);
+        }
+    }
+
+    /// Whether this section can carry the codec.
+    pub fn takes(&self, codec: Codec) -> bool {
+        self.payloads.iter().any(|p| p.codec == codec)
+    }
+
+    /// Puts a track behind the slot; numbering goes on.
+    pub fn bind(&mut self, track: TrackKey, id: TrackId, codec: Option<Codec>) {
+        self.binding = Some(Binding { track, id, codec: None, pause: None, payload: None });
+        self.set_codec(codec);
+        self.forwarder.bind();
+    }
+
+    /// Takes the track away.
+    pub fn unbind(&mut self) {
+        self.binding = None;
+        self.forwarder.bind();
+    }
+
+    /// The bound track is encoded with another codec from now on.
+    pub fn set_codec(&mut self, codec: Option<Codec>) {
+        let payload = codec.and_then(|codec| self.payloads.iter().find(|p| p.codec == codec).cloned());
+        if let Some(binding) = self.binding.as_mut() {
+            binding.codec = codec;
+            binding.payload = payload;
+        }
+    }
+
+    /// Whether the bound track's codec is known and this section cannot carry it.
+    pub fn lacks_codec(&self) -> bool {
+        self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())
+    }
+
+    /// Appends the packet to `out` as plain RTP; `None` where it cannot be built, with `out` perhaps longer.
+    pub fn write(
+        &mut self,
+        outgoing: &Outgoing,
+        packet: Option<&StoredPacket>,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let start = out.len();
+        let payload_type = self.binding.as_ref()?.payload.as_ref()?.payload_type;
+        self.write_head(outgoing, (payload_type, self.ssrc, outgoing.seq), packet, stamp, out);
+        let payload_at = out.len();
+        write_payload(outgoing, packet, out)?;
+        if packet.is_none() {
+            append_padding(out, start, FILL_PADDING);
+        }
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add((out.len() - payload_at) as u32);
+        Some(())
+    }
+
+    /// Appends the packet as a retransmission (RFC 4588 section 4).
+    pub fn write_rtx(
+        &mut self,
+        outgoing: &Outgoing,
+        packet: Option<&StoredPacket>,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let payload_type = self.binding.as_ref()?.payload.as_ref()?.rtx?;
+        let (ssrc, seq) = (self.rtx_ssrc?, self.rtx_seq);
+        self.write_head(outgoing, (payload_type, ssrc, seq), packet, stamp, out);
+        out.extend_from_slice(&outgoing.seq.0.to_be_bytes());
+        write_payload(outgoing, packet, out)?;
+        self.rtx_seq = SeqNo(seq.0.wrapping_add(1));
+        Some(())
+    }
+
+    /// Appends a packet of nothing but padding on the retransmission source, for probes.
+    pub fn write_padding(&mut self, timestamp: RtpTime, stamp: Stamp, out: &mut Vec<u8>) -> Option<()> {
+        let start = out.len();
+        let payload_type = self.binding.as_ref()?.payload.as_ref()?.rtx?;
+        let (ssrc, seq) = (self.rtx_ssrc?, self.rtx_seq);
+        let outgoing = Outgoing { encoding: EncodingIndex(0), source: None, seq, timestamp, marker: false, vp8: None };
+        self.write_head(&outgoing, (payload_type, ssrc, seq), None, stamp, out);
+        append_padding(out, start, u8::MAX);
+        self.rtx_seq = SeqNo(seq.0.wrapping_add(1));
+        Some(())
+    }
+
+    /// Whether retransmissions can be sent for the present track.
+    pub fn has_rtx(&self) -> bool {
+        self.rtx_ssrc.is_some()
+            && self.binding.as_ref().is_some_and(|b| b.payload.as_ref().is_some_and(|p| p.rtx.is_some()))
+    }
+
+    /// Whether this number may be sent again now; remembers that it was.
+    pub fn may_resend(&mut self, now: Instant, seq: SeqNo, spacing: Duration) -> bool {
+        let Some(entry) = self.resent.get_mut(usize::from(seq.0) % RESENT_MEMORY) else { return false };
+        let too_soon = entry.0 == seq && entry.1.is_some_and(|at| now.saturating_duration_since(at) < spacing);
+        if !too_soon {
+            *entry = (seq, Some(now));
+        }
+        !too_soon
+    }
+
+    /// Bytes of a packet that only fills a number, without SRTP's tag.
+    pub const EMPTY_BYTES: usize = HEADER_AND_EXTENSIONS + FILL_PADDING as usize;
+
+    /// Bytes on the wire that the packet will take, without SRTP's tag.
+    pub fn size_of(packet: Option<&StoredPacket>) -> usize {
+        packet.map_or(Self::EMPTY_BYTES, |p| HEADER_AND_EXTENSIONS + p.extensions().len() + p.payload().len())
+    }
+
+    /// The client has reported on this SSRC, so it needs no MID extension any more to find the section.
+    pub fn mid_is_known(&mut self) {
+        self.mid_known = true;
+    }
+
+    /// Given how many packets the client reports lost so far, how many are new.
+    pub fn newly_lost(&mut self, lost: i32) -> u64 {
+        let before = std::mem::replace(&mut self.lost, lost);
+        u64::try_from(lost.saturating_sub(before)).unwrap_or(0)
+    }
+
+    /// Packets and payload octets sent, for sender reports.
+    pub fn sent(&self) -> (u32, u32) {
+        (self.packets, self.octets)
+    }
+
+    /// Packets that the client has reported lost so far.
+    pub fn lost(&self) -> i32 {
+        self.lost
+    }
+
+    /// The slot's state where it differs from what was last reported.
+    pub fn poll_state(
+        &mut self,
+        describe: impl Fn(EncodingIndex) -> (Option<Rid>, Option<(u16, u16)>),
+    ) -> Option<SlotState> {
+        let state = self.state(describe);
+        let changed = self.reported.as_ref().map_or(state.track.is_some(), |old| *old != state);
+        changed.then(|| self.reported.insert(state).clone())
+    }
+
+    /// What the slot carries now, and how.
+    pub fn state(&self, describe: impl Fn(EncodingIndex) -> (Option<Rid>, Option<(u16, u16)>)) -> SlotState {
+        let track = self.binding.as_ref().map(|b| {
+            let sending = match (b.pause, self.forwarder.current(), b.codec) {
+                (Some(reason), _, _) => Sending::Paused(reason),
+                (None, Some(current), Some(codec)) => {
+                    let (rid, size) = describe(current.encoding);
+                    Sending::Layer { encoding: current.encoding, rid, temporal: current.temporal, size, codec }
+                }
+                (None, _, None) => Sending::Paused(PauseReason::NoMedia),
+                (None, None, Some(_)) => Sending::Starting,
+            };
+            (b.id, sending)
+        });
+        SlotState { mid: self.mid, kind: self.kind, track }
+    }
+
+    fn write_head(
+        &self,
+        outgoing: &Outgoing,
+        (payload_type, ssrc, seq): (PayloadType, Ssrc, SeqNo),
+        packet: Option<&StoredPacket>,
+        stamp: Stamp,
+        out: &mut Vec<u8>,
+    ) {
+        let transport_seq = write_transport_cc(stamp.transport_seq);
+        let sent_at = AbsSendTime::at(Duration::from_micros(u64::try_from(stamp.sent_us).unwrap_or(0))).write();
+        let mid = (!self.mid_known).then_some((ExtensionKind::Mid, self.mid.as_bytes()));
+        let own = [(ExtensionKind::TransportCc, &transport_seq[..]), (ExtensionKind::AbsSendTime, &sent_at[..])];
+        let own = own.into_iter().chain(mid).filter_map(|(kind, bytes)| Some((self.extensions.id(kind)?, bytes)));
+        let passed_on = ForwardedExtensions::for_receiver(
+            packet.map(StoredPacket::extensions).unwrap_or_default(),
+            &self.extensions,
+        );
+        let header = RtpHeader { marker: outgoing.marker, payload_type, seq, timestamp: outgoing.timestamp, ssrc };
+        write_header(out, &header, own.chain(passed_on), self.extensions.two_byte_allowed());
+    }
+}
+
+const HEADER_AND_EXTENSIONS: usize = 12 + 4 + 8;
+/// Padding octets of a packet that only fills a number.
+const FILL_PADDING: u8 = 4;
+
+fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut Vec<u8>) -> Option<()> {
+    let Some(packet) = packet else { return Some(()) };
+    let at = out.len();
+    out.extend_from_slice(packet.payload());
+    if let (Some(numbers), Some(layout)) = (outgoing.vp8, packet.meta.frame.vp8) {
+        vp8::patch(out.get_mut(at..)?, &layout, numbers.picture_id, numbers.tl0_pic_idx);
+    }
+    Some(())
+}
+
+/// A random first sequence number in the lower half: a receiver that loses the packets before an early wrap could not tell the SRTP
+/// rollover (RFC 3711 section 3.3.1).
+fn low_start(rng: &mut impl RngCore) -> u16 {
+    (rng.next_u32() as u16) & 0x7fff
+}

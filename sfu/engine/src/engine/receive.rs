@@ -1,0 +1,231 @@
+//! A datagram's way in: to its participant, through the transport, to its track, and on to the subscribers' downlinks.
+
+use super::Engine;
+use super::keys::{ParticipantKey, TrackKey};
+use crate::drops::DropReason;
+use crate::event::Event;
+use crate::ids::EncodingIndex;
+use crate::media::MediaKind;
+use crate::net::Tuple;
+use crate::rtcp::{self, Rtcp};
+use crate::rtp::extension::ReceivedExtensions;
+use crate::rtp::packet::RtpPacket;
+use crate::snapshot::add;
+use crate::transport::demux::{PacketClass, classify};
+use crate::transport::ice::username_fragment;
+use crate::units::ExtSeq;
+use std::time::Instant;
+
+impl Engine {
+    /// Takes one datagram, which reached the machine at `arrival`, at or before `now`: congestion control judges by that. Whatever is
+    /// wrong with a datagram is counted and changes nothing.
+    pub fn handle_datagram(&mut self, now: Instant, arrival: Instant, tuple: Tuple, datagram: &mut [u8]) {
+        let outcome = match classify(datagram) {
+            Some(PacketClass::Stun) => self.receive_stun(now, tuple, datagram),
+            Some(PacketClass::Dtls) => self.receive_dtls(now, tuple, datagram),
+            Some(PacketClass::Rtp) => self.receive_srtp(now, arrival, tuple, datagram),
+            Some(PacketClass::Rtcp) => self.receive_srtcp(now, tuple, datagram),
+            None => Err(DropReason::Unclassified),
+        };
+        if let Err(reason) = outcome {
+            self.drops.count(reason);
+        }
+    }
+
+    fn receive_stun(&mut self, now: Instant, tuple: Tuple, message: &[u8]) -> Result<(), DropReason> {
+        let fragment = username_fragment(message).ok_or(DropReason::StunMalformed)?;
+        let key = self.demux.by_ufrag(fragment).ok_or(DropReason::StunUnknownUser)?;
+        let transport = self.transport(key).ok_or(DropReason::StunUnknownUser)?;
+        let outcome = transport.handle_stun(now, tuple, message)?;
+        if outcome.newly_validated {
+            if let Some(previous) = self.demux.insert_tuple(tuple, key).and_then(|previous| self.transport(previous)) {
+                previous.forget(&tuple);
+            }
+            self.events.push_back(Event::TupleValidated { tuple });
+        }
+        if let Some(removed) = outcome.removed {
+            self.forget_tuple(key, removed);
+        }
+        if let Some(fragment) = outcome.retired_ufrag {
+            self.demux.remove_ufrag(&fragment);
+        }
+        self.touch(key);
+        Ok(())
+    }
+
+    fn receive_dtls(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) -> Result<(), DropReason> {
+        let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
+        let outcome = self.transport(key).ok_or(DropReason::UnknownTuple)?.handle_dtls(now, &tuple, datagram);
+        self.touch(key);
+        outcome
+    }
+
+    fn receive_srtp(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        tuple: Tuple,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
+        let length = self.transport(key).ok_or(DropReason::UnknownTuple)?.unprotect_rtp(now, &tuple, datagram)?;
+        self.touch(key);
+        self.receive_rtp(now, arrival, key, datagram.get(..length).unwrap_or_default())
+    }
+
+    fn receive_srtcp(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8]) -> Result<(), DropReason> {
+        let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
+        let length = self.transport(key).ok_or(DropReason::UnknownTuple)?.unprotect_rtcp(now, &tuple, datagram)?;
+        self.touch(key);
+        let malformed =
+            rtcp::parse(datagram.get(..length).unwrap_or_default(), |part| self.receive_rtcp(now, key, &part));
+        for _ in 0..malformed {
+            self.drops.count(DropReason::RtcpMalformed);
+        }
+        Ok(())
+    }
+
+    /// A plain RTP packet of a participant.
+    fn receive_rtp(
+        &mut self,
+        now: Instant,
+        arrival: Instant,
+        key: ParticipantKey,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        let packet = RtpPacket::parse(bytes).ok_or(DropReason::RtpMalformed)?;
+        let participant = self.participants.get_mut(key).ok_or(DropReason::RtpUnknownSource)?;
+        let uplink = &mut participant.uplink;
+        let extensions = ReceivedExtensions::read(&packet, &uplink.extensions);
+        uplink.note_packet(arrival, bytes.len(), extensions.transport_cc);
+        let stream = uplink.stream_of(now, &packet, &extensions).ok_or(DropReason::RtpUnknownSource)?;
+        let track_key = uplink.track_of(stream).ok_or(DropReason::RtpUnknownSource)?;
+        let track = self.tracks.get_mut(track_key).ok_or(DropReason::RtpUnknownSource)?;
+        let kind = track.kind as usize;
+        add(&mut self.counters.rtp_packets_in, kind, 1);
+        add(&mut self.counters.rtp_bytes_in, kind, bytes.len() as u64);
+        self.counters.retransmissions.received += u64::from(stream.is_rtx);
+
+        let received = track.receive(arrival, stream, &packet, &uplink.extensions, &extensions, &mut uplink.clock)?;
+        if let Some(rtt) = received.round_trip {
+            uplink.note_round_trip(rtt);
+        }
+        if received.codec_changed {
+            self.codec_changed(track_key);
+            self.describe_track(track_key);
+        }
+        if received.codec_changed || received.started {
+            // Before the packet is handed on: it may be the first of a key frame.
+            self.choose_layers_of(now, track_key);
+            self.tell_layers(now, track_key, true);
+        }
+        let Some(seq) = received.seq else { return Ok(()) };
+        if let Some(level) = extensions.audio_level.filter(|_| kind == MediaKind::Audio as usize) {
+            self.note_level(now, track_key, level.level);
+        }
+        self.fan_out(now, track_key, stream.encoding, seq);
+        self.relay(track_key, stream.encoding, seq, stream.is_rtx);
+        Ok(())
+    }
+
+    /// Hands a stored packet to every subscriber that takes its encoding.
+    pub(super) fn fan_out(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex, seq: ExtSeq) {
+        let Some(track) = self.tracks.get(key) else { return };
+        let Some(packet) = track.encoding(encoding).and_then(|e| e.store.get(seq)) else { return };
+        let views = track.views();
+        for subscriber in track.subscribers.iter().filter(|s| s.takes(encoding)) {
+            let Some(receiver) = self.participants.get_mut(subscriber.participant).filter(|p| p.can_send()) else {
+                continue;
+            };
+            receiver.downlink.forward(now, subscriber.slot, key, encoding, packet, views.as_slice());
+            if !receiver.queued {
+                receiver.queued = true;
+                self.queue.push_back(subscriber.participant);
+            }
+        }
+    }
+
+    /// A microphone's level, for the shard that ranks the room's.
+    pub(super) fn note_level(&mut self, now: Instant, key: TrackKey, level: u8) {
+        let Some(track) = self.tracks.get(key).filter(|t| !t.muted) else { return };
+        let (room_key, id, is_mirror) = (track.room, track.id, track.mirror().is_some());
+        let Some(room) = self.rooms.get_mut(room_key) else { return };
+        let lead = room.lead(self.config.shard);
+        if lead != self.config.shard {
+            // A level that another shard sent has come too late to be of use.
+            if !is_mirror {
+                self.outbox.add(lead, |batch| batch.levels.push((id, level)));
+            }
+            return;
+        }
+        room.speakers.on_level(now, key, level);
+        self.serve_speakers(room_key);
+        self.wake_room(room_key);
+    }
+
+    /// A track shows another codec: its slots start over, and subscribers choose anew.
+    pub(super) fn codec_changed(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get(key) else { return };
+        let codec = track.codec;
+        for subscriber in &track.subscribers {
+            if let Some(receiver) = self.participants.get_mut(subscriber.participant) {
+                receiver.downlink.set_codec(subscriber.slot, codec);
+            }
+        }
+    }
+
+    /// Lets every subscriber of a track choose its layers now.
+    pub(super) fn choose_layers_of(&mut self, now: Instant, key: TrackKey) {
+        let subscribers: Vec<_> =
+            self.tracks.get(key).map(|t| t.subscribers.iter().map(|s| s.participant).collect()).unwrap_or_default();
+        for subscriber in subscribers {
+            self.choose_layers(now, subscriber);
+            self.touch(subscriber);
+        }
+    }
+
+    /// One part of a compound RTCP packet.
+    fn receive_rtcp(&mut self, now: Instant, key: ParticipantKey, part: &Rtcp<'_>) {
+        self.counters.rtcp_packets.received += 1;
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        match part {
+            Rtcp::SenderReport(report) => {
+                participant.uplink.on_sender_report(now, report, &mut self.tracks);
+                participant.downlink.on_reports(now, report.reports(), &self.config.wall_clock);
+            }
+            Rtcp::ReceiverReport(report) => {
+                participant.downlink.on_reports(now, report.reports(), &self.config.wall_clock)
+            }
+            Rtcp::TransportFeedback(feedback) => participant.downlink.on_transport_feedback(now, feedback),
+            Rtcp::Remb(remb) => participant.downlink.estimator().on_remb(now, remb.bitrate),
+            Rtcp::Nack(nack) => {
+                let answered = participant.downlink.handle_nack(now, nack, &self.tracks);
+                self.counters.nacks.received += answered as u64;
+            }
+            Rtcp::Pli { media, .. } => self.receiver_needs_keyframe(now, key, *media),
+            Rtcp::Fir(fir) => {
+                for (media, _) in fir.entries() {
+                    self.receiver_needs_keyframe(now, key, media);
+                }
+            }
+            Rtcp::Ccfb(feedback) => participant.downlink.on_ccfb(now, feedback),
+            // Nothing of ours asks for the other reports.
+            Rtcp::Goodbye(_) | Rtcp::ReferenceTime { .. } | Rtcp::ReferenceEcho { .. } => {}
+        }
+    }
+
+    /// A receiver cannot decode: asks the publisher of what flows there now.
+    fn receiver_needs_keyframe(&mut self, now: Instant, key: ParticipantKey, media: crate::units::Ssrc) {
+        self.counters.keyframe_requests.received += 1;
+        let Some((track_key, encoding)) = self.participants.get(key).and_then(|p| p.downlink.playing(media)) else {
+            return;
+        };
+        let Some(track) = self.tracks.get_mut(track_key) else { return };
+        track.request_keyframe(now, encoding);
+        self.touch_track(track_key);
+    }
+
+    fn transport(&mut self, key: ParticipantKey) -> Option<&mut crate::transport::Transport> {
+        self.participants.get_mut(key)?.transport.as_mut()
+    }
+}

@@ -1,0 +1,170 @@
+//! What is due for one participant: transport timers, reports, feedback, repairs, key frame requests, the choice of layers.
+
+use super::keys::ParticipantKey;
+use super::{Engine, Owner};
+use crate::downlink::DEFAULT_RTT;
+use crate::drops::DropReason;
+use crate::event::Event;
+use crate::net::Protocol;
+use crate::participant::Participant;
+use crate::rtcp::Batch;
+use crate::snapshot::add;
+use crate::transport::TransportEvent;
+use std::time::{Duration, Instant};
+
+/// Connection quality is told this often.
+const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// Does everything that is due for a participant before its packets are sent.
+    pub(super) fn serve(&mut self, now: Instant, key: ParticipantKey) {
+        self.serve_transport(now, key);
+        self.serve_tracks(now, key);
+        if self.participants.get(key).is_some_and(Participant::can_send) {
+            self.serve_rtcp(now, key);
+            self.serve_downlink(now, key);
+        }
+    }
+
+    /// Tells what changed while the packets were sent, and notes when the participant wants to be woken.
+    pub(super) fn finish(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.queued = false;
+        let counts = participant.downlink.take_counts();
+        self.drops.add(DropReason::PacerOverflow, counts.overflows);
+        self.counters.layer_switches_up += counts.switches_up;
+        self.counters.layer_switches_down += counts.switches_down;
+        self.counters.ce_marks += counts.ce_marks;
+        for (kind, lost) in counts.lost.into_iter().enumerate() {
+            add(&mut self.counters.rtp_lost_out, kind, lost);
+        }
+        let slots = participant.downlink.poll_states(&self.tracks);
+        if !slots.is_empty() {
+            self.events.push_back(Event::Slots { participant: participant.id, slots });
+        }
+        let tracks = || participant.uplink.tracks().filter_map(|track| self.tracks.get(track));
+        let always = tracks().filter_map(|track| track.poll_timeout()).min();
+        let wanted = [always, participant.transport.as_ref().and_then(|t| t.poll_timeout())];
+        let mut at = wanted.into_iter().flatten().min();
+        if participant.can_send() {
+            // Nothing of this can be sent while media cannot flow, so nothing of it is due.
+            let requests = tracks().filter_map(|track| track.poll_request_timeout()).min();
+            let connected = [
+                requests,
+                participant.uplink.poll_timeout(),
+                participant.downlink.poll_timeout(),
+                participant.quality_at,
+            ];
+            at = at.into_iter().chain(connected.into_iter().flatten()).min();
+        }
+        let Some(at) = at.map(|at| at.max(now)) else { return };
+        if participant.wake_at.is_none_or(|noted| at < noted) {
+            participant.wake_at = Some(at);
+            self.timers.add(at, Owner::Participant(key));
+        }
+    }
+
+    fn serve_transport(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(transport) = participant.transport.as_mut() else { return };
+        if transport.poll_timeout().is_some_and(|at| at <= now) {
+            transport.handle_timeout(now);
+        }
+        let mut lost = Vec::new();
+        let mut suspended = None;
+        while let Some(event) = transport.poll_event() {
+            match event {
+                TransportEvent::HandshakeCompleted => self.counters.handshakes_completed += 1,
+                TransportEvent::Disconnected(reason) => {
+                    if let Some(counter) = self.counters.disconnects.get_mut(reason as usize) {
+                        *counter += 1;
+                    }
+                    participant.connected = false;
+                    participant.quality_at = None;
+                    participant.downlink.suspend(key, &mut self.tracks);
+                    suspended = Some(participant.room);
+                    self.events.push_back(Event::Disconnected { participant: participant.id, reason });
+                }
+                TransportEvent::TupleLost(tuple) => lost.push(tuple),
+            }
+        }
+        // Also after an ICE restart that followed the loss of consent.
+        if transport.is_ready() && !participant.connected {
+            participant.connected = true;
+            let is_tcp = transport.selected().is_some_and(|tuple| tuple.protocol == Protocol::Tcp);
+            add(&mut self.counters.connected, usize::from(is_tcp), 1);
+            participant.quality_at = Some(now + QUALITY_INTERVAL);
+            participant.downlink.allocate_soon();
+            self.events.push_back(Event::Connected { participant: participant.id });
+        }
+        for tuple in lost {
+            self.forget_tuple(key, tuple);
+        }
+        if let Some(room) = suspended {
+            self.touch_mirrors(room);
+        }
+    }
+
+    /// Notices encodings that stopped, and tells the publisher which ones somebody takes.
+    fn serve_tracks(&mut self, now: Instant, key: ParticipantKey) {
+        let mut next = 0;
+        while let Some(track_key) = self.participants.get(key).and_then(|p| p.uplink.tracks().nth(next)) {
+            next += 1;
+            let Some(track) = self.tracks.get_mut(track_key) else { continue };
+            let stopped = track.handle_timeout(now);
+            if let Some(encodings) = track.poll_wanted(now) {
+                self.events.push_back(Event::EncodingsWanted { track: track.id, encodings });
+            }
+            self.tell_layers(now, track_key, stopped);
+            if stopped {
+                self.refresh_subscribers(track_key);
+            }
+        }
+    }
+
+    /// Sends the feedback, requests and reports that are due.
+    fn serve_rtcp(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let rtt = participant.downlink.estimator().rtt().or(participant.uplink.rtt()).unwrap_or(DEFAULT_RTT);
+        let mut rtcp = Batch::default();
+        participant.uplink.write_feedback(now, &mut rtcp);
+        for track in participant.uplink.tracks() {
+            let Some(track) = self.tracks.get_mut(track) else { continue };
+            let asked = track.write_requests(now, rtt, participant.uplink.ssrc, &mut rtcp);
+            self.counters.nacks.sent += asked.packets as u64;
+            self.counters.keyframe_requests.sent += asked.keyframes as u64;
+            add(&mut self.counters.rtp_lost_in, track.kind as usize, asked.given_up);
+        }
+        if participant.uplink.report_is_due(now) {
+            participant.downlink.write_sender_reports(now, &self.config.wall_clock, &self.tracks, &mut rtcp);
+            participant.uplink.write_report(now, &mut self.tracks, &mut rtcp);
+        }
+        let Some(transport) = participant.transport.as_mut() else { return };
+        for packet in rtcp.into_packets() {
+            self.counters.rtcp_packets.sent += 1;
+            transport.send_rtcp(packet);
+        }
+    }
+
+    fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.downlink.handle_timeout(now);
+        if participant.quality_at.is_some_and(|at| at <= now) {
+            participant.quality_at = Some(now + QUALITY_INTERVAL);
+            let quality = participant.quality(now, &self.tracks);
+            self.events.push_back(Event::Quality { participant: participant.id, quality });
+        }
+        if participant.downlink.allocation_is_due(now) {
+            self.choose_layers(now, key);
+        }
+    }
+
+    /// Chooses the layers of one participant now.
+    pub(super) fn choose_layers(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
+        let Some(room) = self.rooms.get(participant.room) else { return };
+        for track in participant.downlink.allocate(now, key, room, &mut self.tracks) {
+            self.touch_track(track);
+        }
+    }
+}

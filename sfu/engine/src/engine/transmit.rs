@@ -1,0 +1,99 @@
+//! A packet's way out: participants that have something to send are served in turn, each as runs of datagrams to one address.
+
+use super::Engine;
+use super::keys::ParticipantKey;
+use crate::downlink::pace::Class;
+use crate::downlink::run::Run;
+use crate::net::{Protocol, Transmit, Tuple};
+use crate::snapshot::add;
+use std::time::Instant;
+
+/// Datagrams in one run: the kernel's limit for UDP_SEGMENT is 64 (UDP_MAX_SEGMENTS) and 64 KiB together.
+const MAX_RUN: usize = 48;
+/// Bytes in one run, below the 65 507 that one UDP send can take.
+const MAX_RUN_BYTES: usize = 60_000;
+
+impl Engine {
+    /// Appends the next run of datagrams to the empty `buffer`; `None` when nothing is left to send now.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.rebind_rooms();
+        if let Some((tuple, datagram)) = self.farewells.pop_front() {
+            return Some(whole(tuple, &datagram, buffer));
+        }
+        while let Some(&key) = self.queue.front() {
+            if !self.serving {
+                self.serve(now, key);
+                self.serving = true;
+            }
+            if let Some(transmit) = self.transmit_control(key, buffer).or_else(|| self.transmit_media(now, key, buffer))
+            {
+                return Some(transmit);
+            }
+            self.queue.pop_front();
+            self.serving = false;
+            self.finish(now, key);
+        }
+        self.serve_mirrors(now);
+        None
+    }
+
+    /// STUN, DTLS and RTCP go one by one: they are few.
+    fn transmit_control(&mut self, key: ParticipantKey, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let (tuple, datagram) = self.participants.get_mut(key)?.transport.as_mut()?.poll_control()?;
+        Some(whole(tuple, &datagram, buffer))
+    }
+
+    /// A run of RTP packets of one size, the last of which may be shorter.
+    fn transmit_media(&mut self, now: Instant, key: ParticipantKey, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let participant = self.participants.get_mut(key)?;
+        let transport = participant.transport.as_mut().filter(|t| t.is_ready())?;
+        let tuple = transport.selected()?;
+        let sent_us = self.config.wall_clock.micros(now);
+        buffer.append(&mut participant.carried.bytes);
+        let mut segment = buffer.len();
+        // Only UDP gains by packets of one size: on TCP each is a frame.
+        let joins = tuple.protocol == Protocol::Udp;
+        let mut run = Run { plain: (joins && segment > 0).then_some(participant.carried.plain), joins };
+        for _ in 0..MAX_RUN {
+            let start = buffer.len();
+            if start > MAX_RUN_BYTES {
+                break;
+            }
+            let Some(written) = participant.downlink.poll_packet(now, sent_us, run, &self.tracks, buffer) else {
+                break;
+            };
+            let plain = buffer.len() - start;
+            if !transport.protect_rtp(buffer, start) {
+                buffer.truncate(start);
+                continue;
+            }
+            let length = buffer.len() - start;
+            self.counters.run_padding_bytes += written.run_padding as u64;
+            match written.class {
+                Class::Retransmission => self.counters.retransmissions.sent += 1,
+                Class::Padding => self.counters.probe_packets += 1,
+                Class::Audio | Class::Video => {
+                    add(&mut self.counters.rtp_packets_out, written.kind as usize, 1);
+                    add(&mut self.counters.rtp_bytes_out, written.kind as usize, length as u64);
+                }
+            }
+            if segment == 0 {
+                segment = length;
+                run.plain = joins.then_some(plain);
+            } else if length > segment {
+                participant.carried.bytes.extend_from_slice(buffer.get(start..).unwrap_or_default());
+                participant.carried.plain = plain;
+                buffer.truncate(start);
+                break;
+            } else if length < segment {
+                break;
+            }
+        }
+        (segment > 0).then_some(Transmit { tuple, len: buffer.len(), segment_size: segment })
+    }
+}
+
+fn whole(tuple: Tuple, datagram: &[u8], buffer: &mut Vec<u8>) -> Transmit {
+    buffer.extend_from_slice(datagram);
+    Transmit { tuple, len: buffer.len(), segment_size: buffer.len() }
+}

@@ -1,0 +1,171 @@
+//! Sequence numbers of a slot and what each was given to: read to answer NACKs, and to number packets that come late.
+//!
+//! Holds no payload: that is fetched from the encoding's store when a packet is sent again.
+
+use super::rewriter::Offsets;
+use super::{Outgoing, OutgoingVp8};
+use crate::ids::EncodingIndex;
+use crate::units::{ExtSeq, RtpTime, SeqNo};
+
+/// Packets that a video slot remembers: a second at 5 Mb/s, as long as the store keeps them.
+pub(super) const VIDEO_PACKETS: usize = 512;
+/// Packets that an audio slot remembers: 1.3 s at 20 ms a packet.
+pub(super) const AUDIO_PACKETS: usize = 64;
+
+/// A ring over the newest numbers. Numbers are given out without a hole.
+#[derive(Debug)]
+pub(super) struct History {
+    entries: Box<[Entry]>,
+    /// The number that is given out next.
+    next: ExtSeq,
+}
+
+/// What a number was given to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry {
+    /// A packet that has not arrived yet.
+    Reserved(Reserved),
+    /// A packet.
+    Sent(Sent),
+    /// Padding, in place of a packet that came late and was not wanted.
+    Fill(Sent),
+    /// Nothing that could be sent again.
+    Forgotten,
+}
+
+// A slot's history has to fit the cache beside those of the other slots.
+const _: () = assert!(size_of::<Entry>() <= 32);
+
+/// A missing packet, and how it is to be treated should it come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    pub(super) source: ExtSeq,
+    pub(super) offsets: Offsets,
+    pub(super) encoding: EncodingIndex,
+    /// Temporal layers above this one are not sent at this position.
+    pub(super) temporal_limit: u8,
+}
+
+/// A packet as it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) source: ExtSeq,
+    pub(super) timestamp: RtpTime,
+    pub(super) picture_id: u16,
+    pub(super) tl0_pic_idx: u8,
+    pub(super) encoding: EncodingIndex,
+    pub(super) marker: bool,
+    pub(super) is_vp8: bool,
+}
+
+impl History {
+    /// An empty history of `capacity` numbers; `first` is given out first.
+    pub(super) fn new(capacity: usize, first: ExtSeq) -> Self {
+        History { entries: vec![Entry::Forgotten; capacity].into(), next: first }
+    }
+
+    /// Gives the next number to `entry`.
+    pub(super) fn push(&mut self, entry: Entry) -> ExtSeq {
+        let number = self.next;
+        self.next = ExtSeq(number.0 + 1);
+        self.replace(number, entry);
+        number
+    }
+
+    /// Gives numbers to `count` missing packets, `first` and those behind it.
+    pub(super) fn reserve(&mut self, first: Reserved, count: u64) {
+        // Only the newest are remembered, so a long gap costs no more than one turn of the ring.
+        let skipped = count.saturating_sub(self.entries.len() as u64);
+        self.next = ExtSeq(self.next.0 + skipped);
+        for index in skipped..count {
+            self.push(Entry::Reserved(Reserved { source: ExtSeq(first.source.0 + index), ..first }));
+        }
+    }
+
+    /// Changes what `number` was given to.
+    pub(super) fn replace(&mut self, number: ExtSeq, entry: Entry) {
+        let index = self.index(number);
+        if let Some(slot) = self.entries.get_mut(index) {
+            *slot = entry;
+        }
+    }
+
+    /// The number reserved for a packet of `encoding`, unless it has come before. The search goes back from the newest and ends
+    /// where the packet would stand: within an encoding numbers grow with the source's.
+    pub(super) fn find_reserved(&self, encoding: EncodingIndex, source: ExtSeq) -> Option<(ExtSeq, Reserved)> {
+        let (number, entry) = (self.remembered_from()..self.next.0)
+            .rev()
+            .filter_map(|number| Some((ExtSeq(number), self.entries.get(self.index(ExtSeq(number)))?)))
+            .find(|(_, entry)| entry.packet().is_some_and(|(of, seq)| of == encoding && seq <= source))?;
+        match entry {
+            Entry::Reserved(reserved) if reserved.source == source => Some((number, *reserved)),
+            _ => None,
+        }
+    }
+
+    /// The number given out last.
+    pub(super) fn newest(&self) -> ExtSeq {
+        ExtSeq(self.next.0.saturating_sub(1))
+    }
+
+    /// The unwrapped form of a number on the wire.
+    pub(super) fn number_of(&self, seq: SeqNo) -> ExtSeq {
+        self.next.unwrap_near(seq)
+    }
+
+    /// What `number` was given to, while it is remembered.
+    pub(super) fn get(&self, number: ExtSeq) -> Option<&Entry> {
+        let known = (self.remembered_from()..self.next.0).contains(&number.0);
+        self.entries.get(self.index(number)).filter(|_| known)
+    }
+
+    /// Forgets what was sent of the encodings that `which` names. Their numbers stay given out.
+    pub(super) fn forget(&mut self, which: impl Fn(EncodingIndex) -> bool) {
+        for entry in &mut self.entries {
+            if entry.packet().is_some_and(|(encoding, _)| which(encoding)) {
+                *entry = Entry::Forgotten;
+            }
+        }
+    }
+
+    fn remembered_from(&self) -> u64 {
+        self.next.0.saturating_sub(self.entries.len() as u64)
+    }
+
+    fn index(&self, number: ExtSeq) -> usize {
+        (number.0 % self.entries.len() as u64) as usize
+    }
+}
+
+impl Entry {
+    /// The packet to send for this entry; `None` while it is only reserved.
+    pub(super) fn outgoing(&self, number: ExtSeq) -> Option<Outgoing> {
+        match self {
+            Entry::Reserved(_) | Entry::Forgotten => None,
+            Entry::Sent(sent) => Some(sent.outgoing(number)),
+            Entry::Fill(sent) => Some(Outgoing { source: None, marker: false, vp8: None, ..sent.outgoing(number) }),
+        }
+    }
+
+    fn packet(&self) -> Option<(EncodingIndex, ExtSeq)> {
+        match self {
+            Entry::Reserved(reserved) => Some((reserved.encoding, reserved.source)),
+            Entry::Sent(sent) | Entry::Fill(sent) => Some((sent.encoding, sent.source)),
+            Entry::Forgotten => None,
+        }
+    }
+}
+
+impl Sent {
+    pub(super) fn outgoing(&self, number: ExtSeq) -> Outgoing {
+        let vp8 = OutgoingVp8 { picture_id: self.picture_id, tl0_pic_idx: self.tl0_pic_idx };
+        Outgoing {
+            encoding: self.encoding,
+            source: Some(self.source),
+            seq: number.wire(),
+            timestamp: self.timestamp,
+            marker: self.marker,
+            vp8: self.is_vp8.then_some(vp8),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Forwarder = Selector + Rewriter, with the History that repairs come from: what one slot of one receiver gets to see.
+//!
+//! The room gives every received packet to the forwarders of its subscribers; each says what to send now, under which numbers
+//! (RFC 7667 section 3.7). Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering
+//! in flight: the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
+//! arrival, so a late packet gets the decision of its position.
+
+mod history;
+mod rewriter;
+mod selector;
+#[cfg(test)]
+mod tests;
+
+pub use selector::Target;
+
+use crate::ids::EncodingIndex;
+use crate::media::{MediaKind, PacketMeta};
+use crate::sdp::MAX_ENCODINGS;
+use crate::units::{ExtSeq, RtpTime, SeqNo};
+use crate::uplink::store::{PacketStore, StoredPacket};
+use history::{Entry, History, Reserved};
+use rewriter::Rewriter;
+use selector::Selector;
+use std::time::Instant;
+
+/// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond which SRTP could
+/// not tell the next number's rollover.
+const MAX_UNSENT: u64 = 1 << 14;
+/// A source that jumps ahead by more than this many sequence numbers has started over.
+const MAX_JUMP: u64 = 10_000;
+/// So has one that falls back by more than this: the store takes no packet that late.
+const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
+/// A keyframe whose first packet comes later than this many packets behind its newest is not started from.
+const MAX_REPLAY: u64 = 256;
+
+/// What a forwarder may look at of one encoding of its track.
+#[derive(Clone, Copy)]
+pub struct EncodingView<'a> {
+    /// Its last packets.
+    pub store: &'a PacketStore,
+    /// Its capture clock.
+    pub clock: &'a dyn CaptureClock,
+}
+
+/// Maps an encoding's RTP timestamps to a time that all tracks of a publisher share.
+pub trait CaptureClock {
+    /// When the frame with timestamp `ts` was captured, in microseconds since any origin common to the publisher's tracks.
+    fn capture_time(&self, ts: RtpTime) -> i64;
+}
+
+/// One packet to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Whose payload to send.
+    pub encoding: EncodingIndex,
+    /// Which packet of the encoding's store. `None`: padding only, to fill a number that would otherwise look lost.
+    pub source: Option<ExtSeq>,
+    /// Sequence number on the slot.
+    pub seq: SeqNo,
+    /// Timestamp on the slot.
+    pub timestamp: RtpTime,
+    /// Marker bit.
+    pub marker: bool,
+    /// What to write into a VP8 descriptor, by [`patch`](crate::rtp::codec::vp8::patch).
+    pub vp8: Option<OutgoingVp8>,
+}
+
+impl Outgoing {
+    /// No packet of any source: padding for a probe, which takes no number of the slot.
+    pub fn padding() -> Self {
+        let (seq, timestamp) = (SeqNo(0), RtpTime(0));
+        Outgoing { encoding: EncodingIndex(0), source: None, seq, timestamp, marker: false, vp8: None }
+    }
+}
+
+/// The renumbered fields of a VP8 descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingVp8 {
+    /// PictureID, 15 bits. A descriptor with 7 bits takes the low ones.
+    pub picture_id: u16,
+    /// TL0PICIDX.
+    pub tl0_pic_idx: u8,
+}
+
+/// Chooses and renumbers the packets of one slot. Lives as long as the slot; tracks come and go by [`bind`](Self::bind).
+#[derive(Debug)]
+pub struct Forwarder {
+    kind: MediaKind,
+    selector: Selector,
+    rewriter: Rewriter,
+    history: History,
+    /// The newest number sent.
+    sent: ExtSeq,
+    /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
+    decided: [ExtSeq; MAX_ENCODINGS],
+}
+
+impl Forwarder {
+    /// A forwarder for a slot that carries nothing yet. The first packet sent gets the given numbers, which should be random
+    /// (RFC 3550 section 5.1).
+    pub fn new(kind: MediaKind, first_seq: SeqNo, first_timestamp: RtpTime) -> Self {
+        let remembered = match kind {
+            MediaKind::Audio => history::AUDIO_PACKETS,
+            MediaKind::Video => history::VIDEO_PACKETS,
+        };
+        Forwarder {
+            kind,
+            selector: Selector::default(),
+            rewriter: Rewriter::new(kind, first_timestamp),
+            history: History::new(remembered, ExtSeq::first(first_seq)),
+            sent: ExtSeq::first(first_seq),
+            decided: [ExtSeq(0); MAX_ENCODINGS],
+        }
+    }
+
+    /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was sent of the old
+    /// track can no longer be looked up.
+    pub fn bind(&mut self) {
+        self.selector.set_target(None);
+        self.rewriter.forget_source();
+        self.history.forget(|_| true);
+        self.decided = [ExtSeq(0); MAX_ENCODINGS];
+    }
+
+    /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to its base
+    /// temporal layer where the wish is for a lower one.
+    pub fn set_target(&mut self, target: Option<Target>) {
+        self.selector.set_target(target);
+    }
+
+    /// The encoding whose keyframe is being waited for.
+    pub fn wants_keyframe(&self) -> Option<EncodingIndex> {
+        self.selector.waits_for().filter(|_| self.kind == MediaKind::Video)
+    }
+
+    /// What was asked for by [`set_target`](Self::set_target).
+    pub fn target(&self) -> Option<Target> {
+        self.selector.target()
+    }
+
+    /// The packet sent last, if it is of the bound track.
+    pub fn last_sent(&self) -> Option<Outgoing> {
+        let number = self.history.newest();
+        self.history.get(number)?.outgoing(number)
+    }
+
+    /// What flows now: `None` while paused and while nothing has been sent yet.
+    pub fn current(&self) -> Option<Target> {
+        self.selector.current()
+    }
+
+    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives `emit` each
+    /// packet to send now, in order: usually this one or none, more after a keyframe whose first packet came late.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        encoding: EncodingIndex,
+        packet: &StoredPacket,
+        tracks: &[EncodingView<'_>],
+        emit: &mut dyn FnMut(Outgoing),
+    ) {
+        let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
+        let flows = self.selector.current().is_some_and(|current| current.encoding == encoding);
+        match self.position(now, flows, decided, &packet.meta) {
+            Position::Late => return self.forward_late(encoding, packet, emit),
+            Position::New if flows => return self.forward_next(now, encoding, packet, emit),
+            Position::New => {}
+            Position::StartedOver => self.forget_encoding(encoding, flows),
+        }
+        if self.selector.waits_for() == Some(encoding) && packet.meta.frame.keyframe {
+            self.start(now, encoding, packet, tracks, emit);
+        }
+    }
+
+    /// What was sent under `seq`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track, or still waits
+    /// for the publisher's repair.
+    pub fn lookup(&self, seq: SeqNo) -> Option<Outgoing> {
+        let number = self.history.number_of(seq);
+        self.history.get(number)?.outgoing(number)
+    }
+
+    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it the receiver
+    /// keeps lip sync across switches. `None` before the bound track's first packet.
+    pub fn rtp_time_at(&self, capture_time: i64, tracks: &[EncodingView<'_>]) -> Option<RtpTime> {
+        let (encoding, source_time) = self.rewriter.last_source()?;
+        let last = tracks.get(usize::from(encoding.0))?.clock.capture_time(source_time);
+        self.rewriter.time_after(capture_time.saturating_sub(last))
+    }
+
+    fn position(&self, now: Instant, flows: bool, decided: ExtSeq, meta: &PacketMeta) -> Position {
+        match meta.seq.0.checked_sub(decided.0) {
+            Some(1..) if !flows => Position::New,
+            Some(1..=MAX_JUMP) if self.rewriter.is_plausible(now, meta.timestamp) => Position::New,
+            Some(1..) => Position::StartedOver,
+            Some(0) => Position::Late,
+            None if decided.0 - meta.seq.0 <= MAX_LATE => Position::Late,
+            None => Position::StartedOver,
+        }
+    }
+
+    /// Switches to `encoding` at `packet`, the first of a keyframe, and sends what has come of the packets behind it.
+    fn start(
+        &mut self,
+        now: Instant,
+        encoding: EncodingIndex,
+        packet: &StoredPacket,
+        tracks: &[EncodingView<'_>],
+        emit: &mut dyn FnMut(Outgoing),
+    ) {
+        let first = packet.meta.seq;
+        let Some(view) = tracks.get(usize::from(encoding.0)) else { return };
+        let newest = view.store.highest().unwrap_or(first).max(first);
+        if newest.0 - first.0 > MAX_REPLAY {
+            return;
+        }
+        let capture_step = self.rewriter.last_source().and_then(|(old, time)| {
+            let before = tracks.get(usize::from(old.0))?.clock.capture_time(time);
+            Some(view.clock.capture_time(packet.meta.timestamp).saturating_sub(before))
+        });
+        self.selector.start();
+        self.rewriter.start(now, encoding, &packet.meta, capture_step);
+        self.set_decided(encoding, ExtSeq(first.0.saturating_sub(1)));
+        self.forward_next(now, encoding, packet, emit);
+        for seq in first.0 + 1..=newest.0 {
+            if let Some(packet) = view.store.get(ExtSeq(seq)) {
+                self.forward_next(now, encoding, packet, emit);
+            }
+        }
+    }
+
+    /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing before it.
+    fn forward_next(
+        &mut self,
+        now: Instant,
+        encoding: EncodingIndex,
+        packet: &StoredPacket,
+        emit: &mut dyn FnMut(Outgoing),
+    ) {
+        let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
+        let Some(limit) = self.selector.current().map(|current| current.temporal) else { return };
+        let meta = &packet.meta;
+        let missing = meta.seq.0.saturating_sub(decided.0 + 1);
+        if self.history.newest().0.saturating_sub(self.sent.0) + missing > MAX_UNSENT {
+            return self.forget_encoding(encoding, true);
+        }
+        let first = Reserved {
+            source: ExtSeq(decided.0 + 1),
+            encoding,
+            temporal_limit: limit,
+            offsets: self.rewriter.offsets(),
+        };
+        self.history.reserve(first, missing);
+        self.rewriter.pass_over(missing);
+        self.set_decided(encoding, meta.seq);
+        // The publisher's padding is its own probing: it takes no number.
+        let selected = !packet.payload().is_empty() && self.selector.admit(&meta.frame);
+        let sent = self.rewriter.rewrite(now, encoding, meta, selected);
+        if selected {
+            let number = self.history.push(Entry::Sent(sent));
+            self.sent = number;
+            emit(sent.outgoing(number));
+        }
+    }
+
+    /// The packet's position has been passed: it is sent under its reserved number, if it has one.
+    fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut dyn FnMut(Outgoing)) {
+        let Some((number, reserved)) = self.history.find_reserved(encoding, packet.meta.seq) else { return };
+        let selected = !packet.payload().is_empty() && packet.meta.frame.temporal <= reserved.temporal_limit;
+        let sent = reserved.offsets.apply(encoding, &packet.meta);
+        let entry = if selected { Entry::Sent(sent) } else { Entry::Fill(sent) };
+        self.history.replace(number, entry);
+        if let Some(outgoing) = entry.outgoing(number) {
+            emit(outgoing);
+        }
+    }
+
+    fn set_decided(&mut self, encoding: EncodingIndex, seq: ExtSeq) {
+        if let Some(decided) = self.decided.get_mut(usize::from(encoding.0)) {
+            *decided = seq;
+        }
+    }
+
+    /// The encoding's numbers so far mean nothing any more.
+    fn forget_encoding(&mut self, encoding: EncodingIndex, flows: bool) {
+        self.history.forget(|of| of == encoding);
+        self.set_decided(encoding, ExtSeq(0));
+        if flows {
+            self.selector.stop();
+            self.rewriter.forget_source();
+        }
+    }
+}
+
+/// Where a packet stands among those of its encoding.
+enum Position {
+    /// Behind all that were decided on.
+    New,
+    /// Before the last one decided on.
+    Late,
+    /// The source's numbers or timestamps have jumped: it is a new source.
+    StartedOver,
+}

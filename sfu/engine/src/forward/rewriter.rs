@@ -1,0 +1,215 @@
+//! The numbers under which a slot's packets travel: timestamps, VP8 PictureID and TL0PICIDX.
+//!
+//! Within a run of one encoding each outgoing number is the source's plus an offset. Offsets change where a run starts and, for
+//! PictureID, where a frame is dropped. Sequence numbers are the [`History`](super::history)'s, since repairs hang on them.
+
+use super::history::Sent;
+use crate::ids::EncodingIndex;
+use crate::media::{MediaKind, PacketMeta, Vp8Numbers};
+use crate::rtp::codec::vp8::PICTURE_ID_MASK;
+use crate::units::RtpTime;
+use std::time::{Duration, Instant};
+
+/// Capture clocks that disagree with the time that has passed by more than this are not believed.
+const MAX_CLOCK_ERROR_US: u64 = 1_000_000;
+/// How far a source's timestamp may run ahead of the time that has passed before the source counts as a new one.
+const MAX_AHEAD: Duration = Duration::from_secs(10);
+/// How far it may fall back.
+const MAX_BACK: Duration = Duration::from_secs(1);
+/// The longest step, in clock ticks: no receiver takes it for a step back.
+const MAX_STEP: i64 = 1 << 30;
+/// Most VP8 numbers left free for frames of an ended run that may still come.
+const MAX_SKIPPED: u64 = 63;
+
+/// Numbering state of one slot.
+#[derive(Debug)]
+pub(super) struct Rewriter {
+    kind: MediaKind,
+    first_timestamp: RtpTime,
+    offsets: Offsets,
+    last: Option<Last>,
+    last_vp8: Option<LastVp8>,
+    /// The next packet gets a marker bit: sound begins (RFC 3551 section 4.1).
+    marks_next: bool,
+}
+
+/// What to add to a source's numbers, modulo their widths.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Offsets {
+    timestamp: u32,
+    picture_id: u16,
+    tl0_pic_idx: u8,
+}
+
+/// The newest packet, sent or dropped.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    at: Instant,
+    timestamp: RtpTime,
+    /// Its encoding and the timestamp there, until the track changes.
+    source: Option<(EncodingIndex, RtpTime)>,
+}
+
+/// The newest VP8 frame.
+#[derive(Clone, Copy, Debug)]
+struct LastVp8 {
+    /// Its timestamp at the source.
+    timestamp: RtpTime,
+    /// What the source wrote into it. With the offsets it gives the newest numbers sent.
+    numbers: Vp8Numbers,
+    /// Packets missing behind it: each may be a frame of its own that comes late.
+    missing: u64,
+}
+
+impl Rewriter {
+    pub(super) fn new(kind: MediaKind, first_timestamp: RtpTime) -> Self {
+        Rewriter { kind, first_timestamp, offsets: Offsets::default(), last: None, last_vp8: None, marks_next: false }
+    }
+
+    /// Begins a run of `encoding` with the frame of packet `meta`. `capture_step`: microseconds from the capture of the newest
+    /// packet until that of this one, where both belong to one track.
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        encoding: EncodingIndex,
+        meta: &PacketMeta,
+        capture_step: Option<i64>,
+    ) {
+        let timestamp = match self.last {
+            None => self.first_timestamp,
+            Some(last) => {
+                let passed = i64::try_from(now.saturating_duration_since(last.at).as_micros()).unwrap_or(i64::MAX);
+                let step = capture_step.filter(|step| step.abs_diff(passed) <= MAX_CLOCK_ERROR_US).unwrap_or(passed);
+                // Encodings show one picture at the same time: the second to be sent still needs a timestamp of its own.
+                last.timestamp.offset(self.ticks(step).clamp(1, MAX_STEP) as i32)
+            }
+        };
+        self.offsets.timestamp = timestamp.0.wrapping_sub(meta.timestamp.0);
+        if let Some(numbers) = meta.frame.vp8 {
+            if let Some(last) = self.last_vp8 {
+                let skipped = last.missing.min(MAX_SKIPPED) as u8;
+                self.continue_picture_id(&last, numbers, 1 + u16::from(skipped));
+                self.continue_tl0(&last, numbers, 1 + skipped);
+            }
+            self.last_vp8 = Some(LastVp8 { timestamp: meta.timestamp, numbers, missing: 0 });
+        }
+        self.last = Some(Last { at: now, timestamp, source: Some((encoding, meta.timestamp)) });
+        self.marks_next = self.kind == MediaKind::Audio;
+    }
+
+    /// The next `missing` packets of the run have not come.
+    pub(super) fn pass_over(&mut self, missing: u64) {
+        if let Some(last) = &mut self.last_vp8 {
+            last.missing = last.missing.saturating_add(missing);
+        }
+    }
+
+    /// Numbers for the next packet of the run, in the source's order. A packet that is not `selected` passes here too, so that its
+    /// frame leaves no hole.
+    pub(super) fn rewrite(&mut self, now: Instant, encoding: EncodingIndex, meta: &PacketMeta, selected: bool) -> Sent {
+        if let Some(numbers) = meta.frame.vp8 {
+            self.follow_frame(meta, numbers, selected);
+        }
+        let source = Some((encoding, meta.timestamp));
+        let mut sent = self.offsets.apply(encoding, meta);
+        match &mut self.last {
+            // A source may reorder pictures; the slot's clock only runs forward.
+            Some(last) if sent.timestamp.distance(last.timestamp) < 0 => last.at = now,
+            last => *last = Some(Last { at: now, timestamp: sent.timestamp, source }),
+        }
+        if selected {
+            sent.marker |= std::mem::take(&mut self.marks_next);
+        }
+        sent
+    }
+
+    /// What late packets at the present position will need.
+    pub(super) fn offsets(&self) -> Offsets {
+        self.offsets
+    }
+
+    /// Whether a source timestamp can be the continuation of the run.
+    pub(super) fn is_plausible(&self, now: Instant, timestamp: RtpTime) -> bool {
+        let Some(Last { at, source: Some((_, last)), .. }) = self.last else { return true };
+        let step = i64::from(timestamp.distance(last));
+        let ticks = |time: Duration| self.ticks(time.as_micros().min(1 << 62) as i64);
+        (-ticks(MAX_BACK)..=ticks(now.saturating_duration_since(at) + MAX_AHEAD)).contains(&step)
+    }
+
+    /// Encoding and source timestamp of the bound track's newest packet.
+    pub(super) fn last_source(&self) -> Option<(EncodingIndex, RtpTime)> {
+        self.last?.source
+    }
+
+    /// The slot's timestamp `step` microseconds after the newest packet.
+    pub(super) fn time_after(&self, step: i64) -> Option<RtpTime> {
+        Some(RtpTime(self.last?.timestamp.0.wrapping_add(self.ticks(step) as u32)))
+    }
+
+    /// The source's timestamps mean nothing any more.
+    pub(super) fn forget_source(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.source = None;
+        }
+    }
+
+    /// Follows the source into its next frame, or stays in this one. Numbers that step further than missing packets explain have
+    /// been reset: they continue from what was sent last. A frame that is not sent takes no PictureID.
+    fn follow_frame(&mut self, meta: &PacketMeta, numbers: Vp8Numbers, selected: bool) {
+        let last = self.last_vp8.replace(LastVp8 { timestamp: meta.timestamp, numbers, missing: 0 });
+        if last.is_some_and(|last| last.timestamp == meta.timestamp) {
+            return;
+        }
+        if let Some(last) = last {
+            let mask = if numbers.long_picture_id { PICTURE_ID_MASK } else { 0x7F };
+            let step = numbers.picture_id.wrapping_sub(last.numbers.picture_id) & mask;
+            if step == 0 || u64::from(step) > last.missing + 1 {
+                self.continue_picture_id(&last, numbers, 1);
+            }
+            let step = numbers.tl0_pic_idx.wrapping_sub(last.numbers.tl0_pic_idx);
+            if u64::from(step) > last.missing + 1 {
+                self.continue_tl0(&last, numbers, u8::from(meta.frame.temporal == 0));
+            }
+        }
+        if !selected {
+            self.offsets.picture_id = self.offsets.picture_id.wrapping_sub(1);
+        }
+    }
+
+    /// `source` gets the PictureID `step` after the newest sent.
+    fn continue_picture_id(&mut self, last: &LastVp8, source: Vp8Numbers, step: u16) {
+        let sent = last.numbers.picture_id.wrapping_add(self.offsets.picture_id);
+        self.offsets.picture_id = sent.wrapping_add(step).wrapping_sub(source.picture_id);
+    }
+
+    /// `source` gets the TL0PICIDX `step` after the newest sent.
+    fn continue_tl0(&mut self, last: &LastVp8, source: Vp8Numbers, step: u8) {
+        let sent = last.numbers.tl0_pic_idx.wrapping_add(self.offsets.tl0_pic_idx);
+        self.offsets.tl0_pic_idx = sent.wrapping_add(step).wrapping_sub(source.tl0_pic_idx);
+    }
+
+    /// Microseconds to ticks of the codec's clock.
+    fn ticks(&self, micros: i64) -> i64 {
+        let clock_rate = match self.kind {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        };
+        (i128::from(micros) * clock_rate / 1_000_000) as i64
+    }
+}
+
+impl Offsets {
+    /// The numbers for one packet.
+    pub(super) fn apply(&self, encoding: EncodingIndex, meta: &PacketMeta) -> Sent {
+        let vp8 = meta.frame.vp8;
+        Sent {
+            source: meta.seq,
+            encoding,
+            timestamp: RtpTime(meta.timestamp.0.wrapping_add(self.timestamp)),
+            marker: meta.marker,
+            is_vp8: vp8.is_some(),
+            picture_id: vp8.map_or(0, |v| v.picture_id.wrapping_add(self.picture_id) & PICTURE_ID_MASK),
+            tl0_pic_idx: vp8.map_or(0, |v| v.tl0_pic_idx.wrapping_add(self.tl0_pic_idx)),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a received media packet is once it has been parsed: the value that uplink, room, forwarder and relay share.
+//!
+//! Parsed once per received packet; every subscriber reads the same value. Owned by a [`crate::uplink::store::PacketStore`].
+
+use crate::units::{ExtSeq, PayloadType, RtpTime};
+use std::time::Instant;
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MediaKind {
+    /// Opus.
+    Audio,
+    /// Any video codec.
+    Video,
+}
+
+/// What a track shows or carries; the client says so when it publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A camera.
+    Camera,
+    /// A microphone.
+    Microphone,
+    /// A shared screen or window.
+    Screen,
+    /// Sound that belongs to a shared screen.
+    ScreenAudio,
+}
+
+/// A set of sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources(u8);
+
+impl Sources {
+    /// Every source.
+    pub const ALL: Sources = Sources(0b1111);
+
+    /// Whether `source` is among them.
+    pub fn contains(self, source: Source) -> bool {
+        self.0 & source.bit() != 0
+    }
+}
+
+impl FromIterator<Source> for Sources {
+    fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
+        Sources(sources.into_iter().fold(0, |set, source| set | source.bit()))
+    }
+}
+
+impl MediaKind {
+    /// Hz of the RTP clock: that of Opus for audio, that of every video codec for video.
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        }
+    }
+}
+
+impl Source {
+    fn bit(self) -> u8 {
+        match self {
+            Source::Camera => 1,
+            Source::Microphone => 2,
+            Source::Screen => 4,
+            Source::ScreenAudio => 8,
+        }
+    }
+
+    /// Audio or video.
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Source::Camera | Source::Screen => MediaKind::Video,
+            Source::Microphone | Source::ScreenAudio => MediaKind::Audio,
+        }
+    }
+}
+
+/// A codec that the server forwards. Parameters that decide whether two payload types mean the same travel along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// RFC 7587; 48 kHz.
+    Opus,
+    /// RFC 7741; 90 kHz.
+    Vp8,
+    /// RFC 6184; 90 kHz.
+    H264 {
+        /// `profile_idc` and `profile_iop` of profile-level-id; the level does not decide compatibility.
+        profile: u16,
+        /// Packetization mode: 0 or 1.
+        packetization_mode: u8,
+    },
+}
+
+impl Codec {
+    /// Audio or video.
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Codec::Opus => MediaKind::Audio,
+            Codec::Vp8 | Codec::H264 { .. } => MediaKind::Video,
+        }
+    }
+
+    /// RTP clock in Hz.
+    pub fn clock_rate(self) -> u32 {
+        self.kind().clock_rate()
+    }
+
+    /// The encoding name of `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Opus => "opus",
+            Codec::Vp8 => "VP8",
+            Codec::H264 { .. } => "H264",
+        }
+    }
+}
+
+/// Everything about one received RTP packet that does not depend on who receives it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PacketMeta {
+    /// Sequence number, unwrapped per encoding.
+    pub seq: ExtSeq,
+    /// RTP timestamp as the publisher wrote it.
+    pub timestamp: RtpTime,
+    /// RTP marker bit.
+    pub marker: bool,
+    /// Payload type as the publisher wrote it.
+    pub payload_type: PayloadType,
+    /// When it reached the server.
+    pub arrival: Instant,
+    /// RFC 6464 level in -dBov (0 loudest, 127 silence), audio only, where the extension was there.
+    pub audio_level: Option<u8>,
+    /// What the payload descriptor says about the frame.
+    pub frame: FrameMeta,
+}
+
+/// What the payload header says about the frame that a packet belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FrameMeta {
+    /// First packet of a frame.
+    pub starts_frame: bool,
+    /// First packet of a frame from which decoding can start (only ever set together with `starts_frame`).
+    pub keyframe: bool,
+    /// Temporal layer, 0 where the codec or the encoder has none.
+    pub temporal: u8,
+    /// From this frame on, a receiver may take this temporal layer: the frame depends on the base layer only.
+    pub layer_sync: bool,
+    /// Picture size in pixels (width, height), where a keyframe tells it.
+    pub size: Option<(u16, u16)>,
+    /// VP8 fields that the rewriter renumbers.
+    pub vp8: Option<Vp8Numbers>,
+}
+
+/// VP8 payload descriptor fields that must stay continuous for the receiver (RFC 7741 section 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vp8Numbers {
+    /// PictureID: 7 or 15 bits, see `long_picture_id`.
+    pub picture_id: u16,
+    /// Offset of PictureID's first byte in the payload; 0 where the descriptor has none.
+    pub picture_id_at: u8,
+    /// Whether PictureID has 15 bits.
+    pub long_picture_id: bool,
+    /// TL0PICIDX.
+    pub tl0_pic_idx: u8,
+    /// Offset of TL0PICIDX in the payload; 0 where the descriptor has none.
+    pub tl0_at: u8,
+}

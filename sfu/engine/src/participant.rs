@@ -1,0 +1,75 @@
+//! One participant: its transport, what it negotiated, its uplink and its downlink.
+
+use crate::command::Permissions;
+use crate::downlink::Downlink;
+use crate::engine::keys::{RoomKey, TrackKey};
+use crate::event::Quality;
+use crate::ids::ParticipantId;
+use crate::sdp::Negotiation;
+use crate::transport::Transport;
+use crate::uplink::Uplink;
+use crate::uplink::track::Track;
+use slotmap::SlotMap;
+use std::time::{Duration, Instant};
+
+/// A participant of this engine.
+pub struct Participant {
+    /// Its id.
+    pub id: ParticipantId,
+    /// Its room.
+    pub room: RoomKey,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// The m= sections over all its offers.
+    pub negotiation: Negotiation,
+    /// ICE, DTLS and SRTP; there from the first offer on.
+    pub transport: Option<Transport>,
+    /// What it sends.
+    pub uplink: Uplink,
+    /// What it receives.
+    pub downlink: Downlink,
+    /// Stands in the engine's queue of participants to be served.
+    pub queued: bool,
+    /// The earliest wake-up that the engine has noted for it.
+    pub wake_at: Option<Instant>,
+    /// The control plane was told that media can flow.
+    pub connected: bool,
+    /// When its connection quality is told next; while it is connected.
+    pub quality_at: Option<Instant>,
+    /// A packet that did not fit the last run.
+    pub carried: Carried,
+}
+
+/// A sealed packet that waits for the next run.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The packet; empty where none waits.
+    pub bytes: Vec<u8>,
+    /// Its length before it was sealed.
+    pub plain: usize,
+}
+
+impl Participant {
+    /// How good its connection is now.
+    pub fn quality(&mut self, now: Instant, tracks: &SlotMap<TrackKey, Track>) -> Quality {
+        let arrival = || self.uplink.tracks().filter_map(|key| tracks.get(key)).flat_map(Track::reception);
+        let jitter = arrival().map(|r| r.jitter()).fold(self.downlink.jitter(), Duration::max);
+        let (received, lost) = arrival().fold((0, 0), |(received, lost), r| (received + r.received(), lost + r.lost()));
+        let uplink_loss = self.uplink.loss_since_last(received, lost);
+        let estimator = self.downlink.estimator();
+        Quality {
+            rtt_ms: estimator.rtt().map(|rtt| rtt.as_secs_f32() * 1000.0),
+            jitter_ms: jitter.as_secs_f32() * 1000.0,
+            uplink_loss,
+            downlink_loss: estimator.loss(),
+            downlink_estimate: estimator.estimate(),
+            uplink_rate: self.uplink.rate(now),
+            downlink_rate: self.downlink.rate(now),
+        }
+    }
+
+    /// Whether media can flow to it now: it is connected, and there is an address to send to.
+    pub fn can_send(&self) -> bool {
+        self.connected && self.transport.as_ref().is_some_and(Transport::is_ready)
+    }
+}

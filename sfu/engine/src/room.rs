@@ -1,0 +1,66 @@
+//! A room on this shard: who is in it, what they publish, who speaks.
+
+use crate::engine::keys::{ParticipantKey, TrackKey};
+use crate::ids::{ParticipantId, RoomId, ShardId, TrackId};
+use crate::media::Source;
+use crate::speaker::SpeakerRanking;
+use crate::uplink::track::Track;
+use std::time::Instant;
+
+/// A room's members on this shard.
+pub struct Room {
+    /// Its id.
+    pub id: RoomId,
+    /// Members, in the order in which they joined.
+    pub members: Vec<ParticipantKey>,
+    /// Published tracks, in the order in which they began.
+    pub tracks: Vec<TrackKey>,
+    /// The dominant speaker.
+    pub dominant: Option<ParticipantId>,
+    /// Its members' slots are to be bound anew.
+    pub rebind: bool,
+    /// The earliest wake-up that the engine has noted for it.
+    pub wake_at: Option<Instant>,
+    /// Ranks the microphones by loudness.
+    pub speakers: SpeakerRanking<TrackKey>,
+    /// The other shards on which it has members, in ascending order.
+    pub peers: Vec<ShardId>,
+    /// The microphones that talk, where another shard ranks them.
+    pub told_talking: Option<Vec<TrackId>>,
+}
+
+impl Room {
+    /// An empty room in which at most `talkers` are heard at once.
+    pub fn new(id: RoomId, talkers: usize) -> Self {
+        Room {
+            id,
+            members: Vec::new(),
+            tracks: Vec::new(),
+            dominant: None,
+            rebind: false,
+            wake_at: None,
+            speakers: SpeakerRanking::new(talkers),
+            peers: Vec::new(),
+            told_talking: None,
+        }
+    }
+
+    /// Whether an audio track is heard: it is among the loudest microphones, or the sound of a screen.
+    pub fn is_heard(&self, key: TrackKey, track: &Track) -> bool {
+        let is_talking = || match &self.told_talking {
+            Some(talking) => talking.contains(&track.id),
+            None => self.speakers.is_talking(key),
+        };
+        track.source == Source::ScreenAudio || is_talking()
+    }
+
+    /// The shard that ranks the microphones: the lowest one.
+    pub fn lead(&self, own: ShardId) -> ShardId {
+        self.peers.first().map_or(own, |peer| own.min(*peer))
+    }
+
+    /// Whether nobody is here any more, on any shard that this one knows of.
+    pub fn is_deserted(&self) -> bool {
+        self.members.is_empty() && self.peers.is_empty()
+    }
+}

@@ -1,0 +1,5 @@
+//! RTP: reading and writing packets (RFC 3550), header extensions (RFC 8285), payload descriptors.
+
+pub mod codec;
+pub mod extension;
+pub mod packet;

@@ -1,0 +1,286 @@
+//! One received encoding of a track: its packets, how well they arrive, what it costs, whether somebody takes it.
+
+use crate::downlink::allocate::LayerOption;
+use crate::drops::DropReason;
+use crate::forward::EncodingView;
+use crate::ids::EncodingIndex;
+use crate::media::{FrameMeta, MediaKind, PacketMeta};
+use crate::rtp::packet::RtpPacket;
+use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
+use crate::uplink::activity::{Activity, Change};
+use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
+use crate::uplink::keyframe::{KeyframeRequester, Method};
+use crate::uplink::nack::{NackGenerator, Repair};
+use crate::uplink::rates::LayerRates;
+use crate::uplink::reception::{Received, Reception};
+use crate::uplink::store::PacketStore;
+use std::time::{Duration, Instant};
+
+/// An encoding that nobody takes is switched off at the publisher after this time, so that brief changes cost nothing.
+const UNWANTED_AFTER: Duration = Duration::from_secs(5);
+/// A switched-off encoding that is wanted again must flow within this time, or it no longer counts as available.
+const COMEBACK: Duration = Duration::from_secs(3);
+
+/// The rates of an encoding are believed once it has flowed for this long.
+const YOUNG: Duration = Duration::from_secs(1);
+/// Frame rate of an encoding that is too young to be measured.
+const USUAL_FPS: u64 = 30;
+/// Bits that a pixel of such an encoding takes, in thousandths.
+const USUAL_MILLIBITS_PER_PIXEL: u64 = 60;
+
+/// One encoding.
+pub struct Encoding {
+    /// Its rid, where the publisher names encodings.
+    pub rid: Option<Rid>,
+    /// The last packets.
+    pub store: PacketStore,
+    /// Ties its RTP clock to the publisher's.
+    pub clock: CaptureClock,
+    /// Lost packets that are asked for.
+    pub nack: NackGenerator,
+    /// Open request for a key frame.
+    pub keyframe: KeyframeRequester,
+    /// Rates of its layers.
+    pub rates: LayerRates,
+    /// Whether it flows.
+    pub activity: Activity,
+    /// Arrival statistics; there from the first packet on.
+    pub reception: Option<Reception>,
+    /// The SSRC of the last packet.
+    pub ssrc: Option<Ssrc>,
+    /// Its RTP timestamps on the engine's time line, as of the last packet.
+    mapping: CaptureMapping,
+    /// Added to the present source's numbers: whole cycles of 2^16, so that the number on the wire stays.
+    numbers_from: u64,
+    given_up: u64,
+    demand: Demand,
+    /// What its layers cost when it was switched off for want of takers.
+    remembered: Vec<LayerOption>,
+}
+
+/// Whether the publisher should send the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    /// Somebody takes it, or took it lately.
+    Wanted {
+        /// Since when it is wanted again; `None` if it always was.
+        since: Option<Instant>,
+        /// Since when nobody takes it.
+        idle: Option<Instant>,
+    },
+    /// The publisher was told that nobody takes it.
+    Unwanted,
+}
+
+impl Encoding {
+    /// An encoding of which nothing has come yet.
+    pub fn new(kind: MediaKind, rid: Option<Rid>, keyframes: Method) -> Self {
+        let clock_rate = kind.clock_rate();
+        let slots = match kind {
+            MediaKind::Audio => PacketStore::AUDIO_SLOTS,
+            MediaKind::Video => PacketStore::VIDEO_SLOTS,
+        };
+        Encoding {
+            rid,
+            store: PacketStore::new(slots),
+            clock: CaptureClock::new(clock_rate),
+            mapping: CaptureMapping::unknown(clock_rate),
+            nack: NackGenerator::default(),
+            keyframe: KeyframeRequester::new(keyframes),
+            rates: LayerRates::default(),
+            activity: Activity::new(kind),
+            reception: None,
+            ssrc: None,
+            numbers_from: 0,
+            given_up: 0,
+            demand: Demand::Wanted { since: None, idle: None },
+            remembered: Vec::new(),
+        }
+    }
+
+    /// Unwraps the packet's sequence number; `original` is that of a retransmission. Refuses what was seen before or is too old.
+    pub fn number(
+        &mut self,
+        now: Instant,
+        original: Option<SeqNo>,
+        packet: &RtpPacket<'_>,
+        clock_rate: u32,
+    ) -> Result<ExtSeq, DropReason> {
+        let received = match original {
+            Some(seq) => self.reception.as_mut().map_or(Received::TooOld, |r| r.on_recovered(seq)),
+            None => {
+                if self.ssrc != Some(packet.ssrc()) {
+                    self.begin(packet.ssrc(), clock_rate);
+                }
+                let reception = self.reception.get_or_insert_with(|| Reception::new(packet.ssrc()));
+                reception.on_packet(now, packet.seq(), packet.timestamp(), clock_rate)
+            }
+        };
+        match received {
+            Received::New(seq) => Ok(ExtSeq(self.numbers_from + seq.0)),
+            Received::Restarted(seq) => {
+                self.restart(clock_rate);
+                Ok(ExtSeq(self.numbers_from + seq.0))
+            }
+            Received::Duplicate => Err(DropReason::RtpDuplicate),
+            Received::TooOld => Err(DropReason::RtpTooOld),
+        }
+    }
+
+    /// Counts a packet with media, `cost` bytes for a receiver; true where the encoding starts to flow with it.
+    pub fn note_media(
+        &mut self,
+        now: Instant,
+        meta: &PacketMeta,
+        cost: usize,
+        again: bool,
+        publisher: &PublisherClock,
+    ) -> bool {
+        self.rates.on_packet(now, &meta.frame, cost);
+        if !again {
+            self.clock.on_packet(publisher, now, meta.timestamp);
+        }
+        self.mapping = self.clock.mapping(publisher).unwrap_or(self.mapping);
+        self.activity.on_packet(now, meta.frame.starts_frame) == Some(Change::Started)
+    }
+
+    /// As [`Encoding::note_media`], for a packet that came from another shard, which also says how to read its clock.
+    pub fn note_relayed(&mut self, now: Instant, meta: &PacketMeta, cost: usize, clock: CaptureMapping) {
+        self.rates.on_packet(now, &meta.frame, cost);
+        self.mapping = clock;
+    }
+
+    /// Its RTP timestamps on the engine's time line.
+    pub fn mapping(&self) -> CaptureMapping {
+        self.mapping
+    }
+
+    /// Keeps track of what is missing. Where only a key frame helps and the encoding is `taken`, one is asked for. Returns the round trip to
+    /// the publisher where a retransmission shows it.
+    pub fn note_repair(
+        &mut self,
+        now: Instant,
+        seq: ExtSeq,
+        frame: &FrameMeta,
+        again: bool,
+        taken: bool,
+    ) -> Option<Duration> {
+        let round_trip = if again { self.nack.answer_time(now, seq) } else { None };
+        if again {
+            self.nack.on_recovered(seq);
+        } else if self.nack.on_received(now, seq) == Repair::NeedsKeyframe && taken {
+            self.keyframe.request(now);
+        }
+        if frame.keyframe {
+            self.nack.on_keyframe(seq);
+            self.keyframe.on_keyframe();
+        }
+        round_trip
+    }
+
+    /// Packets given up since the last call.
+    pub fn newly_given_up(&mut self) -> u64 {
+        let given_up = self.nack.given_up();
+        given_up.saturating_sub(std::mem::replace(&mut self.given_up, given_up))
+    }
+
+    /// What forwarders may look at.
+    pub fn view(&self) -> EncodingView<'_> {
+        EncodingView { store: &self.store, clock: &self.mapping }
+    }
+
+    /// Appends the layers that a receiver could be given. A switched-off encoding counts with what it cost last.
+    pub fn layer_options(&self, now: Instant, index: EncodingIndex, options: &mut Vec<LayerOption>) {
+        if self.activity.active_since().is_none() {
+            let comes_back = match self.demand {
+                Demand::Unwanted => true,
+                Demand::Wanted { since, .. } => since.is_some_and(|at| now.saturating_duration_since(at) < COMEBACK),
+            };
+            if comes_back {
+                options.extend_from_slice(&self.remembered);
+            }
+            return;
+        }
+        let (width, height) = self.rates.size().unwrap_or((0, 0));
+        let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
+        if is_young {
+            // What is measured so far says nothing yet: assume all temporal layers, and what such a picture usually costs.
+            let rate =
+                Bitrate::bps((u64::from(width) * u64::from(height) * USUAL_FPS * USUAL_MILLIBITS_PER_PIXEL) / 1000);
+            let temporal = LayerRates::MAX_TEMPORAL as u8 - 1;
+            options.push(LayerOption { encoding: index, temporal, rate, height, fps: USUAL_FPS as u8 });
+            return;
+        }
+        for temporal in 0..self.rates.temporal_layers(now).max(1) {
+            let (rate, fps) = (self.rates.stable(temporal), self.rates.frame_rate(now, temporal).round() as u8);
+            options.push(LayerOption { encoding: index, temporal, rate, height, fps });
+        }
+    }
+
+    /// Notes whether anybody takes it. True where the publisher must be told something else than before.
+    pub fn update_demand(&mut self, now: Instant, taken: bool, index: EncodingIndex) -> bool {
+        let flows = self.activity.active_since().is_some();
+        match (self.demand, taken) {
+            (Demand::Unwanted, true) => {
+                self.demand = Demand::Wanted { since: Some(now), idle: None };
+                true
+            }
+            (Demand::Wanted { since, .. }, true) => {
+                self.demand = Demand::Wanted { since, idle: None };
+                false
+            }
+            // Only what flows is switched off: an encoding that the publisher itself stopped stays welcome, and one that just began is
+            // given time to be chosen.
+            (Demand::Wanted { since, .. }, false) if !flows => {
+                self.demand = Demand::Wanted { since, idle: None };
+                false
+            }
+            (Demand::Wanted { since, idle: None }, false) => {
+                self.demand = Demand::Wanted { since, idle: Some(now) };
+                false
+            }
+            (Demand::Wanted { idle: Some(at), .. }, false) if now.saturating_duration_since(at) >= UNWANTED_AFTER => {
+                self.remembered.clear();
+                let mut options = Vec::new();
+                self.layer_options(now, index, &mut options);
+                self.remembered = options;
+                self.demand = Demand::Unwanted;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the publisher should send it.
+    pub fn is_wanted(&self) -> bool {
+        self.demand != Demand::Unwanted
+    }
+
+    /// When [`Encoding::update_demand`] may find it unwanted.
+    pub fn demand_timeout(&self) -> Option<Instant> {
+        match self.demand {
+            Demand::Wanted { idle: Some(at), .. } if self.activity.active_since().is_some() => {
+                Some(at + UNWANTED_AFTER)
+            }
+            _ => None,
+        }
+    }
+
+    /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.
+    fn begin(&mut self, ssrc: Ssrc, clock_rate: u32) {
+        if self.ssrc.replace(ssrc).is_some() {
+            const CYCLE: u64 = 1 << 16;
+            let highest = self.store.highest().map_or(0, |seq| seq.0);
+            self.numbers_from = (highest / CYCLE + 1) * CYCLE;
+        }
+        self.reception = None;
+        self.restart(clock_rate);
+    }
+
+    /// The source counts anew: nothing of what was before can be used.
+    fn restart(&mut self, clock_rate: u32) {
+        self.store.clear();
+        self.nack.reset();
+        self.clock = CaptureClock::new(clock_rate);
+    }
+}

@@ -1,0 +1,234 @@
+//! Asks a publisher for a keyframe of one encoding, on behalf of all who need one.
+//!
+//! One [`KeyframeRequester`] per video encoding. Subscribers that start, switch or lost too much call [`KeyframeRequester::request`] as
+//! often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104 section 4.3.1) at a time.
+
+use std::time::{Duration, Instant};
+
+/// The feedback message that the encoding's section negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `a=rtcp-fb: nack pli`.
+    Pli,
+    /// `a=rtcp-fb: ccm fir`, where PLI is not offered.
+    Fir,
+}
+
+/// A message to send now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyframeRequest {
+    /// A picture loss indication.
+    Pli,
+    /// A full intra request with this command number.
+    Fir {
+        /// Differs from that of the request before.
+        number: u8,
+    },
+}
+
+/// The open request of one encoding, and when the next may follow.
+#[derive(Clone, Debug)]
+pub struct KeyframeRequester {
+    method: Method,
+    number: u8,
+    open: Option<Open>,
+    /// When the next message would go at the regular rate; it may go [`Self::EARLY`] before.
+    regular: Option<Instant>,
+}
+
+/// Somebody waits for a keyframe.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    due: Instant,
+    /// Messages sent for it.
+    sent: u32,
+}
+
+impl KeyframeRequester {
+    /// On average one message per this time goes upstream, however many ask.
+    pub const THROTTLE: Duration = Duration::from_secs(1);
+    /// A message may go this much before its regular time, so that a second request need not wait for the whole throttle.
+    const EARLY: Duration = Duration::from_millis(500);
+    /// How long a keyframe is waited for before asking again: at least, and at most after doubling each time.
+    const FIRST_RETRY: Duration = Duration::from_millis(500);
+    const LAST_RETRY: Duration = Duration::from_secs(8);
+
+    /// For an encoding whose section negotiated `method`.
+    pub fn new(method: Method) -> Self {
+        KeyframeRequester { method, number: 0, open: None, regular: None }
+    }
+
+    /// Somebody needs a keyframe from now on.
+    pub fn request(&mut self, now: Instant) {
+        let open = self.open.get_or_insert(Open { due: now, sent: 0 });
+        // Who asks newly does not wait out the patience that others have lost.
+        open.due = open.due.min(self.regular.map_or(now, |regular| regular.max(now)));
+    }
+
+    /// A keyframe has come: whoever asked is served.
+    pub fn on_keyframe(&mut self) {
+        self.open = None;
+    }
+
+    /// Nobody needs a keyframe any more, or the encoding stopped.
+    pub fn cancel(&mut self) {
+        self.open = None;
+    }
+
+    /// Whether somebody waits.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// When [`KeyframeRequester::poll`] has a message.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let open = self.open?;
+        Some(self.earliest().map_or(open.due, |earliest| earliest.max(open.due)))
+    }
+
+    /// The message to send now, if one is due. `rtt` is the round trip to the publisher.
+    pub fn poll(&mut self, now: Instant, rtt: Duration) -> Option<KeyframeRequest> {
+        if now < self.poll_timeout()? {
+            return None;
+        }
+        let open = self.open.as_mut()?;
+        let patience = Self::FIRST_RETRY.max(rtt.saturating_mul(2)).saturating_mul(1 << open.sent.min(8));
+        open.due = now + patience.min(Self::LAST_RETRY);
+        open.sent = open.sent.saturating_add(1);
+        self.regular = Some(self.regular.map_or(now, |regular| regular.max(now)) + Self::THROTTLE);
+        Some(match self.method {
+            Method::Pli => KeyframeRequest::Pli,
+            Method::Fir => {
+                self.number = self.number.wrapping_add(1);
+                KeyframeRequest::Fir { number: self.number }
+            }
+        })
+    }
+
+    /// Before this moment the throttle lets nothing through.
+    fn earliest(&self) -> Option<Instant> {
+        self.regular.and_then(|regular| regular.checked_sub(Self::EARLY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(50);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Runs a requester for `duration` in steps of 10 ms; returns when messages went upstream.
+    fn run(
+        requester: &mut KeyframeRequester,
+        duration: u64,
+        mut each: impl FnMut(&mut KeyframeRequester, Instant, u64),
+    ) -> Vec<u64> {
+        let start = Instant::now();
+        let mut sent = Vec::new();
+        for at in (0..duration).step_by(10) {
+            each(requester, start + ms(at), at);
+            if requester.poll(start + ms(at), RTT).is_some() {
+                sent.push(at);
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn the_first_request_goes_upstream_at_once() {
+        let (mut requester, now) = (KeyframeRequester::new(Method::Pli), Instant::now());
+        assert_eq!(requester.poll_timeout(), None);
+        requester.request(now);
+        assert_eq!(requester.poll_timeout(), Some(now));
+        assert_eq!(requester.poll(now, RTT), Some(KeyframeRequest::Pli));
+        assert_eq!(requester.poll(now, RTT), None);
+    }
+
+    #[test]
+    fn fifty_subscribers_cost_one_message() {
+        let mut requester = KeyframeRequester::new(Method::Pli);
+        let sent = run(&mut requester, 1000, |requester, now, at| match at {
+            0..100 => (0..5).for_each(|_| requester.request(now)),
+            100 => requester.on_keyframe(),
+            _ => {}
+        });
+        assert_eq!(sent, [0]);
+    }
+
+    #[test]
+    fn a_flood_of_requests_is_throttled_even_while_keyframes_come() {
+        let mut requester = KeyframeRequester::new(Method::Pli);
+        let sent = run(&mut requester, 10_000, |requester, now, at| {
+            if at % 100 == 50 {
+                requester.on_keyframe();
+            }
+            requester.request(now);
+        });
+        assert!(sent.windows(2).all(|pair| pair[1] - pair[0] >= 500), "{sent:?}");
+        assert_eq!(sent.len(), 11, "one per second and one early: {sent:?}");
+    }
+
+    #[test]
+    fn a_second_request_after_the_keyframe_waits_half_a_second_at_most() {
+        let mut requester = KeyframeRequester::new(Method::Pli);
+        let sent = run(&mut requester, 2000, |requester, now, at| match at {
+            0 | 200 => requester.request(now),
+            100 | 600 => requester.on_keyframe(),
+            _ => {}
+        });
+        assert_eq!(sent, [0, 500]);
+    }
+
+    #[test]
+    fn while_no_keyframe_comes_it_asks_again_ever_more_rarely() {
+        let mut requester = KeyframeRequester::new(Method::Pli);
+        let sent = run(&mut requester, 60_000, |requester, now, at| {
+            if at == 0 {
+                requester.request(now);
+            }
+        });
+        let gaps: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(gaps[..6], [500, 1000, 2000, 4000, 8000, 8000]);
+    }
+
+    #[test]
+    fn on_a_long_path_it_waits_for_two_round_trips() {
+        let (mut requester, now) = (KeyframeRequester::new(Method::Pli), Instant::now());
+        requester.request(now);
+        assert!(requester.poll(now, ms(600)).is_some());
+        assert_eq!(requester.poll_timeout(), Some(now + ms(1200)));
+    }
+
+    #[test]
+    fn a_new_request_does_not_wait_out_the_backoff_of_an_old_one() {
+        let mut requester = KeyframeRequester::new(Method::Pli);
+        let sent = run(&mut requester, 13_000, |requester, now, at| {
+            if at == 0 || at == 9000 {
+                requester.request(now);
+            }
+        });
+        assert!(sent.contains(&9000), "{sent:?}");
+    }
+
+    #[test]
+    fn nothing_is_asked_for_once_nobody_waits() {
+        let (mut requester, now) = (KeyframeRequester::new(Method::Pli), Instant::now());
+        requester.request(now);
+        requester.cancel();
+        assert_eq!((requester.poll(now, RTT), requester.is_open()), (None, false));
+    }
+
+    #[test]
+    fn each_full_intra_request_has_a_number_of_its_own() {
+        let (mut requester, now) = (KeyframeRequester::new(Method::Fir), Instant::now());
+        requester.request(now);
+        assert_eq!(requester.poll(now, RTT), Some(KeyframeRequest::Fir { number: 1 }));
+        assert_eq!(requester.poll(now + ms(500), RTT), Some(KeyframeRequest::Fir { number: 2 }));
+    }
+}

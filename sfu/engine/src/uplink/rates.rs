@@ -1,0 +1,293 @@
+//! How fast an encoding comes: bits, packets and frames per second, in total and for each temporal layer.
+//!
+//! Fed with every packet by the uplink; read by the allocator (what a layer costs) and by statistics.
+
+use crate::media::FrameMeta;
+use crate::units::Bitrate;
+use std::time::{Duration, Instant};
+
+/// Bytes and items (packets or frames) over a sliding second. Falls to zero by itself when nothing comes.
+#[derive(Clone, Debug, Default)]
+pub struct RateMeter {
+    /// When the first packet came after at least a window of silence.
+    started: Option<Instant>,
+    /// Bucket numbers count from here.
+    epoch: Option<Instant>,
+    buckets: [Bucket; RateMeter::BUCKETS as usize],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    number: u64,
+    bytes: u64,
+    items: u32,
+}
+
+impl RateMeter {
+    /// What the rate is an average over.
+    pub const WINDOW: Duration = Duration::from_secs(1);
+    const BUCKETS: u64 = 10;
+    const BUCKET_MS: u64 = 100;
+    /// A rate is spread over at least this time, so that the first burst does not look like a flood.
+    const SHORTEST: Duration = Duration::from_millis(500);
+
+    /// Counts one item of `bytes`.
+    pub fn on_packet(&mut self, now: Instant, bytes: usize) {
+        let number = self.bucket_number(now);
+        self.epoch.get_or_insert(now);
+        if !self.buckets.iter().any(|bucket| bucket.is_within(number)) {
+            self.started = Some(now);
+        }
+        let Some(bucket) = self.buckets.get_mut((number % Self::BUCKETS) as usize) else { return };
+        if bucket.number != number {
+            *bucket = Bucket { number, ..Bucket::default() };
+        }
+        bucket.bytes += bytes as u64;
+        bucket.items = bucket.items.saturating_add(1);
+    }
+
+    /// Bits per second over the window that ends now.
+    pub fn rate(&self, now: Instant) -> Bitrate {
+        let number = self.bucket_number(now);
+        let bytes = self.buckets.iter().filter(|bucket| bucket.is_within(number)).map(|bucket| bucket.bytes).sum();
+        Bitrate::of(bytes, self.covered(now))
+    }
+
+    /// Items per second over the window that ends now.
+    pub fn frequency(&self, now: Instant) -> f32 {
+        let number = self.bucket_number(now);
+        let items: u32 = self.buckets.iter().filter(|bucket| bucket.is_within(number)).map(|bucket| bucket.items).sum();
+        items as f32 / self.covered(now).as_secs_f32()
+    }
+
+    /// Number of the bucket that `now` falls into. The first is 10, so that an unused bucket, 0, is never within the window.
+    fn bucket_number(&self, now: Instant) -> u64 {
+        let since = self.epoch.map_or(Duration::ZERO, |epoch| now.saturating_duration_since(epoch));
+        Self::BUCKETS + since.as_millis() as u64 / Self::BUCKET_MS
+    }
+
+    /// The time that the buckets of the window stand for: all but the newest are over.
+    fn covered(&self, now: Instant) -> Duration {
+        let elapsed =
+            |since: Option<Instant>| since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let into_newest = elapsed(self.epoch).as_micros() as u64 % (Self::BUCKET_MS * 1000);
+        let window = Duration::from_millis((Self::BUCKETS - 1) * Self::BUCKET_MS) + Duration::from_micros(into_newest);
+        elapsed(self.started).clamp(Self::SHORTEST, window)
+    }
+}
+
+impl Bucket {
+    fn is_within(&self, newest: u64) -> bool {
+        self.number + RateMeter::BUCKETS > newest
+    }
+}
+
+/// The rates of one encoding by temporal layer. A figure "up to" a layer includes the layers below it, which it depends on.
+#[derive(Clone, Debug, Default)]
+pub struct LayerRates {
+    layers: [Layer; LayerRates::MAX_TEMPORAL],
+    /// Of the base layer, what came in key frames.
+    keyframes: RateMeter,
+    in_keyframe: bool,
+    size: Option<(u16, u16)>,
+    refreshed: Option<Instant>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Layer {
+    media: RateMeter,
+    frames: RateMeter,
+    mean: Bitrate,
+    stable: Bitrate,
+}
+
+impl LayerRates {
+    /// Temporal layers told apart; higher ones count as the highest of these.
+    pub const MAX_TEMPORAL: usize = 4;
+    /// Time over which sizes of frames are averaged: long enough that a key frame is no rise.
+    const MEAN: Duration = Duration::from_secs(3);
+    /// Share of a key frame that encoders save on the frames after it.
+    const PAID_BACK: f64 = 0.75;
+    /// A rate beyond the stable one by this factor is another content and followed within [`Self::RISE`].
+    const MOVED: f64 = 1.2;
+    const RISE: Duration = Duration::from_millis(500);
+    const FALL: Duration = Duration::from_secs(15);
+
+    /// Counts a packet; `bytes` as they count against a receiver's budget.
+    pub fn on_packet(&mut self, now: Instant, frame: &FrameMeta, bytes: usize) {
+        let temporal = usize::from(frame.temporal).min(Self::MAX_TEMPORAL - 1);
+        let Some(layer) = self.layers.get_mut(temporal) else { return };
+        layer.media.on_packet(now, bytes);
+        if frame.starts_frame {
+            layer.frames.on_packet(now, 0);
+            self.in_keyframe = frame.keyframe;
+        }
+        if self.in_keyframe && temporal == 0 {
+            self.keyframes.on_packet(now, bytes);
+        }
+        self.size = frame.size.or(self.size);
+    }
+
+    /// Brings the stable rates up to date; call it every 100 ms or so, at least before [`LayerRates::stable`] is read.
+    pub fn refresh(&mut self, now: Instant) {
+        let elapsed = self.refreshed.map(|at| now.saturating_duration_since(at));
+        self.refreshed = Some(now);
+        let mut paid_back = self.keyframes.rate(now).scale(Self::PAID_BACK);
+        for layer in &mut self.layers {
+            let measured = layer.media.rate(now).minus(std::mem::take(&mut paid_back));
+            let Some(elapsed) = elapsed.filter(|_| layer.stable > Bitrate::ZERO) else {
+                (layer.mean, layer.stable) = (measured, measured);
+                continue;
+            };
+            let constant = if measured > layer.stable.scale(Self::MOVED) { Self::RISE } else { Self::MEAN };
+            layer.mean = approach(layer.mean, measured, elapsed, constant);
+            layer.stable = layer.mean.max(approach(layer.stable, layer.mean, elapsed, Self::FALL));
+        }
+    }
+
+    /// Rate up to layer `temporal` that one can plan with: rises within a second, falls slowly, so that a still picture or a
+    /// quiet moment does not invite an up-switch that the next movement takes back.
+    pub fn stable(&self, temporal: u8) -> Bitrate {
+        self.up_to(temporal).map(|layer| layer.stable).fold(Bitrate::ZERO, Bitrate::plus)
+    }
+
+    /// Rate up to layer `temporal` over the last second.
+    pub fn rate(&self, now: Instant, temporal: u8) -> Bitrate {
+        self.up_to(temporal).map(|layer| layer.media.rate(now)).fold(Bitrate::ZERO, Bitrate::plus)
+    }
+
+    /// Frames per second up to layer `temporal`.
+    pub fn frame_rate(&self, now: Instant, temporal: u8) -> f32 {
+        self.up_to(temporal).map(|layer| layer.frames.frequency(now)).sum()
+    }
+
+    /// How many temporal layers the last second had: the highest seen and one, 0 for silence.
+    pub fn temporal_layers(&self, now: Instant) -> u8 {
+        let highest = self.layers.iter().rposition(|layer| layer.media.rate(now) > Bitrate::ZERO);
+        highest.map_or(0, |highest| highest as u8 + 1)
+    }
+
+    /// Picture size that the last keyframe told.
+    pub fn size(&self) -> Option<(u16, u16)> {
+        self.size
+    }
+
+    /// Forgets the rates, for an encoding that stopped: when it comes back it may be another one.
+    pub fn reset(&mut self) {
+        *self = LayerRates::default();
+    }
+
+    fn up_to(&self, temporal: u8) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().take(usize::from(temporal) + 1)
+    }
+}
+
+/// Exponential smoothing that does not overshoot, however rarely it is called.
+fn approach(from: Bitrate, to: Bitrate, elapsed: Duration, constant: Duration) -> Bitrate {
+    let share = elapsed.as_secs_f64() / (elapsed + constant).as_secs_f64();
+    from.scale(1.0 - share).plus(to.scale(share))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+    use super::*;
+
+    const FRAME: FrameMeta =
+        FrameMeta { starts_frame: true, keyframe: false, temporal: 0, layer_sync: false, size: None, vp8: None };
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Feeds 1000 bytes every 10 ms: 800 kb/s.
+    fn feed(meter: &mut RateMeter, from: Instant, duration: u64) -> Instant {
+        (0..duration / 10).for_each(|n| meter.on_packet(from + ms(n * 10), 1000));
+        from + ms(duration)
+    }
+
+    fn assert_near(rate: Bitrate, kbps: u64, tolerance: f64) {
+        let error = (rate.as_bps() as f64 / 1000.0 - kbps as f64).abs();
+        assert!(error <= kbps as f64 * tolerance, "{rate}, expected {kbps} kb/s");
+    }
+
+    #[test]
+    fn a_steady_flow_is_measured_from_the_first_half_second_on() {
+        let start = Instant::now();
+        for duration in [500, 730, 1000, 1050, 5000] {
+            let mut meter = RateMeter::default();
+            let now = feed(&mut meter, start, duration);
+            assert_near(meter.rate(now), 800, 0.03);
+            assert!((meter.frequency(now) - 100.0).abs() < 3.0, "{}", meter.frequency(now));
+        }
+    }
+
+    #[test]
+    fn a_single_packet_is_no_flood() {
+        let (mut meter, now) = (RateMeter::default(), Instant::now());
+        meter.on_packet(now, 1000);
+        assert_near(meter.rate(now), 16, 0.0);
+    }
+
+    #[test]
+    fn a_rate_falls_to_zero_within_the_window() {
+        let mut meter = RateMeter::default();
+        let end = feed(&mut meter, Instant::now(), 2000);
+        assert_near(meter.rate(end + ms(500)), 400, 0.15);
+        assert_eq!(meter.rate(end + RateMeter::WINDOW), Bitrate::ZERO);
+    }
+
+    #[test]
+    fn after_a_pause_the_rate_is_right_again_at_once() {
+        let mut meter = RateMeter::default();
+        let end = feed(&mut meter, Instant::now(), 2000);
+        let end = feed(&mut meter, end + ms(60_000), 600);
+        assert_near(meter.rate(end), 800, 0.03);
+    }
+
+    #[test]
+    fn a_layer_costs_what_it_and_the_layers_below_it_send() {
+        let (mut rates, start) = (LayerRates::default(), Instant::now());
+        for n in 0..200u64 {
+            let now = start + ms(n * 10);
+            let temporal = [0, 2, 1, 2][n as usize % 4];
+            rates.on_packet(now, &FrameMeta { temporal, ..FRAME }, 500);
+            rates.on_packet(now, &FrameMeta { temporal, starts_frame: false, ..FRAME }, 500);
+        }
+        let now = start + ms(2000);
+        rates.refresh(now);
+        for (temporal, kbps, fps) in [(0, 200, 25.0), (1, 400, 50.0), (2, 800, 100.0), (3, 800, 100.0)] {
+            assert_near(rates.rate(now, temporal), kbps, 0.1);
+            assert_near(rates.stable(temporal), kbps, 0.1);
+            assert!((rates.frame_rate(now, temporal) - fps).abs() <= fps * 0.1);
+        }
+        assert_eq!(rates.temporal_layers(now), 3);
+        assert_eq!(rates.temporal_layers(now + ms(1100)), 0);
+    }
+
+    #[test]
+    fn the_stable_rate_rises_in_a_second_and_falls_in_many() {
+        let (mut rates, mut now) = (LayerRates::default(), Instant::now());
+        let mut run = |bytes: usize, duration: u64| {
+            for _ in 0..duration / 100 {
+                (0..10).for_each(|_| rates.on_packet(now, &FRAME, bytes));
+                now += ms(100);
+                rates.refresh(now);
+            }
+            rates.stable(0)
+        };
+        assert_near(run(125, 5000), 100, 0.1);
+        assert!(run(1250, 2000) > Bitrate::kbps(800));
+        assert!(run(125, 3000) > Bitrate::kbps(700), "a quiet moment");
+        assert!(run(125, 60_000) < Bitrate::kbps(150));
+    }
+
+    #[test]
+    fn the_picture_size_of_the_last_keyframe_stays_known() {
+        let (mut rates, now) = (LayerRates::default(), Instant::now());
+        rates.on_packet(now, &FrameMeta { size: Some((640, 360)), ..FRAME }, 1);
+        rates.on_packet(now, &FRAME, 1);
+        assert_eq!(rates.size(), Some((640, 360)));
+    }
+}

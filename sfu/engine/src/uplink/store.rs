@@ -1,0 +1,100 @@
+//! The packets of one encoding that were received last, each held once however many subscribers there are.
+//!
+//! Owned by the encoding's [`crate::uplink`] state; read by every forwarder (to send) and history (to send again).
+//! A packet is addressed by its unwrapped sequence number. Memory is bounded by the slot count; buffers are reused, so in steady
+//! state nothing is allocated.
+
+use crate::media::PacketMeta;
+use crate::units::ExtSeq;
+
+/// A received packet: parsed facts, header extensions to pass on, payload without padding.
+#[derive(Debug)]
+pub struct StoredPacket {
+    /// Facts parsed at arrival.
+    pub meta: PacketMeta,
+    extensions_len: usize,
+    bytes: Vec<u8>,
+}
+
+impl StoredPacket {
+    /// Header extensions that receivers get too, in the form of [`crate::rtp::extension::ForwardedExtensions`].
+    pub fn extensions(&self) -> &[u8] {
+        self.bytes.get(..self.extensions_len).unwrap_or_default()
+    }
+
+    /// RTP payload, without padding.
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(self.extensions_len..).unwrap_or_default()
+    }
+}
+
+/// What became of a packet given to [`PacketStore::insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// Stored.
+    New,
+    /// This sequence number is in the store already; nothing changed.
+    Duplicate,
+    /// Older than the window; nothing changed.
+    TooOld,
+}
+
+/// A ring of the last packets of one encoding.
+#[derive(Debug)]
+pub struct PacketStore {
+    slots: Vec<Option<StoredPacket>>,
+    highest: Option<ExtSeq>,
+}
+
+impl PacketStore {
+    /// Slots for an audio encoding: 2.5 s at 20 ms a packet.
+    pub const AUDIO_SLOTS: usize = 128;
+    /// Slots for a video encoding: a second at 5 Mb/s.
+    pub const VIDEO_SLOTS: usize = 512;
+
+    /// A store that remembers `slots` sequence numbers (at least 1).
+    pub fn new(slots: usize) -> Self {
+        PacketStore { slots: std::iter::repeat_with(|| None).take(slots.max(1)).collect(), highest: None }
+    }
+
+    /// The newest sequence number stored.
+    pub fn highest(&self) -> Option<ExtSeq> {
+        self.highest
+    }
+
+    /// Stores a packet unless it is there or too old.
+    pub fn insert(&mut self, meta: PacketMeta, extensions: &[u8], payload: &[u8]) -> Inserted {
+        let oldest = self.highest.map_or(0, |h| (h.0 + 1).saturating_sub(self.slots.len() as u64));
+        if meta.seq.0 < oldest {
+            return Inserted::TooOld;
+        }
+        let Some(slot) = self.slot_mut(meta.seq) else { return Inserted::TooOld };
+        if slot.as_ref().is_some_and(|p| p.meta.seq == meta.seq) {
+            return Inserted::Duplicate;
+        }
+        let mut bytes = slot.take().map(|old| old.bytes).unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(extensions);
+        bytes.extend_from_slice(payload);
+        *slot = Some(StoredPacket { meta, extensions_len: extensions.len(), bytes });
+        self.highest = self.highest.max(Some(meta.seq));
+        Inserted::New
+    }
+
+    /// The packet with this sequence number, while it is remembered.
+    pub fn get(&self, seq: ExtSeq) -> Option<&StoredPacket> {
+        let index = (seq.0 % self.slots.len() as u64) as usize;
+        self.slots.get(index)?.as_ref().filter(|p| p.meta.seq == seq)
+    }
+
+    /// Forgets every packet, for a source that starts over with other numbers.
+    pub fn clear(&mut self) {
+        self.slots.fill_with(|| None);
+        self.highest = None;
+    }
+
+    fn slot_mut(&mut self, seq: ExtSeq) -> Option<&mut Option<StoredPacket>> {
+        let index = (seq.0 % self.slots.len() as u64) as usize;
+        self.slots.get_mut(index)
+    }
+}

@@ -1,0 +1,34 @@
+//! Loss on the way in and out is repaired.
+
+use crate::harness::{Access, Publish, World, lossy, millis, seconds};
+
+#[test]
+fn two_percent_loss_both_ways_is_repaired_so_that_every_picture_decodes() {
+    let mut world = World::new(2);
+    for id in [1, 2] {
+        let access = Access { up: lossy(25, 0.02), down: lossy(25, 0.02), ..Access::default() };
+        world.join(id, access, &[Publish::Microphone, Publish::Camera], (1, 1));
+    }
+    world.run(seconds(30));
+
+    for (id, other) in [(1, 2), (2, 1)] {
+        let (client, publisher) = (world.client(id), world.client(other));
+        let video = &client.receiver_of(publisher.track("1")).video;
+        video.check();
+        let (up, down) = world.links(id);
+        assert!(up.dropped_by_loss > 60 && down.dropped_by_loss > 60);
+        assert_eq!((video.lost.len(), video.plis), (0, 0), "nothing was given up");
+        assert!(video.nacks > 20 && video.repaired > 20, "{} asked, {} repaired", video.nacks, video.repaired);
+        assert!(publisher.cameras[0].encodings.iter().any(|e| e.retransmitted > 20), "the uplink was repaired too");
+
+        // Every picture that the server chose to send decoded, but for those still on their way.
+        assert_eq!(video.undecoded(), 0);
+        assert!(video.holes() < 5, "{}", video.holes());
+        assert!(video.decoded.len() > 28 * 29, "{} pictures in 30 s", video.decoded.len());
+        let gaps = video.decoded.windows(2).map(|pair| pair[1].at - pair[0].at);
+        assert!(gaps.max().unwrap() < millis(250), "repair takes a round trip or two on either side");
+        let audio = &client.receiver_of(publisher.track("0")).audio;
+        audio.check();
+    }
+    assert!(world.total(|s| s.counters.retransmissions.sent) > 40);
+}

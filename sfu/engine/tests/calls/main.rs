@@ -1,0 +1,27 @@
+//! Calls through the engine in virtual time, one behaviour per file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unreachable_pub)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+/// All participants on one engine. `tests/shards` runs the same calls on several.
+const SHARDS: u16 = 1;
+
+mod addresses;
+mod bad_network;
+mod hostile;
+mod late_joiner;
+mod layers;
+mod lip_sync;
+mod loss;
+mod mute;
+mod narrow_downlink;
+mod rebinding;
+mod same_seed;
+mod sections;
+mod speaker;
+mod tcp;
+mod top_encoding_stops;
+mod two_participants;
+mod unwanted_encodings;

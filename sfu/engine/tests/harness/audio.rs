@@ -1,0 +1,136 @@
+//! A microphone, and what hears it.
+
+use super::rtp::{self, Extensions, Head};
+use super::sdp::OPUS;
+use rtc::rtp::Packet;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+pub const PACKET_INTERVAL: Duration = Duration::from_millis(20);
+const TICKS: u32 = 960;
+const PAYLOAD: usize = 80;
+
+/// A microphone on one section.
+pub struct Microphone {
+    pub number: u32,
+    pub mid: String,
+    pub ssrc: u32,
+    /// Level in -dBov: 0 is loudest, 127 silence.
+    pub level: u8,
+    pub muted: bool,
+    pub acknowledged: bool,
+    pub sent: u32,
+    /// When the first packet was sent.
+    pub started: Option<Instant>,
+    next: Instant,
+    seq: u16,
+    timestamp: u32,
+}
+
+impl Microphone {
+    pub fn new(now: Instant, seed: u32, mid: &str) -> Microphone {
+        Microphone {
+            number: seed,
+            mid: mid.into(),
+            ssrc: seed.wrapping_mul(0x85EB_CA6B) | 1,
+            level: 30,
+            muted: false,
+            acknowledged: false,
+            sent: 0,
+            started: None,
+            next: now,
+            seq: 65_450,
+            timestamp: seed.rotate_left(20),
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Instant {
+        self.next
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant, transport_seq: &mut u16, out: &mut Vec<Vec<u8>>) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.next = now;
+        }
+        while self.next <= now {
+            self.next += PACKET_INTERVAL;
+            self.timestamp = self.timestamp.wrapping_add(TICKS);
+            if self.muted {
+                continue;
+            }
+            self.sent += 1;
+            let mut payload = self.number.to_be_bytes().to_vec();
+            payload.extend(self.sent.to_be_bytes());
+            payload.resize(PAYLOAD, self.sent as u8);
+            let head =
+                Head { payload_type: OPUS, ssrc: self.ssrc, seq: self.seq, timestamp: self.timestamp, marker: false };
+            let mid = (!self.acknowledged).then_some(self.mid.as_str());
+            let extensions = Extensions { audio_level: Some(self.level), mid, ..Extensions::default() };
+            out.push(rtp::write(&head, &extensions, *transport_seq, &payload));
+            *transport_seq = transport_seq.wrapping_add(1);
+            self.seq = self.seq.wrapping_add(1);
+        }
+    }
+
+    /// Source, timestamp now, packets, octets.
+    pub fn source(&self, now: Instant) -> Option<(u32, u32, u32, u32)> {
+        let since = now.saturating_duration_since(self.next - PACKET_INTERVAL);
+        let ticks = (since.as_micros() * 48 / 1000) as u32;
+        let timestamp = self.timestamp.wrapping_add(ticks);
+        (self.sent > 0).then_some((self.ssrc, timestamp, self.sent, self.sent * PAYLOAD as u32))
+    }
+}
+
+/// What arrived on an audio slot.
+#[derive(Default)]
+pub struct AudioReceiver {
+    /// Microphone, the microphone's packet number, timestamp: by unwrapped sequence number.
+    heard: BTreeMap<u64, (u32, u32, u32)>,
+    highest: Option<u64>,
+}
+
+impl AudioReceiver {
+    pub fn handle_packet(&mut self, packet: &Packet) -> u64 {
+        let seq = rtp::unwrap(self.highest, packet.header.sequence_number);
+        self.highest = self.highest.max(Some(seq));
+        if !packet.payload.is_empty() {
+            let u32_at = |at: usize| u32::from_be_bytes(packet.payload[at..at + 4].try_into().unwrap());
+            let (microphone, number) = (u32_at(0), u32_at(4));
+            assert!(packet.payload[8..].iter().all(|byte| *byte == number as u8), "the payload was damaged");
+            assert_eq!(packet.header.payload_type, OPUS);
+            let heard = (microphone, number, packet.header.timestamp);
+            let before = self.heard.insert(seq, heard);
+            assert!(before.is_none_or(|before| before == heard), "two packets under one number");
+        }
+        seq
+    }
+
+    /// Packets of a microphone that were heard.
+    pub fn heard(&self, microphone: u32) -> usize {
+        self.heard.values().filter(|(m, ..)| *m == microphone).count()
+    }
+
+    /// A microphone's newest packet that was heard, with its timestamp.
+    pub fn newest(&self, microphone: u32) -> Option<(u32, u32)> {
+        self.heard.values().rev().find(|(m, ..)| *m == microphone).map(|(_, number, timestamp)| (*number, *timestamp))
+    }
+
+    /// All packets that were heard.
+    pub fn count(&self) -> usize {
+        self.heard.len()
+    }
+
+    /// Panics unless numbers and timestamps run as those of one undisturbed source.
+    pub fn check(&self) {
+        let pairs = self.heard.iter().zip(self.heard.iter().skip(1));
+        for ((seq, before), (next_seq, after)) in pairs {
+            let step = after.2.wrapping_sub(before.2) as i32;
+            assert!(step > 0, "timestamps run forward: {before:?} {after:?}");
+            if before.0 == after.0 && after.1 == before.1 + 1 {
+                assert_eq!(*next_seq, seq + 1, "packets in a row have numbers in a row");
+                assert_eq!(step, TICKS as i32);
+            }
+        }
+    }
+}

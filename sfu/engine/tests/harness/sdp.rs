@@ -1,0 +1,171 @@
+//! Offers as Chrome writes them, and what the harness reads of the answers.
+
+use sfu_engine::media::MediaKind;
+
+/// Header extension ids, the same in every section.
+pub mod ext {
+    pub const AUDIO_LEVEL: u8 = 1;
+    pub const ABS_SEND_TIME: u8 = 2;
+    pub const TRANSPORT_CC: u8 = 3;
+    pub const MID: u8 = 4;
+    pub const RID: u8 = 10;
+    pub const REPAIRED_RID: u8 = 11;
+}
+
+/// Payload types.
+pub const OPUS: u8 = 111;
+pub const VP8: u8 = 96;
+pub const VP8_RTX: u8 = 97;
+
+/// One m= section of an offer.
+#[derive(Clone, Debug)]
+pub struct OfferedSection {
+    pub mid: String,
+    pub kind: MediaKind,
+    pub role: Role,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends these rids; none for one encoding without a name, whose source is then declared.
+    Send {
+        rids: Vec<&'static str>,
+        ssrc: u32,
+        rtx_ssrc: u32,
+    },
+    Receive,
+    Stopped,
+}
+
+pub fn offer(ufrag: &str, pwd: &str, fingerprint: &str, version: u64, sections: &[OfferedSection]) -> String {
+    let live: Vec<&str> = sections.iter().filter(|s| s.role != Role::Stopped).map(|s| s.mid.as_str()).collect();
+    let mut out = format!("v=0\r\no=- 4711 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
+    out += &format!("a=group:BUNDLE {}\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS\r\n", live.join(" "));
+    for section in sections {
+        write_section(&mut out, section, ufrag, pwd, fingerprint);
+    }
+    out
+}
+
+fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &str, fingerprint: &str) {
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push_str("\r\n");
+    };
+    let port = if section.role == Role::Stopped { 0 } else { 9 };
+    match section.kind {
+        MediaKind::Audio => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS}")),
+        MediaKind::Video => line(format!("m=video {port} UDP/TLS/RTP/SAVPF {VP8} {VP8_RTX}")),
+    }
+    line("c=IN IP4 0.0.0.0".into());
+    line("a=rtcp:9 IN IP4 0.0.0.0".into());
+    if section.role != Role::Stopped {
+        line(format!("a=ice-ufrag:{ufrag}"));
+        line(format!("a=ice-pwd:{pwd}"));
+        line("a=ice-options:trickle".into());
+        line(format!("a=fingerprint:{fingerprint}"));
+        line("a=setup:actpass".into());
+    }
+    line(format!("a=mid:{}", section.mid));
+    if section.kind == MediaKind::Audio {
+        line(format!("a=extmap:{} urn:ietf:params:rtp-hdrext:ssrc-audio-level", ext::AUDIO_LEVEL));
+    }
+    line(format!("a=extmap:{} http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time", ext::ABS_SEND_TIME));
+    line(format!(
+        "a=extmap:{} http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+        ext::TRANSPORT_CC
+    ));
+    line(format!("a=extmap:{} urn:ietf:params:rtp-hdrext:sdes:mid", ext::MID));
+    if section.kind == MediaKind::Video {
+        line(format!("a=extmap:{} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", ext::RID));
+        line(format!("a=extmap:{} urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", ext::REPAIRED_RID));
+    }
+    match &section.role {
+        Role::Send { .. } => {
+            line("a=sendonly".into());
+            line(format!("a=msid:stream track-{}", section.mid));
+        }
+        Role::Receive => line("a=recvonly".into()),
+        Role::Stopped => line("a=inactive".into()),
+    }
+    line("a=rtcp-mux".into());
+    line("a=rtcp-rsize".into());
+    match section.kind {
+        MediaKind::Audio => {
+            line(format!("a=rtpmap:{OPUS} opus/48000/2"));
+            line(format!("a=rtcp-fb:{OPUS} transport-cc"));
+            line(format!("a=fmtp:{OPUS} minptime=10;useinbandfec=1"));
+        }
+        MediaKind::Video => {
+            line(format!("a=rtpmap:{VP8} VP8/90000"));
+            for feedback in ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"] {
+                line(format!("a=rtcp-fb:{VP8} {feedback}"));
+            }
+            line(format!("a=rtpmap:{VP8_RTX} rtx/90000"));
+            line(format!("a=fmtp:{VP8_RTX} apt={VP8}"));
+        }
+    }
+    if let Role::Send { rids, ssrc, rtx_ssrc } = &section.role {
+        for rid in rids {
+            line(format!("a=rid:{rid} send"));
+        }
+        if !rids.is_empty() {
+            line(format!("a=simulcast:send {}", rids.join(";")));
+        } else {
+            if section.kind == MediaKind::Video {
+                line(format!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
+                line(format!("a=ssrc:{rtx_ssrc} cname:client"));
+            }
+            line(format!("a=ssrc:{ssrc} cname:client"));
+        }
+    }
+}
+
+/// What an answer says.
+#[derive(Debug)]
+pub struct Answer {
+    pub ufrag: String,
+    pub pwd: String,
+    pub sections: Vec<AnsweredSection>,
+}
+
+#[derive(Debug, Default)]
+pub struct AnsweredSection {
+    pub mid: String,
+    pub port: u16,
+    pub direction: String,
+    /// The slot's source and that of its retransmissions, where declared.
+    pub ssrc: Option<u32>,
+    pub rtx_ssrc: Option<u32>,
+}
+
+pub fn read_answer(text: &str) -> Answer {
+    let mut answer = Answer { ufrag: String::new(), pwd: String::new(), sections: Vec::new() };
+    for line in text.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            let port = media.split(' ').nth(1).unwrap().parse().unwrap();
+            answer.sections.push(AnsweredSection { port, ..AnsweredSection::default() });
+        }
+        if let Some(ufrag) = line.strip_prefix("a=ice-ufrag:") {
+            answer.ufrag = ufrag.into();
+        }
+        if let Some(pwd) = line.strip_prefix("a=ice-pwd:") {
+            answer.pwd = pwd.into();
+        }
+        let Some(section) = answer.sections.last_mut() else { continue };
+        if let Some(mid) = line.strip_prefix("a=mid:") {
+            section.mid = mid.into();
+        }
+        if ["a=sendonly", "a=recvonly", "a=inactive", "a=sendrecv"].contains(&line) {
+            section.direction = line[2..].into();
+        }
+        if let Some(group) = line.strip_prefix("a=ssrc-group:FID ") {
+            let mut numbers = group.split(' ').map(|n| n.parse().unwrap());
+            (section.ssrc, section.rtx_ssrc) = (numbers.next(), numbers.next());
+        }
+        if let Some(source) = line.strip_prefix("a=ssrc:") {
+            section.ssrc = section.ssrc.or(source.split(' ').next().map(|n| n.parse().unwrap()));
+        }
+    }
+    answer
+}
