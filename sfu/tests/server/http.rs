@@ -1,0 +1,77 @@
+//! What is served beside the rooms protocol: the page, the SDK, the metrics.
+
+use crate::harness::participant::{Participant, Plan};
+use crate::harness::payload::Kind::{Audio, Video};
+use crate::harness::server::Server;
+use crate::harness::signaling::Signaling;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn page_and_sdk_are_served_once_and_then_known() {
+    let server = Server::start(&[]).await;
+    for (path, mime) in [("/", "text/html"), ("/r/some-room", "text/html"), ("/sdk/index.js", "text/javascript")] {
+        let first = server.get(path).await;
+        assert_eq!(first.status, 200, "{path}");
+        assert!(first.header("content-type").is_some_and(|kind| kind.starts_with(mime)), "{path}");
+        assert!(first.header("content-security-policy").is_some(), "{path}");
+        let etag = first.header("etag").expect("an ETag").to_owned();
+        for known in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()] {
+            let again = server.request("GET", path, &[("If-None-Match", &known)]).await;
+            assert_eq!(
+                (again.status, again.body.len(), again.header("etag")),
+                (304, 0, Some(&*etag)),
+                "{path} {known}"
+            );
+        }
+        assert_eq!(server.request("GET", path, &[("If-None-Match", "\"other\"")]).await.status, 200, "{path}");
+        assert_eq!(server.request("HEAD", path, &[]).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_is_404_and_what_is_not_meant_405() {
+    let server = Server::start(&[]).await;
+    for path in ["/nothing", "/sdk/", "/../Cargo.toml", "/r/a/b", "/%2e%2e/%2e%2e/etc/passwd"] {
+        assert_eq!(server.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(server.request("POST", "/", &[("Content-Length", "0")]).await.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_the_catalogue_and_move_with_a_call() {
+    let server = Server::start(&["--shards", "2"]).await;
+    {
+        let ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;
+        let grace = Participant::join(&server, "room", "Grace", Plan::TALK).await;
+        ada.media.receives_more("Grace", Audio, 10).await;
+        grace.media.receives_more("Ada", Video, 10).await;
+        let mut mistaken = Signaling::open(&server).await;
+        mistaken.refused(serde_json::json!({"type": "leave"})).await;
+        for (name, labels, least) in [
+            ("sluice_rooms", &[][..], 1.0),
+            ("sluice_participants", &[], 2.0),
+            ("sluice_websocket_sessions", &[], 2.0),
+            ("sluice_joins_total", &[("outcome", "joined")], 2.0),
+            ("sluice_signaling_errors_total", &[("code", "not-joined")], 1.0),
+            ("sluice_tracks", &[("kind", "video"), ("source", "camera")], 2.0),
+            ("sluice_tracks", &[("kind", "audio"), ("source", "microphone")], 2.0),
+            ("sluice_subscriptions", &[("state", "active")], 4.0),
+            ("sluice_rtp_packets_total", &[("direction", "received"), ("kind", "audio")], 10.0),
+            ("sluice_rtp_packets_total", &[("direction", "sent"), ("kind", "video")], 10.0),
+            ("sluice_rtp_bytes_total", &[("direction", "sent"), ("kind", "audio")], 100.0),
+            ("sluice_rtcp_packets_total", &[("direction", "sent")], 1.0),
+            ("sluice_keyframe_requests_total", &[("direction", "sent")], 1.0),
+            ("sluice_dtls_handshakes_total", &[("outcome", "completed")], 2.0),
+        ] {
+            server.metric_reaches(name, labels, |value| value >= least).await;
+        }
+    }
+    assert_eq!(server.get("/metrics").await.status, 404, "for operators only");
+    let response = server.admin("/metrics").await;
+    assert!(response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
+    let documented = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"));
+    let names: Vec<_> = documented.split('`').filter(|word| word.starts_with("sluice_")).collect();
+    assert!(names.len() > 20);
+    for name in names {
+        assert!(response.body.contains(&format!("# TYPE {name} ")), "{name} is documented and not served");
+    }
+}
