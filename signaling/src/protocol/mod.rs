@@ -1,0 +1,31 @@
+//! The rooms protocol, version 1: every message, typed. `docs/protocol.md` tells client writers how they fit together.
+//!
+//! JSON text frames over one WebSocket. Each message has a `type` in kebab-case; keys are in camelCase, enum values in
+//! kebab-case. Both sides ignore keys they do not know, so that optional keys can be added without a new version; a client
+//! also ignores messages whose `type` it does not know, while the server answers such a message with an error.
+
+mod client;
+mod close;
+mod ids;
+mod media;
+mod names;
+mod parse;
+mod schema;
+mod server;
+
+pub use client::{
+    ClientMessage, Join, Leave, Mute, Offer, Ping, Preference, PublishedSection, Subscribe, TrackPreference,
+};
+pub use close::CloseCode;
+pub use ids::{ParticipantId, ResumeToken, TrackId};
+pub use media::{Kind, PauseReason, Priority, Slot, SlotState, Source, Track};
+pub use names::{DisplayName, InvalidName, RoomName};
+pub use parse::BadMessage;
+pub use schema::schema;
+pub use server::{
+    AnsweredSection, ConnectionState, DisconnectReason, EncodingWanted, ErrorMessage, Joined, LeaveReason, Limits,
+    ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
+};
+
+/// The version that a client names in `join`.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,130 @@
+//! What the protocol needs from whoever runs the rooms. `sfu` implements it; tests script it.
+
+use crate::auth::Grants;
+use crate::error::ServiceError;
+use crate::events::EventSink;
+use crate::protocol::{
+    AnsweredSection, DisplayName, LeaveReason, ParticipantId, ParticipantInfo, Preference, PublishedSection,
+    RoomLimits, RoomName, Slot, TrackId, TrackPreference,
+};
+use std::future::Future;
+
+/// Rooms, as seen from one client's session. Every call must come to an end by itself within seconds.
+///
+/// `join` and `leave` always run to their end. The others may be dropped at an await when the client's WebSocket ends;
+/// the implementation stays consistent when that happens.
+pub trait RoomService: Send + Sync + 'static {
+    /// Lets somebody into a room. `events` is attached already and is the participant's for as long as it stays, over any
+    /// number of WebSockets: hand it to the room **first**, take the returned state **after** that. What happens between
+    /// the two then reaches the client twice (in the state and as an event) instead of never; events bear repetition.
+    fn join(
+        &self,
+        request: JoinRequest,
+        events: EventSink,
+    ) -> impl Future<Output = Result<JoinedState, ServiceError>> + Send;
+
+    /// The whole state again, for a client that resumes. Called after its new WebSocket was attached to the events. An
+    /// error ends the session, and the client joins anew.
+    fn state(&self, participant: &ParticipantId) -> impl Future<Output = Result<JoinedState, ServiceError>> + Send;
+
+    /// Answers an SDP offer.
+    fn offer(
+        &self,
+        participant: &ParticipantId,
+        request: OfferRequest,
+    ) -> impl Future<Output = Result<AnswerReply, ServiceError>> + Send;
+
+    /// ICE servers that clients shall be told. The server itself needs none: it has public addresses.
+    fn ice_servers(&self) -> Vec<IceServer> {
+        Vec::new()
+    }
+
+    /// Mutes or unmutes a track of this participant.
+    fn mute(
+        &self,
+        participant: &ParticipantId,
+        track: &TrackId,
+        muted: bool,
+    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
+    /// Says what this participant wants to receive.
+    fn subscribe(
+        &self,
+        participant: &ParticipantId,
+        request: SubscribeRequest,
+    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
+    /// The participant is gone. Called once after each successful `join`, except where the service itself ended the
+    /// session by [`EventSink::finish`].
+    fn leave(&self, participant: &ParticipantId, reason: LeaveReason) -> impl Future<Output = ()> + Send;
+}
+
+/// Who wants to enter which room, with a right to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinRequest {
+    /// The room.
+    pub room: RoomName,
+    /// The name that others shall see.
+    pub name: DisplayName,
+    /// What they may do there; they are for this room.
+    pub grants: Grants,
+}
+
+/// A STUN or TURN server for clients (W3C RTCIceServer).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServer {
+    /// `turn:turn.example.org?transport=udp` and so on.
+    pub urls: Vec<String>,
+    /// For TURN.
+    pub username: Option<String>,
+    /// For TURN.
+    pub credential: Option<String>,
+}
+
+/// A participant's view of its room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinedState {
+    /// Who it is.
+    pub participant: ParticipantId,
+    /// The room.
+    pub room: RoomName,
+    /// The name that others see.
+    pub name: DisplayName,
+    /// The others.
+    pub participants: Vec<ParticipantInfo>,
+    /// What it may do.
+    pub limits: RoomLimits,
+    /// Its slots.
+    pub slots: Vec<Slot>,
+    /// The dominant speaker.
+    pub speaker: Option<ParticipantId>,
+}
+
+/// An SDP offer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OfferRequest {
+    /// The offer.
+    pub sdp: String,
+    /// What its sending sections carry.
+    pub tracks: Vec<PublishedSection>,
+}
+
+/// The answer to an offer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerReply {
+    /// The answer.
+    pub sdp: String,
+    /// The tracks that the client's sending sections publish.
+    pub tracks: Vec<AnsweredSection>,
+    /// How many slots the client has now.
+    pub slots: usize,
+}
+
+/// What a participant wants to receive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscribeRequest {
+    /// Preferences by track; each replaces the whole earlier one.
+    pub tracks: Vec<TrackPreference>,
+    /// The new preference for tracks that were never named.
+    pub default: Option<Preference>,
+}
