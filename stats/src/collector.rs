@@ -1,0 +1,305 @@
+//! Renders all shards' snapshots and the control plane's counters as the metrics of the catalogue.
+//!
+//! Runs when somebody asks for `/metrics`, on the control plane's threads. Series of several shards are summed, except
+//! those with a `shard` label.
+
+use crate::catalogue::{Id, Kind};
+use crate::control::ControlPlane;
+use crate::snapshot::{PerDirection, PerKind, ShardSlot, ShardSnapshot};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Registry, TextEncoder};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The `Content-Type` of what [`render`] returns.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Prometheus' text format of everything in `registry`.
+pub fn render(registry: &Registry) -> String {
+    // The encoder fails only on a family without name or series, and the registry hands out none.
+    TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_default()
+}
+
+/// What is running, for `sluice_build_info`.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// Release, for instance `0.1.0`.
+    pub version: &'static str,
+    /// Git commit, or `unknown`.
+    pub commit: &'static str,
+}
+
+/// All of Sluice's metrics as one collector.
+pub struct SluiceCollector {
+    build: Build,
+    control: Arc<ControlPlane>,
+    shards: Vec<Arc<ShardSlot>>,
+    descriptions: Vec<Desc>,
+}
+
+impl SluiceCollector {
+    /// A collector over `shards`, numbered by their place. Fails where the catalogue breaks a rule of Prometheus.
+    pub fn new(build: Build, control: Arc<ControlPlane>, shards: Vec<Arc<ShardSlot>>) -> prometheus::Result<Self> {
+        let descriptions = Id::ALL.iter().map(|id| describe(*id)).collect::<prometheus::Result<_>>()?;
+        Ok(SluiceCollector { build, control, shards, descriptions })
+    }
+}
+
+impl Collector for SluiceCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut series = Series::default();
+        series.add(Id::BuildInfo, &[self.build.version, self.build.commit], 1.0);
+        add_control_plane(&mut series, &self.control);
+        for (number, shard) in self.shards.iter().enumerate() {
+            add_shard(&mut series, &number.to_string(), &shard.latest());
+        }
+        series.into_families()
+    }
+}
+
+fn describe(id: Id) -> prometheus::Result<Desc> {
+    let metric = id.metric();
+    let labels = metric.labels.iter().map(|(name, _)| (*name).to_owned()).collect();
+    Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, Default::default())
+}
+
+fn add_control_plane(series: &mut Series, control: &ControlPlane) {
+    series.count(Id::Rooms, &[], control.rooms.get());
+    series.count(Id::Participants, &[], control.participants.get());
+    series.count(Id::WebsocketSessions, &[], control.websocket_sessions.get());
+    series.count(Id::HttpSessions, &[], control.http_sessions.get());
+    for (outcome, count) in control.joins.all() {
+        series.count(Id::Joins, &[outcome], count);
+    }
+    for (code, count) in control.signaling_errors.all() {
+        series.count(Id::SignalingErrors, &[code], count);
+    }
+    for outcome in WEBHOOK_OUTCOMES {
+        series.count(Id::WebhookDeliveries, &[outcome], control.webhook_deliveries.get(outcome));
+    }
+}
+
+/// Served from the start, so that a rate is known when the first delivery fails.
+const WEBHOOK_OUTCOMES: [&str; 5] = ["delivered", "retried", "refused", "given_up", "dropped"];
+
+fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
+    let tracks = &snapshot.tracks;
+    series.count(Id::Tracks, &["video", "camera"], tracks.camera);
+    series.count(Id::Tracks, &["audio", "microphone"], tracks.microphone);
+    series.count(Id::Tracks, &["video", "screen"], tracks.screen);
+    series.count(Id::Tracks, &["audio", "screen_audio"], tracks.screen_audio);
+    for (kind, of_kind) in kinds(&snapshot.subscriptions) {
+        series.count(Id::Subscriptions, &[kind, "active"], of_kind.active);
+        series.count(Id::Subscriptions, &[kind, "starting"], of_kind.starting);
+        series.count(Id::Subscriptions, &[kind, "paused"], of_kind.paused);
+    }
+
+    for (id, by_direction) in [
+        (Id::RtpPackets, &snapshot.rtp_packets),
+        (Id::RtpBytes, &snapshot.rtp_bytes),
+        (Id::RtpPacketsLost, &snapshot.rtp_packets_lost),
+    ] {
+        for (direction, by_kind) in directions(by_direction) {
+            for (kind, value) in kinds(by_kind) {
+                series.count(id, &[direction, kind], *value);
+            }
+        }
+    }
+    for (id, by_direction) in [
+        (Id::RtpRetransmitted, &snapshot.rtp_retransmitted),
+        (Id::RtcpPackets, &snapshot.rtcp_packets),
+        (Id::Nacks, &snapshot.nacks),
+    ] {
+        for (direction, value) in directions(by_direction) {
+            series.count(id, &[direction], *value);
+        }
+    }
+    for (direction, requests) in directions(&snapshot.keyframe_requests) {
+        series.count(Id::KeyframeRequests, &[direction, "pli"], requests.pli);
+        series.count(Id::KeyframeRequests, &[direction, "fir"], requests.fir);
+    }
+
+    for (reason, value) in &snapshot.packets_dropped {
+        series.count(Id::PacketsDropped, &[reason], *value);
+    }
+    series.count(Id::LayerSwitches, &["up"], snapshot.layer_switches.up);
+    series.count(Id::LayerSwitches, &["down"], snapshot.layer_switches.down);
+    series.count(Id::DtlsHandshakes, &["completed"], snapshot.dtls_completed);
+    series.count(Id::DtlsHandshakes, &["failed"], snapshot.dtls_failed);
+    series.count(Id::IceResults, &["connected", "udp"], snapshot.ice.connected_udp);
+    series.count(Id::IceResults, &["connected", "tcp"], snapshot.ice.connected_tcp);
+    series.count(Id::IceResults, &["failed", "none"], snapshot.ice.failed);
+    for (reason, value) in &snapshot.disconnects {
+        series.count(Id::Disconnects, &[reason], *value);
+    }
+
+    for (direction, calls) in directions(&snapshot.udp.calls) {
+        series.count(Id::UdpCalls, &[direction], *calls);
+    }
+    for (run, datagrams) in [("joined", &snapshot.udp.joined), ("single", &snapshot.udp.single)] {
+        for (direction, datagrams) in directions(datagrams) {
+            series.count(Id::UdpDatagrams, &[direction, run], *datagrams);
+        }
+    }
+    series.count(Id::RunPadding, &[], snapshot.run_padding_bytes);
+    for (direction, packets) in directions(&snapshot.relayed) {
+        series.count(Id::RelayedPackets, &[direction], *packets);
+    }
+
+    series.add(Id::ShardBusyRatio, &[shard], snapshot.busy_ratio);
+    for lane in &snapshot.lanes {
+        series.count(Id::ShardQueueDepth, &[shard, lane.name], lane.depth);
+        series.count(Id::ShardQueueDrops, &[shard, lane.name], lane.dropped);
+    }
+}
+
+fn directions<T>(value: &PerDirection<T>) -> [(&'static str, &T); 2] {
+    [("received", &value.received), ("sent", &value.sent)]
+}
+
+fn kinds<T>(value: &PerKind<T>) -> [(&'static str, &T); 2] {
+    [("audio", &value.audio), ("video", &value.video)]
+}
+
+/// Values by metric and label values, summed over shards.
+#[derive(Default)]
+struct Series(BTreeMap<Id, BTreeMap<Vec<String>, f64>>);
+
+impl Series {
+    fn count(&mut self, id: Id, labels: &[&str], value: u64) {
+        self.add(id, labels, value as f64);
+    }
+
+    fn add(&mut self, id: Id, labels: &[&str], value: f64) {
+        debug_assert_eq!(labels.len(), id.metric().labels.len(), "{} has other labels", id.metric().name);
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        *self.0.entry(id).or_default().entry(labels).or_default() += value;
+    }
+
+    fn into_families(self) -> Vec<MetricFamily> {
+        self.0.into_iter().map(|(id, series)| family(id, series)).collect()
+    }
+}
+
+fn family(id: Id, series: BTreeMap<Vec<String>, f64>) -> MetricFamily {
+    let row = id.metric();
+    let metrics = series.into_iter().map(|(values, value)| {
+        let labels = row.labels.iter().zip(values).map(|((name, _), value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value);
+            pair
+        });
+        let mut metric = Metric::from_label(labels.collect());
+        match row.kind {
+            Kind::Counter => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            Kind::Gauge => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        }
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(row.name.to_owned());
+    family.set_help(row.help.to_owned());
+    family.set_field_type(match row.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+    });
+    family.set_metric(metrics.collect());
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Lane;
+
+    const BUILD: Build = Build { version: "0.1.0", commit: "abc" };
+
+    fn registry(control: &Arc<ControlPlane>, shards: &[Arc<ShardSlot>]) -> Registry {
+        let registry = Registry::new();
+        let collector = SluiceCollector::new(BUILD, control.clone(), shards.to_vec()).expect("the catalogue is valid");
+        registry.register(Box::new(collector)).expect("registered once");
+        registry
+    }
+
+    /// A snapshot in which everything that has a list of labels has an entry.
+    fn snapshot(packets: u64, busy_ratio: f64) -> ShardSnapshot {
+        ShardSnapshot {
+            rtp_packets: PerDirection { sent: PerKind { video: packets, audio: 0 }, ..Default::default() },
+            packets_dropped: vec![("srtp_auth", packets)],
+            disconnects: vec![("consent_expired", 1)],
+            lanes: vec![Lane { name: "commands", depth: 3, dropped: 4 }],
+            busy_ratio,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn shards_are_summed_except_where_the_shard_is_a_label() {
+        let shards = [Arc::new(ShardSlot::default()), Arc::new(ShardSlot::default())];
+        shards[0].publish(snapshot(10, 0.25));
+        shards[1].publish(snapshot(5, 0.5));
+        let text = render(&registry(&Arc::default(), &shards));
+        for line in [
+            "sluice_rtp_packets_total{direction=\"sent\",kind=\"video\"} 15",
+            "sluice_packets_dropped_total{reason=\"srtp_auth\"} 15",
+            "sluice_shard_busy_ratio{shard=\"0\"} 0.25",
+            "sluice_shard_busy_ratio{shard=\"1\"} 0.5",
+            "sluice_shard_queue_depth{shard=\"1\",lane=\"commands\"} 3",
+            "sluice_build_info{version=\"0.1.0\",commit=\"abc\"} 1",
+            "# TYPE sluice_rtp_packets_total counter",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_replaces_the_one_before() {
+        let shard = Arc::new(ShardSlot::default());
+        let registry = registry(&Arc::default(), std::slice::from_ref(&shard));
+        shard.publish(snapshot(10, 0.0));
+        shard.publish(snapshot(12, 0.0));
+        assert!(render(&registry).contains("sluice_rtp_packets_total{direction=\"sent\",kind=\"video\"} 12\n"));
+    }
+
+    #[test]
+    fn the_control_plane_counts_by_outcome_and_never_below_zero() {
+        let control = Arc::<ControlPlane>::default();
+        control.joins.count("joined");
+        control.joins.count("joined");
+        control.joins.count("room-full");
+        control.rooms.increment();
+        control.rooms.decrement();
+        control.rooms.decrement();
+        let text = render(&registry(&control, &[]));
+        assert!(text.contains("sluice_joins_total{outcome=\"joined\"} 2\n"), "{text}");
+        assert!(text.contains("sluice_joins_total{outcome=\"room-full\"} 1\n"), "{text}");
+        assert!(text.contains("sluice_rooms 0\n"), "{text}");
+    }
+
+    #[test]
+    fn every_row_of_the_catalogue_is_filled() {
+        let shard = Arc::new(ShardSlot::default());
+        shard.publish(snapshot(1, 0.0));
+        let control = Arc::<ControlPlane>::default();
+        control.joins.count("joined");
+        control.signaling_errors.count("bad-message");
+        let text = render(&registry(&control, &[shard]));
+        for id in Id::ALL {
+            assert!(text.contains(&format!("# TYPE {} ", id.metric().name)), "{} has no value", id.metric().name);
+        }
+    }
+}

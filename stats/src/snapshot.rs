@@ -1,0 +1,174 @@
+//! What a shard says about itself once a second: plain values, without names or labels.
+//!
+//! Counters are cumulative since the shard started, so a snapshot that is lost or read late costs staleness and nothing
+//! else. A shard writes, the collector reads; neither ever waits for more than the copy of one snapshot.
+
+use parking_lot::Mutex;
+
+/// The latest snapshot of one shard, shared between its thread and the collector.
+#[derive(Debug, Default)]
+pub struct ShardSlot(Mutex<ShardSnapshot>);
+
+impl ShardSlot {
+    /// Replaces the snapshot.
+    pub fn publish(&self, snapshot: ShardSnapshot) {
+        *self.0.lock() = snapshot;
+    }
+
+    /// A copy of the snapshot published last; all zero before the first.
+    pub fn latest(&self) -> ShardSnapshot {
+        self.0.lock().clone()
+    }
+}
+
+/// Everything that a shard counts. Numbers are cumulative unless a field says "now".
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShardSnapshot {
+    /// Tracks published here, now.
+    pub tracks: Tracks,
+    /// Subscriptions served here, now.
+    pub subscriptions: PerKind<Subscriptions>,
+    /// RTP packets, retransmissions included.
+    pub rtp_packets: PerDirection<PerKind<u64>>,
+    /// Bytes of RTP packets with their headers.
+    pub rtp_bytes: PerDirection<PerKind<u64>>,
+    /// RTP packets lost: received are gaps given up, sent is what receivers report.
+    pub rtp_packets_lost: PerDirection<PerKind<u64>>,
+    /// RTX packets.
+    pub rtp_retransmitted: PerDirection<u64>,
+    /// RTCP compound packets.
+    pub rtcp_packets: PerDirection<u64>,
+    /// Packets asked for by NACK.
+    pub nacks: PerDirection<u64>,
+    /// Keyframe requests.
+    pub keyframe_requests: PerDirection<KeyframeRequests>,
+    /// Dropped packets by reason; the engine owns the reasons and their labels.
+    pub packets_dropped: Vec<(&'static str, u64)>,
+    /// Layer changes of all subscriptions.
+    pub layer_switches: LayerSwitches,
+    /// DTLS handshakes that completed.
+    pub dtls_completed: u64,
+    /// DTLS handshakes that failed or took too long.
+    pub dtls_failed: u64,
+    /// How ICE ended.
+    pub ice: IceResults,
+    /// Transports that stopped, by reason; the engine owns the reasons.
+    pub disconnects: Vec<(&'static str, u64)>,
+    /// The UDP sockets' work.
+    pub udp: UdpTraffic,
+    /// Bytes of padding that gave packets of a run the same size.
+    pub run_padding_bytes: u64,
+    /// RTP packets that crossed from and to other shards.
+    pub relayed: PerDirection<u64>,
+    /// Share of the last second spent at work, 0 to 1.
+    pub busy_ratio: f64,
+    /// Queues into and out of this shard.
+    pub lanes: Vec<Lane>,
+}
+
+/// A value for what comes from clients and one for what goes to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerDirection<T> {
+    /// From clients to the server.
+    pub received: T,
+    /// From the server to clients.
+    pub sent: T,
+}
+
+/// What UDP sockets did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpTraffic {
+    /// System calls.
+    pub calls: PerDirection<u64>,
+    /// Datagrams that crossed the kernel together with others (UDP_SEGMENT, UDP_GRO).
+    pub joined: PerDirection<u64>,
+    /// Datagrams that crossed it alone.
+    pub single: PerDirection<u64>,
+}
+
+impl std::iter::Sum for UdpTraffic {
+    fn sum<I: Iterator<Item = UdpTraffic>>(all: I) -> UdpTraffic {
+        let add = |a: PerDirection<u64>, b: PerDirection<u64>| PerDirection {
+            received: a.received + b.received,
+            sent: a.sent + b.sent,
+        };
+        all.fold(UdpTraffic::default(), |sum, one| UdpTraffic {
+            calls: add(sum.calls, one.calls),
+            joined: add(sum.joined, one.joined),
+            single: add(sum.single, one.single),
+        })
+    }
+}
+
+/// A value for audio and one for video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerKind<T> {
+    /// Audio.
+    pub audio: T,
+    /// Video.
+    pub video: T,
+}
+
+/// Published tracks by source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracks {
+    /// Video of a camera.
+    pub camera: u64,
+    /// Audio of a microphone.
+    pub microphone: u64,
+    /// Video of a screen or window.
+    pub screen: u64,
+    /// Audio of a screen or window.
+    pub screen_audio: u64,
+}
+
+/// Subscriptions by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// Media flows.
+    pub active: u64,
+    /// A layer is chosen, its first decodable packet has not come.
+    pub starting: u64,
+    /// Nothing is sent, for whatever reason.
+    pub paused: u64,
+}
+
+/// Keyframe requests by message type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyframeRequests {
+    /// Picture Loss Indication (RFC 4585).
+    pub pli: u64,
+    /// Full Intra Request (RFC 5104).
+    pub fir: u64,
+}
+
+/// Layer changes by direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSwitches {
+    /// To a higher encoding or temporal layer.
+    pub up: u64,
+    /// To a lower one, or to a pause.
+    pub down: u64,
+}
+
+/// How ICE ended for each transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IceResults {
+    /// First pair over UDP.
+    pub connected_udp: u64,
+    /// First pair over TCP.
+    pub connected_tcp: u64,
+    /// No valid check in time.
+    pub failed: u64,
+}
+
+/// One queue of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane {
+    /// Which queue, for instance `commands`; the shard owns the names.
+    pub name: &'static str,
+    /// Entries waiting, now.
+    pub depth: u64,
+    /// Entries turned away because it was full.
+    pub dropped: u64,
+}
