@@ -1,0 +1,47 @@
+import { Room } from "../sdk/index.js";
+import { Call } from "./call.js";
+import { h, icon } from "./dom.js";
+import { readParams } from "./params.js";
+import { showPrejoin } from "./prejoin.js";
+import { problem } from "./words.js";
+
+const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+const params = readParams(new URL(location.href));
+
+if (params.autojoin) void enter({ name: params.name || "Guest", room: params.room, tracks: new Map() }, params.publish);
+else begin();
+
+function begin() {
+  showPrejoin(app, params, (choice) => void enter(choice, new Set(choice.tracks.keys())));
+}
+
+/**
+ * @param {import("./prejoin.js").Choice} choice
+ * @param {Set<import("./params.js").Publishable>} publish
+ */
+async function enter({ name, room: roomName, tracks }, publish) {
+  app.replaceChildren(h("p", { class: "joining", role: "status" }, `Joining ${roomName}…`));
+  const { token, codec, maxHeight, forceTcp, size } = params;
+  try {
+    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, maxHeight, forceTcp });
+    // For the browser suite, and for looking around in the console.
+    /** @type {any} */ (window).sluice = room;
+    document.title = `${roomName} · Sluice`;
+    if (!params.invited) history.replaceState(null, "", `/r/${encodeURIComponent(roomName)}${location.search}`);
+    const call = new Call(app, room, { roomName, size });
+    room.on("closed", (error) => showEnd(error));
+    for (const source of publish) void call.enable(source, tracks.get(/** @type {"camera" | "microphone"} */ (source)));
+  } catch (error) {
+    for (const track of tracks.values()) track.stop();
+    showEnd(error);
+  }
+}
+
+/** The call is over, or never began: why, and what to do. @param {unknown} error */
+function showEnd(error) {
+  const { code, title, text } = problem(error);
+  const again = h("button", { class: "primary", type: "button", onclick: begin }, code === "left" ? "Join again" : "Try again");
+  app.replaceChildren(h("div", { class: "end", "data-code": code, role: code === "left" ? "status" : "alert" },
+    icon(code === "left" ? "check" : "warning"), h("h1", {}, title), h("p", {}, text), again));
+  again.focus();
+}

@@ -1,0 +1,90 @@
+import { h, icon } from "./dom.js";
+import { initials, layerText, rateText } from "./words.js";
+
+/** @typedef {import("../sdk/index.js").RemoteTrack} RemoteTrack */
+/** @typedef {import("../sdk/index.js").LocalTrack} LocalTrack */
+
+/** One picture with a name on it: a person's camera, or a screen. */
+export class Tile {
+  #video = h("video", { autoplay: true, playsInline: true, muted: true });
+  #avatar;
+  #badge = h("span", { class: "badge", role: "img", "aria-label": "Microphone off" }, icon("microphone-off"));
+  #layer = h("span", { class: "layer" });
+  /** @type {RemoteTrack | LocalTrack | null} */
+  #track = null;
+  /** @type {{ height: number, kbps: number } | undefined} of the last second */
+  #stats;
+
+  /**
+   * @param {{ id: string, name: string, kind: "person" | "screen", own?: boolean }} options `name` as it is shown
+   */
+  constructor({ id, name, kind, own = false }) {
+    this.#avatar = h("div", { class: "avatar", "aria-hidden": "true" }, h("span", {}, kind === "screen" ? icon("screen") : initials(name)));
+    this.#avatar.style.setProperty("--hue", String(hue(id + name)));
+    this.element = h("figure", { class: `tile ${kind}${own ? " own" : ""}`, "data-participant": id, "aria-label": name },
+      this.#video,
+      this.#avatar,
+      h("figcaption", {}, kind === "person" && this.#badge, h("span", { class: "name" }, name)),
+      this.#layer);
+    this.#badge.hidden = true;
+    this.#video.addEventListener("resize", () => this.update());
+    this.#video.addEventListener("emptied", () => this.update());
+    this.update();
+  }
+
+  /** @param {RemoteTrack} track */
+  show(track) {
+    if (this.#track === track) return;
+    this.#track = track;
+    track.attach(this.#video, { box: this.element });
+    this.update();
+  }
+
+  /** @param {LocalTrack} local */
+  showLocal(local) {
+    this.#track = local;
+    const current = /** @type {MediaStream | null} */ (this.#video.srcObject)?.getTracks()[0] ?? null;
+    if (current !== local.track) this.#video.srcObject = local.track && new MediaStream([local.track]);
+    this.update();
+  }
+
+  clear() {
+    this.#track = null;
+    this.#stats = undefined;
+    this.#video.srcObject = null;
+    this.update();
+  }
+
+  /** @param {{ height: number, kbps: number }} [stats] what arrives or leaves now, where that was measured anew */
+  update(stats = this.#stats) {
+    this.#stats = stats;
+    const track = this.#track;
+    const arrives = track && (!("state" in track) || track.state?.type === "sending");
+    const plays = Boolean(arrives && !track.muted && this.#video.videoWidth);
+    this.element.classList.toggle("plays", plays);
+    this.#layer.textContent = this.#describe();
+  }
+
+  /** @param {boolean} muted */
+  setMicrophoneMuted(muted) {
+    this.#badge.hidden = !muted;
+  }
+
+  /** @param {boolean} speaking */
+  setSpeaking(speaking) {
+    this.element.classList.toggle("speaking", speaking);
+  }
+
+  #describe() {
+    const stats = this.#stats;
+    const track = this.#track;
+    if (!track || track.muted) return "";
+    if ("state" in track) return layerText(track.state, stats);
+    return stats?.height ? ["sending", `${stats.height}p`, rateText(stats.kbps)].filter(Boolean).join(" · ") : "sending nothing";
+  }
+}
+
+/** A colour for a person, always the same. @param {string} text */
+function hue(text) {
+  return [...text].reduce((hash, letter) => (hash * 31 + (letter.codePointAt(0) ?? 0)) % 360, 7);
+}

@@ -1,0 +1,68 @@
+/** What the page says, in plain words. */
+
+/** @typedef {import("../sdk/protocol.js").SlotState} SlotState */
+
+/** @type {Record<string, [title: string, text: string] | undefined>} by error code; others bring their own words */
+const PROBLEMS = {
+  "insecure-context": [
+    "The browser keeps camera and microphone off on this address.",
+    "Open the page over https, or on the server's own machine as http://localhost. You can still join to watch and listen.",
+  ],
+  "permission-denied": [
+    "Camera or microphone is not allowed.",
+    "Click the icon left of the address, allow it for this site, then switch it on again. You can still join to watch and listen.",
+  ],
+  "no-device": ["No camera or microphone was found.", "Plug one in and switch it on again. You can still join to watch and listen."],
+  "device-busy": ["The camera or microphone cannot be opened.", "Another program probably uses it: close that, then switch it on again."],
+  "unreachable": ["The server cannot be reached.", "Check that it runs, that the address is right, and that you are online. Then try again."],
+  "lost": ["The connection to the server was lost.", "Check your network, then join again."],
+  "room-full": ["This room is full.", "Ask somebody to leave, or meet in another room."],
+  "left": ["You left the room.", "See you next time."],
+};
+
+/**
+ * @param {unknown} error
+ * @returns {{ code: string, title: string, text: string }}
+ */
+export function problem(error) {
+  const { code = "unexpected", message = String(error), hint = "" } = /** @type {{ code?: string, message?: string, hint?: string }} */ (error ?? {});
+  if (code === "kicked") return { code, title: "You were removed from the room.", text: message };
+  const [title, text] = PROBLEMS[code] ?? [message, hint];
+  return { code, title, text };
+}
+
+/** @type {Record<import("../sdk/protocol.js").PauseReason, string>} */
+const PAUSES = {
+  "bandwidth": "paused: bandwidth",
+  "muted": "camera off",
+  "not-visible": "paused: not visible",
+  "codec": "paused: this browser lacks the codec",
+  "no-media": "paused: nothing arrives",
+  "not-talking": "paused: not talking",
+};
+
+/**
+ * What a tile receives: "720p · f · 1.6 Mb/s", or why it does not.
+ * @param {SlotState | null} state
+ * @param {{ height: number, kbps: number } | undefined} stats
+ */
+export function layerText(state, stats) {
+  if (!state) return "waiting";
+  if (state.type === "starting") return "starting";
+  if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
+  const height = stats?.height || state.height;
+  return [height && `${height}p`, state.rid ?? state.codec, rateText(stats?.kbps ?? 0)].filter(Boolean).join(" · ");
+}
+
+/** @param {number} kbps */
+export function rateText(kbps) {
+  if (kbps < 1) return "";
+  return kbps < 1000 ? `${Math.round(kbps)} kb/s` : `${(kbps / 1000).toFixed(1)} Mb/s`;
+}
+
+/** Up to two letters for who has no picture. @param {string} name */
+export function initials(name) {
+  const words = name.split(/\s+/).filter((word) => /^[\p{L}\p{N}]/u.test(word));
+  const letters = [words[0], words.length > 1 ? words[words.length - 1] : ""].map((word) => [...(word ?? "")][0] ?? "");
+  return letters.join("").toUpperCase() || "?";
+}

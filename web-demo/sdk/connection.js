@@ -1,0 +1,158 @@
+import { Emitter } from "./emitter.js";
+import { ServerError } from "./errors.js";
+import { keepTcpOnly, preferOpusSettings } from "./sdp.js";
+
+/** @typedef {import("./protocol.js").Kind} Kind */
+/** @typedef {import("./publish.js").LocalTrack} LocalTrack */
+
+const KINDS = /** @type {Kind[]} */ (["audio", "video"]);
+/**
+ * Slots above what is needed now, so that the next tracks show without a negotiation. As these never stop, an offer always has
+ * a section to bundle on, which Chromium insists on.
+ */
+const SPARE_SLOTS = 1;
+
+/**
+ * One RTCPeerConnection to the server. Publishes on sendonly sections, receives on recvonly ones (slots).
+ * Only we offer, one offer at a time, so there is no glare. When it is beyond repair, `Room` makes a new one.
+ * @extends {Emitter<{ state: RTCPeerConnectionState, negotiated: null }>}
+ */
+export class Connection extends Emitter {
+  #exchange;
+  #forceTcp;
+  /** @type {Set<LocalTrack>} */
+  #locals = new Set();
+  /** @type {{ kind: Kind, transceiver: RTCRtpTransceiver }[]} */
+  #slots = [];
+  /** @type {Record<Kind, number>} slots that the server has answered */
+  #answered = { audio: 0, video: 0 };
+  /** @type {Promise<void>} the run at work, or the last one */
+  #running = Promise.resolve();
+  /** @type {Promise<void> | null} the run that will take up the changes made from now on */
+  #next = null;
+
+  /**
+   * @param {{
+   *   exchange: (sdp: string, locals: LocalTrack[]) => Promise<string>,
+   *   forceTcp?: boolean,
+   * }} options `exchange` sends an offer and gives the answer's SDP
+   */
+  constructor({ exchange, forceTcp = false }) {
+    super();
+    this.#exchange = exchange;
+    this.#forceTcp = forceTcp;
+    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.pc.onconnectionstatechange = () => this.emit("state", this.pc.connectionState);
+    for (const kind of KINDS) this.#growTo(kind, SPARE_SLOTS);
+  }
+
+  /** @param {LocalTrack} local */
+  publish(local) {
+    this.#locals.add(local);
+    local.bind(this.pc);
+    return this.negotiate();
+  }
+
+  /** @param {LocalTrack} local */
+  unpublish(local) {
+    this.#locals.delete(local);
+    local.unbind();
+    return this.negotiate();
+  }
+
+  /**
+   * The server misses this many slots beyond those it has answered; the ones on their way count.
+   * @param {Record<Kind, number>} missing
+   */
+  addSlots(missing) {
+    const added = KINDS.map((kind) => missing[kind] > 0 && this.#growTo(kind, this.#answered[kind] + missing[kind] + SPARE_SLOTS));
+    return added.some(Boolean) ? this.negotiate() : Promise.resolve();
+  }
+
+  /** @param {string} mid @returns {RTCRtpReceiver | undefined} */
+  receiver(mid) {
+    return this.#slots.find(({ transceiver }) => transceiver.mid === mid)?.transceiver.receiver;
+  }
+
+  /** New ICE credentials and a new path, over the same DTLS association. */
+  restartIce() {
+    this.pc.restartIce();
+    return this.negotiate();
+  }
+
+  /** @param {number} timeout milliseconds @returns {Promise<boolean>} whether it is, or gets, connected in that time */
+  connects(timeout) {
+    if (this.pc.connectionState === "connected") return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), timeout);
+      this.on("state", (state) => {
+        if (state !== "connected" && state !== "failed") return;
+        clearTimeout(timer);
+        resolve(state === "connected");
+      });
+    });
+  }
+
+  /** Offers what changed. Calls made before that offer is created share it. @returns {Promise<void>} */
+  negotiate() {
+    this.#next ??= this.#running = this.#running.catch(() => {}).then(() => {
+      this.#next = null;
+      return this.#negotiateOnce();
+    });
+    return this.#next;
+  }
+
+  async #negotiateOnce() {
+    const { pc } = this;
+    if (pc.signalingState === "closed") return;
+    await pc.setLocalDescription();
+    const locals = [...this.#locals].filter((local) => local.mid !== null);
+    const sources = new Map(locals.map((local) => [local.mid ?? "", local.source]));
+    const offered = this.#slots.map(({ kind }) => kind);
+    try {
+      const answer = await this.#exchange(pc.localDescription?.sdp ?? "", locals);
+      const sdp = preferOpusSettings(answer, sources);
+      await pc.setRemoteDescription({ type: "answer", sdp: this.#forceTcp ? keepTcpOnly(sdp) : sdp });
+    } catch (error) {
+      if (error instanceof ServerError) this.#withdraw();
+      throw error;
+    }
+    for (const kind of KINDS) this.#answered[kind] = offered.filter((offer) => offer === kind).length;
+    this.emit("negotiated", null);
+  }
+
+  /**
+   * Takes back what the refused offer brought: its tracks, else its slots; the next offer replaces it. Not by a rollback, after
+   * which Chromium takes the withdrawn section for the next new one.
+   */
+  #withdraw() {
+    const tracks = [...this.#locals].filter(({ id }) => id === null);
+    for (const local of tracks) {
+      this.#locals.delete(local);
+      local.unbind();
+    }
+    if (tracks.length) return;
+    const unanswered = this.#slots.filter(({ transceiver }) => transceiver.currentDirection === null);
+    for (const { transceiver } of unanswered) transceiver.stop();
+    this.#slots = this.#slots.filter((slot) => !unanswered.includes(slot));
+  }
+
+  /**
+   * @param {Kind} kind
+   * @param {number} count of slots to have, whether answered yet or not
+   * @returns {boolean} whether that took more
+   */
+  #growTo(kind, count) {
+    const missing = count - this.#slots.filter((slot) => slot.kind === kind).length;
+    for (let i = 0; i < missing; i++) {
+      this.#slots.push({ kind, transceiver: this.pc.addTransceiver(kind, { direction: "recvonly" }) });
+    }
+    return missing > 0;
+  }
+
+  close() {
+    this.pc.onconnectionstatechange = null;
+    for (const local of this.#locals) local.unbind({ stop: false });
+    this.pc.close();
+  }
+}

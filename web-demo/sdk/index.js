@@ -1,0 +1,16 @@
+/**
+ * The Sluice SDK: a room on a Sluice server from the browser. Plain ES modules, no dependencies.
+ *
+ *     import { Room } from "/sdk/index.js";
+ *     const room = await Room.connect(location.origin, { room: "blue-otter", name: "Ada" });
+ *     room.on("track-published", (track) => track.kind === "video" && track.attach(document.querySelector("video")));
+ *     await room.enable("camera");
+ *     await room.enable("microphone");
+ *
+ * Audio of the others plays by itself; video is asked for in the size in which it is shown.
+ */
+export { Room } from "./room.js";
+export { LocalTrack } from "./publish.js";
+export { Participant, RemoteTrack } from "./participant.js";
+export { capture, devices } from "./capture.js";
+export { ClosedError, ConnectError, MediaError, ServerError, SluiceError } from "./errors.js";

@@ -1,0 +1,216 @@
+import { Emitter } from "./emitter.js";
+
+/** @typedef {import("./protocol.js").Source} Source */
+
+/** @param {number} height of the encoding, in pixels @returns {number} bit/s that look good: 1.7 M at 720p, 500 k at 360p, 150 k at 180p */
+const goodBitrate = (height) => Math.round(1_700_000 * (height / 720) ** 1.75);
+
+/**
+ * The encodings to publish by source and captured height. Chromium silently drops the largest of three encodings below
+ * 540 lines and of two below 270, so there are fewer then; `f` is always the full size.
+ * @param {Source} source
+ * @param {number} height
+ * @returns {RTCRtpEncodingParameters[]} smallest first
+ */
+export function encodingsFor(source, height) {
+  if (source === "microphone") return [{ maxBitrate: 40_000, networkPriority: "high" }];
+  if (source === "screen-audio") return [{ maxBitrate: 128_000 }];
+  if (source === "screen") {
+    return [
+      { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 8 },
+      { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 2_500_000, maxFramerate: 15 },
+    ];
+  }
+  const rids = height >= 540 ? ["q", "h", "f"] : height >= 270 ? ["h", "f"] : ["f"];
+  return rids.map((rid, index) => {
+    const scale = 2 ** (rids.length - 1 - index);
+    return { rid, scaleResolutionDownBy: scale, maxBitrate: goodBitrate(height / scale) };
+  });
+}
+
+/**
+ * Something this participant publishes. It outlives peer connections: on a new one it is bound again.
+ * `ended` says that the device or the browser stopped it.
+ * @extends {Emitter<{ ended: null, change: null }>}
+ */
+export class LocalTrack extends Emitter {
+  /** @type {string | null} the server's name for it, once published */
+  id = null;
+  muted = false;
+  /** @type {MediaStreamTrack | null} null while muted, where the device is released then */
+  track;
+  #recapture;
+  #codec;
+  #encodings;
+  /** @type {RTCRtpTransceiver | null} */
+  #transceiver = null;
+  /** @type {Set<string>} rids, or "" for an encoding without, that the server says nobody takes */
+  #unwanted = new Set();
+  /** @type {Set<string>} rids that this side switched off */
+  #disabled = new Set();
+  /** @type {Promise<unknown>} changes to the sender, one after the other */
+  #queue = Promise.resolve();
+
+  /**
+   * @param {MediaStreamTrack} track
+   * @param {{
+   *   source: Source,
+   *   codec?: string,
+   *   encodings?: RTCRtpEncodingParameters[],
+   *   recapture?: () => Promise<MediaStreamTrack>,
+   * }} options `codec`: "vp8", "h264", ...: the only one offered, where the browser has it;
+   *   `recapture` opens the device again, so that muting may release it (the camera's light goes off)
+   */
+  constructor(track, { source, codec, encodings, recapture }) {
+    super();
+    this.source = source;
+    this.kind = /** @type {import("./protocol.js").Kind} */ (track.kind);
+    this.track = this.#prepare(track);
+    this.#recapture = recapture;
+    this.#codec = codec;
+    this.#encodings = encodings ?? encodingsFor(source, track.getSettings().height ?? 720);
+  }
+
+  get mid() {
+    return this.#transceiver?.mid ?? null;
+  }
+
+  get sender() {
+    return this.#transceiver?.sender ?? null;
+  }
+
+  /** @returns {{ rid: string | null, wanted: boolean, enabled: boolean }[]} what is encoded, and why not */
+  get encodings() {
+    return this.#encodings.map(({ rid }) => ({
+      rid: rid ?? null,
+      wanted: !this.#unwanted.has(rid ?? ""),
+      enabled: !this.#disabled.has(rid ?? ""),
+    }));
+  }
+
+  /** Adds a sendonly section for it. Called by `Connection`. @param {RTCPeerConnection} pc */
+  bind(pc) {
+    this.id = null;
+    this.#unwanted.clear();
+    const sendEncodings = this.#encodings.map((encoding) => ({ ...encoding, active: this.#isActive(encoding) }));
+    const transceiver = pc.addTransceiver(this.track ?? this.kind, { direction: "sendonly", sendEncodings });
+    this.#transceiver = transceiver;
+    this.#preferCodec(transceiver);
+    void this.#enqueue(() => this.#applyParameters());
+  }
+
+  /** Stops its section; with the whole connection gone there is none to stop. */
+  unbind({ stop = true } = {}) {
+    if (stop) this.#transceiver?.stop();
+    this.#transceiver = null;
+    this.id = null;
+  }
+
+  /**
+   * Muted, a camera or screen sends nothing and its device is released; a microphone stays open and sends silence, so that
+   * it is back at once.
+   * @param {boolean} muted
+   */
+  async setMuted(muted) {
+    if (this.muted === muted) return;
+    if (this.kind === "audio") {
+      if (this.track) this.track.enabled = !muted;
+    } else if (muted) {
+      await this.#send(null);
+      if (this.#recapture) {
+        this.track?.stop();
+        this.track = null;
+      }
+    } else {
+      if (this.#recapture) this.track = this.#prepare(await this.#recapture());
+      await this.#send(this.track);
+    }
+    this.muted = muted;
+    this.emit("change", null);
+  }
+
+  /**
+   * Sends another track in place of this one: another device, or another source of pixels.
+   * @param {MediaStreamTrack} track
+   * @param {() => Promise<MediaStreamTrack>} [recapture]
+   */
+  async replace(track, recapture) {
+    const old = this.track;
+    this.track = this.#prepare(track);
+    this.#recapture = recapture;
+    if (this.kind === "audio") track.enabled = !this.muted;
+    if (this.kind === "audio" || !this.muted) await this.#send(track);
+    old?.stop();
+    this.emit("change", null);
+  }
+
+  /**
+   * The publisher's own switch for an encoding; what the server does not want stays off either way.
+   * @param {string | null} rid
+   * @param {boolean} enabled
+   */
+  setEncodingEnabled(rid, enabled) {
+    if (enabled) this.#disabled.delete(rid ?? "");
+    else this.#disabled.add(rid ?? "");
+    return this.#enqueue(() => this.#applyParameters());
+  }
+
+  /** What the server says anybody takes. @param {{ rid: string | null, wanted: boolean }[]} encodings */
+  setWanted(encodings) {
+    for (const { rid, wanted } of encodings) {
+      if (wanted) this.#unwanted.delete(rid ?? "");
+      else this.#unwanted.add(rid ?? "");
+    }
+    this.emit("change", null);
+    return this.#enqueue(() => this.#applyParameters());
+  }
+
+  /** Stops capturing. */
+  stop() {
+    this.track?.stop();
+    this.track = null;
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #prepare(track) {
+    // Content hints decide between sharp and smooth when there is not enough of both.
+    if (track.kind === "video") track.contentHint = this.source === "screen" ? "detail" : "motion";
+    track.addEventListener("ended", () => track === this.track && this.emit("ended", null));
+    return track;
+  }
+
+  /** @param {MediaStreamTrack | null} track */
+  #send(track) {
+    return this.#enqueue(() => this.sender?.replaceTrack(track));
+  }
+
+  /** @param {() => Promise<unknown> | void} change @returns {Promise<unknown>} */
+  #enqueue(change) {
+    this.#queue = this.#queue.catch(() => {}).then(change);
+    return this.#queue;
+  }
+
+  /** @param {RTCRtpEncodingParameters} encoding */
+  #isActive({ rid = "" }) {
+    return !this.#unwanted.has(rid) && !this.#disabled.has(rid);
+  }
+
+  async #applyParameters() {
+    const { sender } = this;
+    if (!sender || this.#transceiver?.direction === "stopped") return;
+    const parameters = sender.getParameters();
+    for (const encoding of parameters.encodings ?? []) encoding.active = this.#isActive(encoding);
+    if (this.kind === "video") parameters.degradationPreference = this.source === "screen" ? "maintain-resolution" : "balanced";
+    await sender.setParameters(parameters);
+  }
+
+  /** @param {RTCRtpTransceiver} transceiver */
+  #preferCodec(transceiver) {
+    const codec = this.#codec?.toLowerCase();
+    if (!codec || this.kind !== "video") return;
+    const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
+    const chosen = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`);
+    const repair = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === "video/rtx");
+    if (chosen.length) transceiver.setCodecPreferences([...chosen, ...repair]);
+  }
+}

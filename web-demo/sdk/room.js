@@ -1,0 +1,594 @@
+import { capture } from "./capture.js";
+import { Connection } from "./connection.js";
+import { Emitter } from "./emitter.js";
+import { ClosedError, ServerError, SluiceError } from "./errors.js";
+import { Participant, RemoteTrack } from "./participant.js";
+import { LocalTrack } from "./publish.js";
+import { Signaling } from "./signaling.js";
+import { Speakers } from "./speakers.js";
+import { StatsSampler } from "./stats.js";
+import { Viewport } from "./viewport.js";
+
+/** @typedef {import("./protocol.js").Source} Source */
+/** @typedef {import("./protocol.js").Preference} Preference */
+/** @typedef {import("./protocol.js").Joined} Joined */
+
+/**
+ * @typedef {{
+ *   room: string,
+ *   name: string,
+ *   token?: string,
+ *   codec?: string,
+ *   maxHeight?: number,
+ *   forceTcp?: boolean,
+ * }} Options
+ * `codec`: publish video in this codec only, "vp8" or "h264"; `maxHeight`: never receive more lines than this;
+ * `forceTcp`: ignore the server's UDP candidates
+ */
+
+/**
+ * `cause`: what is being repaired, the WebSocket or the media path.
+ * @typedef {{ state: "connected" | "reconnecting" | "closed", cause: "signaling" | "media" | null }} State
+ */
+
+/**
+ * @typedef {{
+ *   "state": State,
+ *   "participant-joined": Participant,
+ *   "participant-left": { participant: Participant, reason: import("./protocol.js").LeaveReason },
+ *   "track-published": RemoteTrack,
+ *   "track-ended": RemoteTrack,
+ *   "track-muted": RemoteTrack,
+ *   "track-state": RemoteTrack,
+ *   "local-track": LocalTrack,
+ *   "local-track-ended": LocalTrack,
+ *   "device-lost": LocalTrack,
+ *   "speaker": string | null,
+ *   "quality": { participant: string, score: number, details?: import("./protocol.js").QualityDetails },
+ *   "audio-blocked": boolean,
+ *   "going-away": string,
+ *   "error": SluiceError,
+ *   "closed": SluiceError,
+ * }} Events
+ */
+
+/** Milliseconds: a path may vanish briefly; and the time that a repaired path gets before we start from scratch. */
+const DISCONNECT_GRACE = 2_000;
+const REPAIR_TIMEOUT = 8_000;
+/** Slots asked for up front for those who are already here; the server asks for more where it sees fit. */
+const FIRST_SLOTS = { audio: 8, video: 24 };
+
+/**
+ * A room on a Sluice server: who is in it, what they publish, what we publish. Survives lost sockets and lost paths.
+ * @extends {Emitter<Events>}
+ */
+export class Room extends Emitter {
+  /** @type {Map<string, Participant>} the others, by id */
+  participants = new Map();
+  /** @type {Map<string, RemoteTrack>} everything the others publish, by id */
+  tracks = new Map();
+  /** @type {Set<LocalTrack>} */
+  localTracks = new Set();
+  /** @type {State} */
+  state = { state: "connected", cause: null };
+  /** @type {string | null} participant id of who speaks */
+  speaker = null;
+  /** Our own id and, as the server has it, name. */
+  id = "";
+  name = "";
+
+  #options;
+  #signaling;
+  #connection;
+  #speakers = new Speakers();
+  #viewport = new Viewport((needs) => this.#onViewport(needs));
+  #stats = new StatsSampler();
+  /** @type {Map<RemoteTrack, number>} height needed on screen */
+  #heights = new Map();
+  /** @type {Map<string, string>} last preference sent, by track id */
+  #sent = new Map();
+  /** What is broken now. */
+  #trouble = { signaling: false, media: false };
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #grace;
+
+  /**
+   * Joins. Rejects with `ConnectError` where there is no server, `ServerError` where it says no.
+   * @param {string} url of the server, http(s) or ws(s)
+   * @param {Options} options
+   * @returns {Promise<Room>}
+   */
+  static async connect(url, options) {
+    const { room, name, token } = options;
+    const signaling = new Signaling(url, { room, name, token });
+    const instance = new Room(signaling, options);
+    try {
+      instance.#onJoined(await signaling.connect());
+    } catch (error) {
+      instance.#teardown();
+      throw error;
+    }
+    return instance;
+  }
+
+  /**
+   * Use `Room.connect`.
+   * @param {Signaling} signaling
+   * @param {Options} options
+   */
+  constructor(signaling, options) {
+    super();
+    this.#options = options;
+    this.#signaling = signaling;
+    this.#connection = this.#newConnection();
+    signaling.on("message", (message) => this.#onMessage(message));
+    signaling.on("dropped", () => this.#setTrouble({ signaling: true }));
+    signaling.on("joined", (joined) => this.#onJoined(joined));
+    signaling.on("closed", (error) => this.#onClosed(error));
+    this.#speakers.on("blocked", (blocked) => this.emit("audio-blocked", blocked));
+    addEventListener("pagehide", this.leave);
+  }
+
+  /** @param {Source} source @returns {LocalTrack | undefined} what we publish of it, muted or not */
+  local(source) {
+    return [...this.localTracks].find((local) => local.source === source);
+  }
+
+  /**
+   * Switches camera, microphone or screen on: opens the device and publishes it, or unmutes what is published.
+   * @param {"camera" | "microphone" | "screen"} source
+   * @param {import("./capture.js").CaptureOptions & { track?: MediaStreamTrack }} [options] `track`: one that is open already
+   * @throws {import("./errors.js").MediaError}
+   */
+  async enable(source, { track, ...constraints } = {}) {
+    const local = this.local(source);
+    if (local) return this.setMuted(local, false);
+    const captured = track ? { [track.kind]: track } : await capture(source, constraints);
+    const kind = source === "microphone" ? "audio" : "video";
+    const main = captured[kind];
+    if (!main) return;
+    const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
+    await this.publish(main, source === "screen" ? { source } : { source, recapture });
+    if (source === "screen" && captured.audio) await this.publish(captured.audio, { source: "screen-audio" });
+  }
+
+  /**
+   * Switches it off: camera and microphone are muted and stay published, a screen goes away.
+   * @param {"camera" | "microphone" | "screen"} source
+   */
+  async disable(source) {
+    const local = this.local(source);
+    if (local && source === "screen") await this.unpublish(local);
+    else if (local) await this.setMuted(local, true);
+  }
+
+  /**
+   * Publishes any track; resolves once the server takes it.
+   * @param {MediaStreamTrack} track
+   * @param {ConstructorParameters<typeof LocalTrack>[1]} options
+   */
+  async publish(track, options) {
+    const local = new LocalTrack(track, { codec: this.#options.codec, ...options });
+    local.on("ended", () => this.#onLocalEnded(local));
+    this.localTracks.add(local);
+    let connection = this.#connection;
+    let negotiation = connection.publish(local);
+    for (;;) {
+      try {
+        await negotiation;
+        break;
+      } catch (error) {
+        if (!this.#isClosed && connection !== this.#connection) {
+          connection = this.#connection; // it was bound again there
+          negotiation = connection.negotiate();
+          continue;
+        }
+        this.localTracks.delete(local);
+        local.stop();
+        connection.unpublish(local).catch(() => {});
+        throw error;
+      }
+    }
+    this.emit("local-track", local);
+    return local;
+  }
+
+  /** @param {LocalTrack} local */
+  async unpublish(local) {
+    if (!this.localTracks.delete(local)) return;
+    local.stop();
+    const sound = local.source === "screen" && this.local("screen-audio");
+    this.emit("local-track-ended", local);
+    await Promise.all([this.#connection.unpublish(local), sound && this.unpublish(sound)]);
+  }
+
+  /**
+   * @param {LocalTrack} local
+   * @param {boolean} muted
+   */
+  async setMuted(local, muted) {
+    await local.setMuted(muted);
+    if (local.id) this.#signaling.send({ type: "mute", track: local.id, muted });
+    this.emit("local-track", local);
+  }
+
+  /**
+   * Goes on with another camera or microphone.
+   * @param {"camera" | "microphone"} source
+   * @param {import("./capture.js").CaptureOptions} constraints
+   */
+  async switchDevice(source, constraints) {
+    const local = this.local(source);
+    if (!local) return;
+    const kind = local.kind;
+    const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
+    await local.replace(await recapture(), recapture);
+    this.emit("local-track", local);
+  }
+
+  /** Plays sound after the browser refused to (`audio-blocked`); call it from a click. */
+  startAudio() {
+    return this.#speakers.start();
+  }
+
+  /** @param {string} deviceId where to play sound */
+  setSpeaker(deviceId) {
+    return this.#speakers.setDevice(deviceId);
+  }
+
+  get audioBlocked() {
+    return this.#speakers.blocked;
+  }
+
+  /** One row per received track and published encoding; rates are since the last call. */
+  stats() {
+    const receiving = [...this.tracks.values()].filter((track) => track.mid !== null);
+    return this.#stats.sample(this.#connection.pc, receiving, this.localTracks);
+  }
+
+  /** Our peer connection; another one after a repair from scratch. */
+  get peerConnection() {
+    return this.#connection.pc;
+  }
+
+  /** A new media path by ICE restart, e.g. after changing networks; done by itself when the path fails. */
+  restartIce() {
+    return this.#connection.restartIce();
+  }
+
+  /** A new peer connection in the same session, where a new path is not enough; done by itself too. */
+  reconnectMedia() {
+    // The server may notice the loss of the old one meanwhile: one repair at a time, or the second would close what the first waits for.
+    return this.#repair({ fresh: true });
+  }
+
+  leave = () => this.#signaling.leave();
+
+  // What the server says.
+
+  /** @param {import("./protocol.js").ServerMessage} message */
+  #onMessage(message) {
+    switch (message.type) {
+      case "participant-joined": return this.#addParticipant(message.participant);
+      case "participant-left": return this.#removeParticipant(message.participant, message.reason);
+      case "track-published": return this.#addTrack(message.track);
+      case "track-ended": return this.#removeTrack(message.track);
+      case "track-muted": return this.#setRemoteMuted(message.track, message.muted);
+      case "slots": return this.#onSlots(message.slots);
+      case "slots-wanted": return this.#report(this.#connection.addSlots(message));
+      case "speaker": return this.#setSpeaking(message.participant);
+      case "encodings": return this.#report([...this.localTracks].find(({ id }) => id === message.track)?.setWanted(message.encodings));
+      case "connection": return this.#onServerSide(message);
+      case "going-away": return this.emit("going-away", message.reason);
+      case "error": return this.emit("error", new ServerError(message));
+      case "quality": {
+        const participant = this.participants.get(message.participant);
+        if (participant) participant.quality = message.score;
+        return this.emit("quality", message);
+      }
+    }
+  }
+
+  /**
+   * The whole state, at first, after a resume, or of a new session when the old one is lost. The difference to what we
+   * know comes out as events.
+   * @param {Joined} joined
+   */
+  #onJoined(joined) {
+    const first = this.id === "";
+    this.id = joined.participant;
+    this.name = joined.name;
+    if (!first && !joined.resumed) this.#replaceConnection();
+    const present = new Set(joined.participants.map(({ id }) => id));
+    for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
+    for (const info of joined.participants) this.#addParticipant(info);
+    this.#onSlots(joined.slots);
+    this.#setSpeaking(joined.speaker);
+    if (joined.resumed) this.#sayAgain();
+    else this.#requestSlots();
+    this.#setTrouble({ signaling: false });
+    if (!first) this.#onMediaState();
+  }
+
+  /** What may have been lost with the socket. */
+  #sayAgain() {
+    for (const { id, muted } of this.localTracks) if (id) this.#signaling.send({ type: "mute", track: id, muted });
+    this.#sent.clear();
+    this.#subscribe([...this.tracks.values()]);
+  }
+
+  /** @param {import("./protocol.js").ParticipantInfo} info */
+  #addParticipant(info) {
+    const known = this.participants.get(info.id);
+    const participant = known ?? new Participant(info);
+    this.participants.set(info.id, participant);
+    if (!known) this.emit("participant-joined", participant);
+    const published = new Set(info.tracks.map(({ id }) => id));
+    for (const id of [...participant.tracks.keys()]) if (!published.has(id)) this.#removeTrack(id);
+    for (const track of info.tracks) this.#addTrack(track);
+  }
+
+  /**
+   * @param {string} id
+   * @param {import("./protocol.js").LeaveReason} reason
+   */
+  #removeParticipant(id, reason) {
+    const participant = this.participants.get(id);
+    if (!participant) return;
+    for (const track of [...participant.tracks.keys()]) this.#removeTrack(track);
+    this.participants.delete(id);
+    this.emit("participant-left", { participant, reason });
+  }
+
+  /** @param {import("./protocol.js").TrackInfo} info */
+  #addTrack(info) {
+    const participant = this.participants.get(info.participant);
+    if (!participant) return;
+    if (this.tracks.has(info.id)) return this.#setRemoteMuted(info.id, info.muted);
+    const track = new RemoteTrack(info, participant, {
+      receiver: (mid) => this.#connection.receiver(mid),
+      prefer: (track, preference) => this.#prefer(track, preference),
+      watch: (track, video, box) => this.#viewport.watch(track, video, box),
+      unwatch: (video) => this.#viewport.unwatch(video),
+    });
+    this.tracks.set(info.id, track);
+    participant.tracks.set(info.id, track);
+    this.emit("track-published", track);
+  }
+
+  /** @param {string} id */
+  #removeTrack(id) {
+    const track = this.tracks.get(id);
+    if (!track) return;
+    this.tracks.delete(id);
+    track.participant.tracks.delete(id);
+    track.mid = track.state = null;
+    track.detach();
+    this.#heights.delete(track);
+    this.#sent.delete(id);
+    this.emit("track-ended", track);
+  }
+
+  /**
+   * @param {string} id
+   * @param {boolean} muted
+   */
+  #setRemoteMuted(id, muted) {
+    const track = this.tracks.get(id);
+    if (!track || track.muted === muted) return;
+    track.muted = muted;
+    this.emit("track-muted", track);
+  }
+
+  /** @param {import("./protocol.js").SlotInfo[]} slots */
+  #onSlots(slots) {
+    /** @type {Set<RemoteTrack>} */
+    const changed = new Set();
+    for (const { mid } of slots) {
+      for (const track of this.tracks.values()) {
+        if (track.mid !== mid) continue;
+        track.mid = track.state = null;
+        changed.add(track);
+      }
+    }
+    for (const { mid, track: id, state } of slots) {
+      const track = id === null ? undefined : this.tracks.get(id);
+      if (!track) continue;
+      track.mid = mid;
+      track.state = state;
+      changed.add(track);
+    }
+    for (const track of changed) this.#refresh(track);
+  }
+
+  /** @param {RemoteTrack} track */
+  #refresh(track) {
+    track.refresh();
+    const media = track.mediaStreamTrack;
+    if (track.kind === "audio" && track.mid !== null && media) this.#speakers.play(track.mid, media);
+    this.emit("track-state", track);
+  }
+
+  /** @param {string | null} id */
+  #setSpeaking(id) {
+    if (this.speaker === id) return;
+    this.speaker = id;
+    this.emit("speaker", id);
+  }
+
+  // What we ask for.
+
+  /**
+   * @param {RemoteTrack} track
+   * @param {Preference} preference
+   */
+  #prefer(track, preference) {
+    track.preference = { ...track.preference, ...preference };
+    this.#subscribe([track]);
+  }
+
+  /** @param {{ track: RemoteTrack, height: number }[]} needs */
+  #onViewport(needs) {
+    const alive = needs.filter(({ track }) => this.tracks.get(track.id) === track);
+    for (const { track, height } of alive) this.#heights.set(track, height);
+    this.#subscribe(alive.map(({ track }) => track));
+  }
+
+  /** Sends what changed of these tracks' preferences. @param {RemoteTrack[]} tracks */
+  #subscribe(tracks) {
+    if (!this.#signaling.up) return;
+    const changed = [];
+    for (const track of tracks) {
+      const preference = this.#preference(track);
+      const text = JSON.stringify(preference);
+      if ((this.#sent.get(track.id) ?? "{}") === text) continue;
+      this.#sent.set(track.id, text);
+      changed.push({ track: track.id, ...preference });
+    }
+    if (changed.length) this.#signaling.send({ type: "subscribe", tracks: changed });
+  }
+
+  /** @param {RemoteTrack} track @returns {Preference} */
+  #preference(track) {
+    const { preference } = track;
+    if (track.kind === "audio") return preference;
+    const height = this.#heights.get(track);
+    const limits = [height, preference.maxHeight, this.#options.maxHeight].filter((limit) => typeof limit === "number" && limit > 0);
+    const priority = height === 0 ? "hidden" : (preference.priority ?? (track.source === "screen" ? "screen" : "visible"));
+    return { ...preference, maxHeight: limits.length ? Math.min(.../** @type {number[]} */ (limits)) : null, priority };
+  }
+
+  /** Enough slots for what is published already; saves waiting for the server to ask. */
+  #requestSlots() {
+    const count = { audio: 0, video: 0 };
+    for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
+    this.#report(this.#connection.addSlots(count));
+  }
+
+  // The media path.
+
+  #newConnection() {
+    /** @type {Connection} */
+    const connection = new Connection({
+      forceTcp: this.#options.forceTcp,
+      exchange: async (sdp, locals) => {
+        const tracks = locals.map(({ mid, source, muted }) => ({ mid: mid ?? "", source, muted }));
+        const answer = await this.#signaling.offer({ sdp, tracks }, () => connection === this.#connection);
+        if (connection !== this.#connection) throw new ClosedError("replaced", "A newer connection took over.");
+        for (const { mid, track } of answer.tracks) {
+          const local = locals.find((candidate) => candidate.mid === mid);
+          if (!local) continue;
+          local.id = track;
+          // Muted or unmuted while the offer was out: it had no id yet to say so with.
+          const said = tracks.find((candidate) => candidate.mid === mid)?.muted;
+          if (local.muted !== said) this.#signaling.send({ type: "mute", track, muted: local.muted });
+        }
+        return answer.sdp;
+      },
+    });
+    connection.on("state", () => connection === this.#connection && this.#onMediaState());
+    connection.on("negotiated", () => {
+      for (const track of this.tracks.values()) if (track.mid !== null) this.#refresh(track);
+    });
+    return connection;
+  }
+
+  /** Starts over with a new peer connection: what we publish is bound again, slots are handed out anew. */
+  #replaceConnection() {
+    this.#connection.close();
+    this.#speakers.clear();
+    for (const track of this.tracks.values()) {
+      track.mid = track.state = null;
+      track.refresh();
+    }
+    this.#sent.clear();
+    this.#connection = this.#newConnection();
+    for (const local of this.localTracks) this.#report(this.#connection.publish(local));
+  }
+
+  #onMediaState() {
+    const { connectionState } = this.#connection.pc;
+    clearTimeout(this.#grace);
+    if (connectionState === "connected") this.#setTrouble({ media: false });
+    else if (connectionState === "failed") void this.#repair();
+    else if (connectionState === "disconnected") this.#grace = setTimeout(() => void this.#repair(), DISCONNECT_GRACE);
+  }
+
+  /** @param {{ state: string, reason?: import("./protocol.js").DisconnectReason }} message */
+  #onServerSide({ state, reason }) {
+    if (state === "disconnected") void this.#repair({ fresh: reason !== "consent-expired" });
+  }
+
+  /** ICE restart at first, then new peer connections until one connects. */
+  async #repair({ fresh = false } = {}) {
+    if (this.#trouble.media || this.#isClosed) return;
+    this.#setTrouble({ media: true });
+    for (let attempt = fresh ? 1 : 0; this.#trouble.media && !this.#isClosed; attempt++) {
+      if (attempt > 0) {
+        this.#replaceConnection();
+        this.#requestSlots();
+      }
+      const connection = this.#connection;
+      try {
+        await (attempt > 0 ? connection.negotiate() : connection.restartIce());
+        if (await connection.connects(REPAIR_TIMEOUT)) this.#setTrouble({ media: false });
+      } catch (error) {
+        if (!(error instanceof ClosedError)) this.emit("error", asSluiceError(error));
+        await new Promise((resolve) => setTimeout(resolve, REPAIR_TIMEOUT));
+      }
+    }
+  }
+
+  // The end, and small things.
+
+  /** @param {LocalTrack} local */
+  #onLocalEnded(local) {
+    if (local.source === "screen" || local.source === "screen-audio") return this.#report(this.unpublish(local));
+    this.emit("device-lost", local);
+    this.#report(this.setMuted(local, true));
+  }
+
+  /** @param {SluiceError} error */
+  #onClosed(error) {
+    this.state = { state: "closed", cause: null };
+    this.#teardown();
+    this.emit("state", this.state);
+    this.emit("closed", error);
+  }
+
+  #teardown() {
+    clearTimeout(this.#grace);
+    removeEventListener("pagehide", this.leave);
+    for (const local of this.localTracks) local.stop();
+    for (const track of this.tracks.values()) track.detach();
+    this.#connection.close();
+    this.#speakers.clear();
+    this.#viewport.close();
+  }
+
+  /** @param {Partial<{ signaling: boolean, media: boolean }>} change */
+  #setTrouble(change) {
+    Object.assign(this.#trouble, change);
+    if (this.#isClosed) return;
+    const cause = this.#trouble.signaling ? "signaling" : this.#trouble.media ? "media" : null;
+    if (this.state.cause === cause) return;
+    this.state = { state: cause ? "reconnecting" : "connected", cause };
+    this.emit("state", this.state);
+  }
+
+  get #isClosed() {
+    return this.state.state === "closed";
+  }
+
+  /** Failures of work that nobody awaits come out as `error`. @param {Promise<unknown> | undefined} work */
+  #report(work) {
+    work?.catch((error) => {
+      if (!(error instanceof ClosedError)) this.emit("error", asSluiceError(error));
+    });
+  }
+}
+
+/** @param {unknown} error */
+function asSluiceError(error) {
+  return error instanceof SluiceError ? error : new SluiceError("unexpected", String(error), { cause: error });
+}
