@@ -1,0 +1,134 @@
+//! A publisher's own congestion control, for clients whose way to the server is limited: which encodings it can afford, how fast it
+//! may send. The estimator is the engine's, of libwebrtc's class; the rule for encodings is libwebrtc's simulcast allocation.
+
+use sfu_engine::downlink::estimate::{
+    Estimator, EstimatorConfig, Feedback, PacketReport, Probe, ProbeId, ReceiverTime, SentPacket,
+};
+use sfu_engine::rtcp::TransportFeedback;
+use sfu_engine::units::Bitrate;
+use std::time::Instant;
+
+/// An encoding above the lowest is sent from this share of its rate on.
+const LEAST_SHARE: f64 = 0.35;
+/// What is sent already stays until it gets less than this over the least.
+const HYSTERESIS: f64 = 0.8;
+/// IP, UDP and SRTP tag.
+const PACKET_OVERHEAD: usize = 20 + 8 + 16;
+/// Headers make packets larger than the encoders' rate by about this.
+const HEADERS: f64 = 1.08;
+
+/// Congestion control of one publisher.
+#[derive(Debug)]
+pub(super) struct UplinkControl {
+    estimator: Estimator,
+    probe: Option<Probing>,
+    reports: Vec<PacketReport>,
+}
+
+#[derive(Debug)]
+struct Probing {
+    id: ProbeId,
+    rate: Bitrate,
+    bytes: usize,
+    packets: u32,
+}
+
+impl UplinkControl {
+    /// A control that knows nothing yet.
+    pub(super) fn new(now: Instant) -> UplinkControl {
+        let estimator = Estimator::new(now, EstimatorConfig::default());
+        UplinkControl { estimator, probe: None, reports: Vec::new() }
+    }
+
+    /// The share of each encoding's rate that is affordable, lowest encoding first; 0 is off. `rates` are bit/s, `sending` tells
+    /// which of them flow now, `audio` is what sound takes.
+    pub(super) fn shares(&mut self, now: Instant, rates: &[f64], sending: &[bool], audio: f64) -> Vec<f64> {
+        let wanted = (rates.iter().sum::<f64>() + audio) * HEADERS;
+        self.estimator.set_demand(now, Bitrate::bps(wanted as u64));
+        affordable(self.estimator.estimate().as_bps() as f64 / HEADERS - audio, rates, sending)
+    }
+
+    /// A packet leaves under a transport-wide number.
+    pub(super) fn on_sent(&mut self, now: Instant, transport_seq: u16, bytes: usize) {
+        let bytes = bytes + PACKET_OVERHEAD;
+        let probe = self.probe.as_mut().map(|probing| {
+            probing.bytes = probing.bytes.saturating_sub(bytes);
+            probing.packets = probing.packets.saturating_sub(1);
+            probing.id
+        });
+        self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe });
+        if self.probe.as_ref().is_some_and(|probing| probing.bytes == 0 && probing.packets == 0) {
+            self.probe = None;
+        }
+    }
+
+    /// The server tells what arrived.
+    pub(super) fn on_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        self.reports.clear();
+        let report = |(seq, arrival): (sfu_engine::units::SeqNo, Option<i64>)| PacketReport {
+            transport_seq: seq.0,
+            arrival: arrival.map(ReceiverTime),
+        };
+        self.reports.extend(feedback.packets().map(report));
+        self.estimator.on_feedback(now, &Feedback { reports: &self.reports });
+        self.start_probe(now);
+    }
+
+    /// How fast the pacer sends, in bit/s.
+    pub(super) fn pace(&self) -> f64 {
+        let rate = self.probe.as_ref().map_or(self.estimator.pacing_rate(), |probing| probing.rate);
+        rate.as_bps().max(1) as f64
+    }
+
+    /// Whether the pacer should fill up with padding.
+    pub(super) fn wants_padding(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// When [`UplinkControl::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.estimator.poll_timeout()
+    }
+
+    /// Runs the estimator's clock.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.estimator.poll_timeout().is_some_and(|at| at <= now) {
+            self.estimator.handle_timeout(now);
+            self.start_probe(now);
+        }
+    }
+
+    fn start_probe(&mut self, now: Instant) {
+        if let Some(Probe { id, rate, bytes_min, packets_min, .. }) = self.estimator.poll_probe(now) {
+            self.probe = Some(Probing { id, rate, bytes: bytes_min, packets: packets_min });
+        }
+    }
+}
+
+/// The lowest encoding gets what there is, each higher one what is left, if that is enough for it.
+pub fn affordable(available: f64, rates: &[f64], sending: &[bool]) -> Vec<f64> {
+    let mut left = available.max(0.0);
+    let mut blocked = false;
+    let shares = rates.iter().enumerate().map(|(index, rate)| {
+        let least = rate * LEAST_SHARE * if sending.get(index) == Some(&true) { HYSTERESIS } else { 1.0 };
+        blocked |= index > 0 && left < least;
+        let share = if blocked { 0.0 } else { (left / rate).min(1.0) };
+        left -= share * rate;
+        share
+    });
+    shares.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lower_encodings_come_first_and_a_starved_one_is_off() {
+        let rates = [150.0, 500.0, 1500.0];
+        assert_eq!(affordable(3000.0, &rates, &[true; 3]), [1.0, 1.0, 1.0]);
+        assert_eq!(affordable(1400.0, &rates, &[false; 3]), [1.0, 1.0, 0.5]);
+        assert_eq!(affordable(900.0, &rates, &[false; 3]), [1.0, 1.0, 0.0]);
+        assert_eq!(affordable(75.0, &rates, &[true; 3]), [0.5, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line of the load generator.
+
+use clap::{Parser, Subcommand};
+use loadtest::report::{json, plot, table};
+use loadtest::scoreboard::{self, Board, Entry, Targets};
+use loadtest::sweep::{Outcome, sweep_all};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Measures media servers: loads in real time, and whole calls against Sluice's engine in virtual time.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Loads a server in real time; exit status 1 where a bound is missed, 2 where the load cannot be run
+    Run(Box<loadtest::run::Options>),
+    /// Shows two results of `run --json` beside each other
+    Compare { before: PathBuf, after: PathBuf },
+    /// Runs scenario files in virtual time; exit status 1 where a bound is missed, 2 where a file cannot be run
+    Scenarios {
+        /// Scenario files; without any, all that come with the program
+        files: Vec<PathBuf>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Run this seed only
+        #[arg(long, conflicts_with = "seeds")]
+        seed: Option<u64>,
+        /// Run seeds 1 to this, instead of what each file says
+        #[arg(long)]
+        seeds: Option<u64>,
+        /// Draw the first seed of each scenario into this folder, one SVG for each receiver
+        #[arg(long, value_name = "DIR")]
+        plot: Option<PathBuf>,
+    },
+    /// Runs every scenario that comes with the program and writes docs/scoreboard.md
+    Scoreboard {
+        /// Run a few seeds only, write nothing, and compare: exit status 1 where a row is worse than in the file
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let holds = match Arguments::parse().command {
+        Command::Run(options) => loadtest::run::run(&options),
+        Command::Compare { before, after } => loadtest::run::compare(&before, &after).map(|table| {
+            print!("{table}");
+            true
+        }),
+        Command::Scenarios { files, json, seed, seeds, plot } => scenarios(files, json, seed, seeds, plot.as_deref()),
+        Command::Scoreboard { check: true } => check_scoreboard(),
+        Command::Scoreboard { check: false } => write_scoreboard(),
+    };
+    match holds {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn scenarios(
+    files: Vec<PathBuf>,
+    as_json: bool,
+    seed: Option<u64>,
+    seeds: Option<u64>,
+    plots: Option<&Path>,
+) -> Result<bool, String> {
+    let files = if files.is_empty() { shipped()? } else { files };
+    // All files are read first: a mistake in the last one shows before minutes have passed.
+    let entries = Entry::read(&files)?;
+    let seeds = |entry: &Entry| match seed {
+        Some(seed) => vec![seed],
+        None => (1..=seeds.unwrap_or(entry.scenario.repeat.seeds).max(1)).collect(),
+    };
+    let jobs: Vec<_> = entries.iter().map(|entry| (&entry.scenario, seeds(entry))).collect();
+    let draw = |place: usize, seed: u64, truth: &loadtest::metrics::Truth<'_>| match plots {
+        Some(folder) if jobs[place].1.first() == Some(&seed) => plot(jobs[place].0, truth, folder, &files[place]),
+        _ => Ok(()),
+    };
+    let outcomes =
+        sweep_all(&jobs, draw).map_err(|(place, problem)| format!("{}: {problem}", files[place].display()))?;
+    print!("{}", if as_json { json(&outcomes) } else { table(&outcomes) });
+    Ok(outcomes.iter().all(Outcome::holds))
+}
+
+fn write_scoreboard() -> Result<bool, String> {
+    let targets = Targets::read(&scoreboard::targets_file())?;
+    let board = Board::measure(Entry::read(&shipped()?)?, &targets)?;
+    let file = scoreboard::board_file();
+    std::fs::write(&file, scoreboard::markdown(&board)).map_err(|error| format!("{}: {error}", file.display()))?;
+    println!("{} is written.", file.display());
+    Ok(true)
+}
+
+fn check_scoreboard() -> Result<bool, String> {
+    let file = scoreboard::board_file();
+    let committed = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let findings = scoreboard::check(&committed, &Board::measure_for_check(Entry::read(&shipped()?)?)?);
+    print!("{}", findings.text());
+    Ok(findings.worse.is_empty())
+}
+
+/// The scenario files beside this package's manifest, by name.
+fn shipped() -> Result<Vec<PathBuf>, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,11 @@
+//! What people and programs read: tables, JSON, plots.
+
+mod json;
+mod plot;
+mod svg;
+mod table;
+
+pub use json::json;
+pub use plot::plot;
+pub(crate) use svg::{Svg, peak};
+pub use table::table;
