@@ -29,11 +29,18 @@ async function join(kind, name, options = {}) {
   return person;
 }
 
-/** A test with a room of its own. */
+/** A test with a room of its own. Where it fails, server and senders say how things stood. */
 function call(name, body) {
   test(name, async (t) => {
     room = `test-${++rooms}`;
-    await body(t);
+    try {
+      await body(t);
+    } catch (error) {
+      const people = open.filter((thing) => thing instanceof Person);
+      const [stats, sent] = await Promise.all([server.statistics(room), Promise.all(people.map((person) => person.sends()))].map((said) => said.catch(String)));
+      error.message += `\nserver: ${JSON.stringify(stats)}\nsenders: ${JSON.stringify(sent)}`;
+      throw error;
+    }
   });
 }
 

@@ -62,11 +62,13 @@ export class Server {
     server.process = spawn(binary, ["--http", http, "--admin", "127.0.0.1:0", "--media-port", "0", ...args], { stdio: ["ignore", "pipe", "pipe"], env: { ...environment, ...env } });
     server.exited = once(server.process, "exit");
     server.output = "";
+    server.admin = "";
     server.url = await new Promise((resolve, reject) => {
       for (const stream of [server.process.stdout, server.process.stderr]) {
         createInterface(stream).on("line", (line) => {
           server.output += `${line}\n`;
           if (process.env.SERVER_LOG) console.error(`server: ${line}`);
+          server.admin = /health: (http\S+)\/metrics/.exec(line)?.[1] ?? server.admin;
           const url = /Open (http\S+)/.exec(line)?.[1];
           if (url) resolve(url);
         });
@@ -75,6 +77,11 @@ export class Server {
       server.process.on("exit", (code) => reject(new Error(`the server exited with ${code}:\n${server.output}`)));
     });
     return server;
+  }
+
+  /** What the server says of a room, with what each receiver gets and why. @param {string} room */
+  async statistics(room) {
+    return (await fetch(`${this.admin}/api/v1/rooms/${room}/stats`)).json();
   }
 
   /** Mints an access token. @param {string[]} args @param {Record<string, string>} env the settings of the server that shall take it */
@@ -254,6 +261,17 @@ export class Person {
         frames: rtp.framesDecoded ?? 0, energy: rtp.totalAudioEnergy ?? 0, bytes: rtp.bytesReceived ?? 0, packets: rtp.packetsReceived ?? 0,
       };
     }, name, source);
+  }
+
+  /** What it sends, by the browser: one entry an encoding. */
+  sends() {
+    return this.room(async (room) => {
+      const report = await room.local("camera")?.sender?.getStats();
+      return [...(report?.values() ?? [])].filter(({ type }) => type === "outbound-rtp" || type === "candidate-pair").map(
+        ({ type, rid, active, frameHeight, framesEncoded, targetBitrate, qualityLimitationReason, availableOutgoingBitrate, nominated }) =>
+          ({ type, rid, active, frameHeight, framesEncoded, targetBitrate, qualityLimitationReason, availableOutgoingBitrate, nominated }),
+      );
+    });
   }
 
   /** Waits until some more frames of somebody are decoded than now. @returns the figures then */

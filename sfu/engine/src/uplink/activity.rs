@@ -47,6 +47,11 @@ impl Activity {
         Activity { kind, since: None, last_packet: None, last_frame: None, frames: 0, frame_interval: Duration::ZERO }
     }
 
+    /// What is watched.
+    pub fn kind(&self) -> MediaKind {
+        self.kind
+    }
+
     /// Takes a packet with media. `starts_frame` where it is the first of a video frame.
     pub fn on_packet(&mut self, now: Instant, starts_frame: bool) -> Option<Change> {
         self.last_packet = Some(now);

@@ -141,7 +141,12 @@ impl Encoding {
             self.clock.on_packet(publisher, now, meta.timestamp);
         }
         self.mapping = self.clock.mapping(publisher).unwrap_or(self.mapping);
-        self.activity.on_packet(now, meta.frame.starts_frame) == Some(Change::Started)
+        let started = self.activity.on_packet(now, meta.frame.starts_frame) == Some(Change::Started);
+        if started && self.activity.kind() == MediaKind::Video && self.rates.size().is_none() {
+            // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
+            self.keyframe.request(now);
+        }
+        started
     }
 
     /// As [`Encoding::note_media`], for a packet that came from another shard, which also says how to read its clock.

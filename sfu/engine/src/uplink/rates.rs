@@ -172,9 +172,9 @@ impl LayerRates {
         self.size
     }
 
-    /// Forgets the rates, for an encoding that stopped: when it comes back it may be another one.
+    /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on without a key frame.
     pub fn reset(&mut self) {
-        *self = LayerRates::default();
+        *self = LayerRates { size: self.size, ..LayerRates::default() };
     }
 
     fn up_to(&self, temporal: u8) -> impl Iterator<Item = &Layer> {
@@ -288,6 +288,7 @@ mod tests {
         let (mut rates, now) = (LayerRates::default(), Instant::now());
         rates.on_packet(now, &FrameMeta { size: Some((640, 360)), ..FRAME }, 1);
         rates.on_packet(now, &FRAME, 1);
+        rates.reset();
         assert_eq!(rates.size(), Some((640, 360)));
     }
 }

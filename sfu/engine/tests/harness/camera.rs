@@ -40,6 +40,12 @@ pub struct Encoding {
     pub active: bool,
     /// Somebody takes it, says the server.
     pub wanted: bool,
+    /// Its encoder has stopped for want of processor time; it goes on where it was, without a key frame.
+    pub stalled: bool,
+    /// The next picture is a key frame.
+    pub wants_keyframe: bool,
+    /// It was on at the last picture; the first after a pause is a key frame.
+    pub flowing: bool,
     /// Ids of the pictures sent, in order.
     pub sent: Vec<Picture>,
     /// When each of them was captured.
@@ -50,8 +56,6 @@ pub struct Encoding {
     pub acknowledged: bool,
     size: (u16, u16),
     bytes_per_frame: usize,
-    wants_keyframe: bool,
-    flowing: bool,
     position: u32,
     seq: u16,
     rtx_seq: u16,
@@ -84,6 +88,9 @@ impl Camera {
                 rtx_ssrc: base & !1,
                 active: true,
                 wanted: true,
+                stalled: false,
+                wants_keyframe: true,
+                flowing: false,
                 sent: Vec::new(),
                 sent_at: Vec::new(),
                 keyframe_requests: 0,
@@ -91,8 +98,6 @@ impl Camera {
                 acknowledged: false,
                 size: *size,
                 bytes_per_frame: kbps * 1000 / 8 / FRAME_RATE as usize,
-                wants_keyframe: true,
-                flowing: false,
                 position: 0,
                 // Near their ends, so that every run sees them wrap.
                 seq: 65_500_u16.wrapping_sub(base as u16 % 500),
@@ -138,6 +143,9 @@ impl Camera {
             for (index, encoding) in self.encodings.iter_mut().enumerate() {
                 if self.muted || !encoding.active || !encoding.wanted {
                     encoding.flowing = false;
+                    continue;
+                }
+                if encoding.stalled {
                     continue;
                 }
                 encoding.sent_at.push(self.next_frame - FRAME_INTERVAL);
