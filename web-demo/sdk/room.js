@@ -1,7 +1,8 @@
 import { capture } from "./capture.js";
 import { Connection } from "./connection.js";
+import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
-import { ClosedError, ServerError, SluiceError } from "./errors.js";
+import { ClosedError, DataError, ServerError, SluiceError } from "./errors.js";
 import { Participant, RemoteTrack } from "./participant.js";
 import { LocalTrack } from "./publish.js";
 import { Signaling } from "./signaling.js";
@@ -46,6 +47,9 @@ import { Viewport } from "./viewport.js";
  *   "speaker": string | null,
  *   "quality": { participant: string, score: number, details?: import("./protocol.js").QualityDetails },
  *   "audio-blocked": boolean,
+ *   "data": import("./data.js").Received & { participant?: Participant },
+ *   "data-lost": { messages: number },
+ *   "data-state": boolean,
  *   "going-away": string,
  *   "error": SluiceError,
  *   "closed": SluiceError,
@@ -80,6 +84,11 @@ export class Room extends Emitter {
   #options;
   #signaling;
   #connection;
+  #data = new DataLanes({
+    onMessage: (message) => this.emit("data", { ...message, participant: this.participants.get(message.from ?? "") }),
+    onLost: (messages) => this.emit("data-lost", { messages }),
+    onOpen: (open) => this.emit("data-state", open),
+  });
   #speakers = new Speakers();
   #viewport = new Viewport((needs) => this.#onViewport(needs));
   #stats = new StatsSampler();
@@ -87,6 +96,7 @@ export class Room extends Emitter {
   #heights = new Map();
   /** @type {Map<string, string>} last preference sent, by track id */
   #sent = new Map();
+  #mayData = true;
   /** What is broken now. */
   #trouble = { signaling: false, media: false };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -226,6 +236,23 @@ export class Room extends Emitter {
     this.emit("local-track", local);
   }
 
+  /**
+   * Sends a message to the others in the room, or to some; theirs come as `data`. Resolves once it is on its way: who awaits that
+   * does not send faster than the connection takes.
+   * @param {string | ArrayBuffer | ArrayBufferView} data at most `DATA_LIMITS.message` bytes
+   * @param {import("./data.js").SendOptions} [options]
+   * @throws {DataError}
+   */
+  async send(data, options) {
+    if (!this.#mayData) throw new DataError("data-not-permitted", "The token does not allow to send data.");
+    return this.#data.send(data, options);
+  }
+
+  /** Messages can flow now; changes come as `data-state`. */
+  get dataOpen() {
+    return this.#data.open;
+  }
+
   /** Plays sound after the browser refused to (`audio-blocked`); call it from a click. */
   startAudio() {
     return this.#speakers.start();
@@ -298,6 +325,7 @@ export class Room extends Emitter {
     const first = this.id === "";
     this.id = joined.participant;
     this.name = joined.name;
+    this.#mayData = joined.permissions.data;
     if (!first && !joined.resumed) this.#replaceConnection();
     const present = new Set(joined.participants.map(({ id }) => id));
     for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
@@ -490,6 +518,7 @@ export class Room extends Emitter {
     connection.on("negotiated", () => {
       for (const track of this.tracks.values()) if (track.mid !== null) this.#refresh(track);
     });
+    this.#data.bind(connection.pc);
     return connection;
   }
 
@@ -551,6 +580,7 @@ export class Room extends Emitter {
   /** @param {SluiceError} error */
   #onClosed(error) {
     this.state = { state: "closed", cause: null };
+    this.#data.close(error);
     this.#teardown();
     this.emit("state", this.state);
     this.emit("closed", error);
