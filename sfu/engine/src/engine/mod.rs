@@ -225,6 +225,11 @@ impl Engine {
         Some(self.participants.get_mut(key)?.downlink.estimator().estimate())
     }
 
+    /// Bytes of messages that wait for a participant; `None` where there is no such participant.
+    pub fn data_queued(&self, participant: ParticipantId) -> Option<usize> {
+        Some(self.participants.get(self.key(participant)?)?.data.queued_bytes())
+    }
+
     fn report(&mut self, now: Instant, room: RoomId) -> Vec<ParticipantReport> {
         let room = self.room_keys.get(&room).and_then(|key| self.rooms.get(*key));
         let members = room.map(|room| room.members.clone()).unwrap_or_default();

@@ -40,6 +40,9 @@ pub struct Data {
     waiting: VecDeque<(u16, Bytes)>,
     is_started: bool,
     now: Instant,
+    /// The server's verification tag, and the last TSN sent: read off our packets.
+    pub association_tag: u32,
+    last_tsn: u32,
 }
 
 impl Data {
@@ -59,6 +62,8 @@ impl Data {
             waiting: VecDeque::new(),
             is_started: false,
             now,
+            association_tag: 0,
+            last_tsn: 0,
         }
     }
 
@@ -90,6 +95,11 @@ impl Data {
         waiting + self.association.stream(RELIABLE).map_or(0, |stream| stream.buffered_amount().unwrap_or(0))
     }
 
+    /// The TSN that comes next.
+    pub fn next_tsn(&self) -> u32 {
+        self.last_tsn.wrapping_add(1)
+    }
+
     pub fn payloads(&self) -> Vec<&[u8]> {
         self.messages.iter().map(|message| message.payload.as_slice()).collect()
     }
@@ -118,6 +128,17 @@ impl Data {
         while let Some(transmit) = self.association.poll_transmit(now) {
             if let Payload::RawEncode(packets) = transmit.message {
                 out.extend(packets);
+            }
+        }
+        for packet in &out {
+            let long = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+            self.association_tag = long(4);
+            let mut at = 12;
+            while at + 4 <= packet.len() {
+                if packet[at] == 0 {
+                    self.last_tsn = long(at + 4);
+                }
+                at += usize::from(u16::from_be_bytes([packet[at + 2], packet[at + 3]])).next_multiple_of(4);
             }
         }
         out
