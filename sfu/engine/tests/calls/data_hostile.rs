@@ -214,7 +214,9 @@ fn fragments_without_end_end_the_association() {
     let tsn = world.data(7).next_tsn();
     for number in 0..2000_u32 {
         let flags = if number == 0 { 2 } else { 0 };
-        let chunk = data_chunk(tsn.wrapping_add(number), 0, flags, &[5; 1100]);
+        let mut chunk = data_chunk(tsn.wrapping_add(number), 0, flags, &[5; 1100]);
+        // The next message of the stream: the first one opened the channel.
+        chunk[11] = 1;
         let packet = packet(&mut world, &chunk);
         let now = world.now;
         world.client_mut(7).transport.send_data(now, &packet);

@@ -33,8 +33,6 @@ pub struct Data {
     pub messages: Vec<Message>,
     /// Messages that the server says it dropped.
     pub lost: u32,
-    /// A client that is stopped reads nothing, so its window fills.
-    pub reads: bool,
     open: BTreeMap<String, (String, Vec<u8>)>,
     acknowledged: Vec<u16>,
     waiting: VecDeque<(u16, Bytes)>,
@@ -56,7 +54,6 @@ impl Data {
             association,
             messages: Vec::new(),
             lost: 0,
-            reads: true,
             open: BTreeMap::new(),
             acknowledged: Vec::new(),
             waiting: VecDeque::new(),
@@ -111,12 +108,6 @@ impl Data {
             self.association.handle_event(event);
         }
         self.start();
-        self.read();
-    }
-
-    /// Reads what waits, and from now on.
-    pub fn resume(&mut self) {
-        self.reads = true;
         self.read();
     }
 
@@ -191,9 +182,6 @@ impl Data {
     }
 
     fn read(&mut self) {
-        if !self.reads {
-            return;
-        }
         for id in self.association.stream_ids() {
             while let Some(chunks) = self.association.stream(id).ok().and_then(|mut s| s.read_sctp().ok()?) {
                 let bytes = chunks.to_payload(1 << 20).unwrap();
