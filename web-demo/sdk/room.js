@@ -490,7 +490,8 @@ export class Room extends Emitter {
   #requestSlots() {
     const count = { audio: 0, video: 0 };
     for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
-    this.#report(this.#connection.addSlots(count));
+    // Data channels want a connection where there is no track, too.
+    this.#report(Promise.all([this.#connection.addSlots(count), this.#connection.negotiate()]));
   }
 
   // The media path.
