@@ -1,6 +1,8 @@
 //! The operations of the admin API, each with its OpenAPI description.
 
-use super::model::{ChangeParticipant, ChangeTrack, CreateRoom, Participant, Removal, Room, RoomStats, SendData, Track};
+use super::model::{
+    ChangeParticipant, ChangeTrack, CreateRoom, Participant, Removal, Room, RoomStats, SendData, Track,
+};
 use super::problem::Problem;
 use super::service::{Data, RoomAdmin};
 use crate::error::ServiceError;
@@ -159,8 +161,7 @@ fn room_name(name: String) -> Answer<RoomName> {
 /// A JSON body, with the place of what is wrong in it.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| bad_body(error.to_string()))
+    serde_path_to_error::deserialize(&mut json).map_err(|error| bad_body(error.to_string()))
 }
 
 fn bad_body(detail: impl Into<String>) -> Problem {

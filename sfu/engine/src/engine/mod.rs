@@ -3,8 +3,8 @@
 //! The files follow a packet: `receive` takes a datagram to its track and hands it to the subscribers' downlinks, `transmit` seals it and
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
 
-pub mod keys;
 mod data;
+pub mod keys;
 mod negotiate;
 mod receive;
 mod relay;

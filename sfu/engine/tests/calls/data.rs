@@ -79,7 +79,8 @@ fn long_messages_of_several_senders_arrive_whole_and_in_order_over_bad_links() {
     }
     assert!(world.run_until(seconds(120), |world| arrived(world, 3) == 10), "{} of 10", arrived(&world, 3));
     for sender in ["p1", "p2"] {
-        let got: Vec<_> = world.data(3).messages.iter().filter(|m| m.from == sender).map(|m| m.payload.clone()).collect();
+        let got: Vec<_> =
+            world.data(3).messages.iter().filter(|m| m.from == sender).map(|m| m.payload.clone()).collect();
         assert_eq!(got, sizes.map(bytes), "{sender}");
     }
 }

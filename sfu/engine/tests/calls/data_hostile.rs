@@ -238,7 +238,9 @@ fn packets_of_rubbish_disturb_nobody() {
             for _ in 0..20 {
                 let mut chunks = Vec::new();
                 for _ in 0..rng.random_range(1..4) {
-                    let kind = *[0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 14, 130, 192, rng.random()].get(rng.random_range(0..14)).unwrap();
+                    let kind = *[0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 14, 130, 192, rng.random()]
+                        .get(rng.random_range(0..14))
+                        .unwrap();
                     let mut body = vec![0; rng.random_range(0..60)];
                     rng.fill_bytes(&mut body);
                     if rng.random() && body.len() >= 4 {

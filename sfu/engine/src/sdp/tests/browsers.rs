@@ -219,7 +219,8 @@ fn a_data_section_that_cannot_work_is_rejected_and_a_second_one_too() {
     let (before, data) = offer.split_at(offer.find("m=application").unwrap());
     let (data, rest) = data.split_at(data.find("m=audio").unwrap());
     let second = data.replace("a=mid:0", "a=mid:9");
-    let twice = format!("{before}{data}{rest}{second}").replace("a=group:BUNDLE 0 1 2 3 4", "a=group:BUNDLE 0 1 2 3 4 9");
+    let twice =
+        format!("{before}{data}{rest}{second}").replace("a=group:BUNDLE 0 1 2 3 4", "a=group:BUNDLE 0 1 2 3 4 9");
     let negotiated = answer(&twice).unwrap();
     let roles: Vec<_> = negotiated.sections.iter().map(|section| &section.role).collect();
     assert_eq!((roles[0], roles.last().copied()), (&SectionRole::Data, Some(&SectionRole::Rejected)));
