@@ -100,6 +100,20 @@ fn jitter_neither_starves_nor_inflates_the_estimate() {
 }
 
 #[test]
+fn a_receiver_that_reads_its_socket_late_is_no_bottleneck() {
+    for longest in [10, 20, 40, 60, 100] {
+        for seed in 1..=10 {
+            let capacity = vec![(0, Bitrate::kbps(50_000))];
+            let media = |estimate| if estimate >= Bitrate::kbps(640) { Bitrate::kbps(640) } else { Bitrate::kbps(290) };
+            let (one_way, demand) = (Duration::from_millis(1), Bitrate::kbps(640));
+            let scene = Scene { capacity, one_way, reads_after_ms: 1..=longest, media, demand, seed, ..Scene::default() };
+            let samples = scene.run(60);
+            println!("{longest} {seed} first {:?} below for {}", first(&samples, 0, |s| s.estimate >= demand), samples.iter().filter(|s| s.ms > 5000 && s.estimate < demand).count());
+        }
+    }
+}
+
+#[test]
 fn without_feedback_ever_less_is_sent_and_with_it_all_returns() {
     let samples = Scene { deaf: 10_000..16_000, media: ladder, ..Scene::default() }.run(20);
     assert!(samples[10_500].estimate >= Bitrate::kbps(2700), "half a second is a hiccup");
