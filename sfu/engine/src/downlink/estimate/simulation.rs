@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 const TICK: Duration = Duration::from_millis(1);
 const FRAME_MS: u64 = 33;
 const PACKET: usize = 1200;
-/// Packets are announced to the pacer before they are written, with room for extensions that most of them go without.
+/// Padding is announced to the pacer before it is written, with room for extensions that most packets go without.
 const OVERSTATED: usize = 12;
 /// 100 bytes every 20 ms.
 const AUDIO: Bitrate = Bitrate::kbps(40);
@@ -177,7 +177,8 @@ impl<'a> Run<'a> {
                 let _ = self.pacer.enqueue(now, Class::Padding, bytes, ());
             }
             let Some(released) = self.pacer.poll(now) else { return };
-            let (seq, bytes) = (self.next_seq, released.bytes.saturating_sub(OVERSTATED).max(1));
+            let overstated = if released.class == Class::Padding { OVERSTATED } else { 0 };
+            let (seq, bytes) = (self.next_seq, released.bytes.saturating_sub(overstated).max(1));
             self.next_seq = seq.wrapping_add(1);
             self.pacer.on_written(bytes);
             self.estimator.on_sent(now, SentPacket { transport_seq: seq, bytes, probe: released.probe });
