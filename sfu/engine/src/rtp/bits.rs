@@ -56,6 +56,17 @@ pub struct BitWriter {
 }
 
 impl BitWriter {
+    /// Writes into `memory`, whose content is forgotten.
+    pub fn reusing(mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        BitWriter { bytes: memory, len: 0 }
+    }
+
+    /// The bytes written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Appends one bit.
     pub fn flag(&mut self, bit: bool) {
         if self.len.is_multiple_of(8) {

@@ -51,7 +51,7 @@ pub fn write(descriptor: &Descriptor, known: Option<&Structure>) -> Option<Vec<u
             bits.write((*difference).into(), 8);
         }
     }
-    Some(bits.bytes().to_vec())
+    Some(bits.into_bytes())
 }
 
 /// Writes to `out` a copy of the descriptor `bytes` with another frame number and, where `active` says so, a mask of active decode targets:
@@ -66,7 +66,7 @@ pub fn rewrite(bytes: &[u8], frame_number: u16, active: Option<(u16, usize, u32)
         return true;
     };
     let mut from = BitReader::new(bytes);
-    let mut to = BitWriter::default();
+    let mut to = BitWriter::reusing(std::mem::take(out));
     let extended = !rest.is_empty();
     to.write(u32::from_be_bytes([0, *first, high, low]), MANDATORY_BITS as u32);
     let read = from.read(MANDATORY_BITS as u32);
@@ -87,7 +87,7 @@ pub fn rewrite(bytes: &[u8], frame_number: u16, active: Option<(u16, usize, u32)
             to.flag(bit);
         }
     }
-    out.extend_from_slice(to.bytes());
+    *out = to.into_bytes();
     true
 }
 
