@@ -105,12 +105,14 @@ impl Downlink {
                 set_pause(slot, Some(pause), &mut self.states_changed);
                 continue;
             }
+            let mut options = track.layer_options(now);
+            options.retain(|option| option.spatial == 0 || slot.reads_spatial_layers());
             wishes.push(Wish {
                 slot: index,
                 priority: effective_priority(preference.priority, track, room),
                 source: track.source,
                 max_height: preference.max_height.min(self.cap),
-                options: track.layer_options(now),
+                options,
                 current: slot.forwarder.target().or(slot.forwarder.current()),
             });
         }

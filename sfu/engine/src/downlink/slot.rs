@@ -137,6 +137,12 @@ impl Slot {
         }
     }
 
+    /// Whether the receiver can tell spatial layers of the bound track apart. Those of AV1 are told by the dependency descriptor alone.
+    pub fn reads_spatial_layers(&self) -> bool {
+        let codec = self.binding.as_ref().and_then(|b| b.codec);
+        !matches!(codec, Some(Codec::Av1 { .. })) || self.extensions.id(ExtensionKind::DependencyDescriptor).is_some()
+    }
+
     /// Whether the bound track's codec is known and this section cannot carry it.
     pub fn lacks_codec(&self) -> bool {
         self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())
@@ -303,15 +309,17 @@ fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut V
     Some(())
 }
 
-/// The packet's dependency descriptor as the receiver must see it; false where there is none, or none that could be read.
+/// The packet's dependency descriptor as the receiver must see it; false where there is none, none that could be read, or none that is
+/// needed: VP8 and VP9 tell everything in their payload descriptors.
 fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8>) -> bool {
-    let Some(place) = packet.meta.frame.descriptor else { return false };
+    let frame = &packet.meta.frame;
+    let Some(place) = frame.descriptor.filter(|_| frame.picture.is_none()) else { return false };
     let mut elements = ForwardedExtensions::iter(packet.extensions());
     let Some((_, bytes)) = elements.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor) else {
         return false;
     };
     let mask = place.active & place.layers.within(outgoing.limit.spatial, outgoing.limit.temporal);
-    let tells_mask = packet.meta.frame.starts_frame && place.layers.len() > 1;
+    let tells_mask = frame.starts_frame && place.layers.len() > 1;
     let active = tells_mask.then_some((place.mask_at, place.layers.len(), mask));
     dependency::rewrite(bytes, outgoing.frame_number, active, out)
 }

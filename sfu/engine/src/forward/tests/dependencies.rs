@@ -18,13 +18,12 @@ impl CaptureClock for Clock {
     }
 }
 
-/// One encoding with spatial layers, a forwarder, and what each frame became. Every frame is one packet, whose sequence number is the
+/// One encoding with spatial layers, a forwarder, and the frames that were left out. Every frame is one packet, whose sequence number is the
 /// frame's number.
 struct Call {
     began: Instant,
     store: PacketStore,
     forwarder: Forwarder,
-    sent: BTreeSet<u64>,
     left_out: BTreeSet<u64>,
 }
 
@@ -36,7 +35,6 @@ impl Call {
             began: Instant::now(),
             store: PacketStore::new(PacketStore::VIDEO_SLOTS),
             forwarder: Forwarder::new(MediaKind::Video, SeqNo(7), RtpTime(9)),
-            sent: BTreeSet::new(),
             left_out: BTreeSet::new(),
         }
     }
@@ -74,8 +72,9 @@ impl Call {
             for reference in of.references.as_slice().iter().map(|difference| of.number - u64::from(*difference)) {
                 assert!(!self.left_out.contains(&reference), "{source} leans on {reference}, which was left out");
             }
+            // What came before its late keyframe is sent with it after all.
+            self.left_out.remove(source);
         }
-        self.sent.extend(&sources);
         if sources.is_empty() {
             self.left_out.insert(number);
         }

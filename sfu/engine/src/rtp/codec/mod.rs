@@ -110,3 +110,79 @@ impl Reader {
         number
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::rtp::bits::BitWriter;
+
+    const AV1: Codec = Codec::Av1 { profile: 0 };
+
+    /// A structure as of L2T1_KEY in a descriptor of frame 65535: two decode targets, four templates, two sizes.
+    fn key_descriptor() -> Vec<u8> {
+        let mut bits = BitWriter::default();
+        let fields = [
+            (0b1100_0000, 8), // first and last packet, template 0
+            (65_535, 16),
+            (0b1_0000, 5), // with a structure
+            (0, 6),
+            (1, 5),             // two targets
+            (0b00_10_00_11, 8), // S0, S0, S1, S1
+            (0b10_10, 4),       // S0 of a key picture: both targets need it
+            (0b10_00, 4),       // S0 later: its own target only
+            (0b00_11, 4),       // S1 of a key picture
+            (0b00_10, 4),       // S1 later
+            (0b0, 1),           // no reference
+            (0b1_0001_0, 6),    // two back
+            (0b1_0000_0, 6),    // one back
+            (0b1_0001_0, 6),    // two back
+            (0, 1),             // no chain
+            (1, 1),             // sizes
+            (319, 16),
+            (179, 16),
+            (639, 16),
+            (359, 16),
+        ];
+        fields.into_iter().for_each(|(value, count)| bits.write(value, count));
+        bits.into_bytes()
+    }
+
+    fn read(reader: &mut Reader, codec: Codec, descriptor: &[u8], marker: bool) -> FrameMeta {
+        let received =
+            Received { payload: &[0x10, 0x30, 1], descriptor: Some(descriptor), timestamp: RtpTime(1), marker };
+        reader.read(codec, &received, None).unwrap()
+    }
+
+    #[test]
+    fn the_dependency_descriptor_tells_the_layers_of_av1() {
+        let mut reader = Reader::default();
+        let key = read(&mut reader, AV1, &key_descriptor(), false);
+        assert!(key.keyframe && key.starts_frame && key.ends_frame && !key.unneeded_above);
+        assert_eq!((key.spatial, key.size), (0, Some((320, 180))));
+        let upper = read(&mut reader, AV1, &[0xC2, 0, 0], true);
+        assert!(!upper.keyframe && upper.starts_frame);
+        assert_eq!((upper.spatial, upper.size), (1, Some((640, 360))));
+        let (of, base) = (upper.dependencies.unwrap(), key.dependencies.unwrap());
+        assert_eq!((of.number - base.number, of.references.as_slice()), (1, &[1][..]), "the number has wrapped");
+        let lower = read(&mut reader, AV1, &[0xC1, 0, 1], false);
+        assert!(lower.unneeded_above && !lower.keyframe);
+        let place = lower.descriptor.unwrap();
+        assert_eq!((place.frame_number, place.active, place.layers.within(0, 3)), (1, 0b11, 0b01));
+    }
+
+    #[test]
+    fn without_a_structure_the_payload_alone_is_read() {
+        let meta = read(&mut Reader::default(), AV1, &[0xC1, 0, 1], false);
+        assert_eq!((meta.descriptor, meta.dependencies), (None, None));
+    }
+
+    #[test]
+    fn vp8_and_opus_keep_what_their_payloads_say() {
+        let mut reader = Reader::default();
+        let meta = read(&mut reader, Codec::Opus, &key_descriptor(), false);
+        assert!(meta.keyframe && meta.dependencies.is_none());
+        let meta = read(&mut reader, Codec::Vp8, &[0xC2, 0, 0], false);
+        assert!(meta.spatial == 0 && meta.dependencies.is_none() && meta.descriptor.is_some());
+    }
+}

@@ -69,7 +69,7 @@ impl Reader {
 
         let keyframe = starts_frame && !predicted && spatial == 0;
         let picture = has_picture_id.then(|| self.unwrap(&numbers, keyframe));
-        if let Some((sizes, group)) = structure {
+        if let Some(Scalability { sizes, group }) = structure {
             if !sizes.is_empty() {
                 self.sizes = sizes;
             }
@@ -131,8 +131,14 @@ impl Reader {
     }
 }
 
+/// The scalability structure.
+struct Scalability {
+    sizes: Vec<(u16, u16)>,
+    group: Vec<References>,
+}
+
 /// Reads the scalability structure: sizes of the spatial layers, and the references of a picture group.
-fn structure(bytes: &mut Bytes<'_>) -> Option<(Vec<(u16, u16)>, Vec<References>)> {
+fn structure(bytes: &mut Bytes<'_>) -> Option<Scalability> {
     let first = bytes.next()?;
     let mut sizes = Vec::new();
     if first & 0x10 != 0 {
@@ -150,7 +156,7 @@ fn structure(bytes: &mut Bytes<'_>) -> Option<(Vec<(u16, u16)>, Vec<References>)
         }
         group.push(references);
     }
-    Some((sizes, group))
+    Some(Scalability { sizes, group })
 }
 
 /// Width and height from a key frame's uncompressed header (VP9 bitstream specification, section 6.2).
