@@ -56,19 +56,23 @@ export class LocalTrack extends Emitter {
    * @param {{
    *   source: Source,
    *   codec?: string,
+   *   scalabilityMode?: string,
    *   encodings?: RTCRtpEncodingParameters[],
    *   recapture?: () => Promise<MediaStreamTrack>,
    * }} options `codec`: "vp8", "h264", ...: the only one offered, where the browser has it;
+   *   `scalabilityMode`: video is one encoding with these layers, "L3T3_KEY" for example;
    *   `recapture` opens the device again, so that muting may release it (the camera's light goes off)
    */
-  constructor(track, { source, codec, encodings, recapture }) {
+  constructor(track, { source, codec, scalabilityMode, encodings, recapture }) {
     super();
     this.source = source;
     this.kind = /** @type {import("./protocol.js").Kind} */ (track.kind);
     this.track = this.#prepare(track);
     this.#recapture = recapture;
     this.#codec = codec;
-    this.#encodings = encodings ?? encodingsFor(source, track.getSettings().height ?? 720);
+    const height = track.getSettings().height ?? 720;
+    const layered = scalabilityMode && this.kind === "video" ? [{ scalabilityMode, maxBitrate: goodBitrate(height) }] : null;
+    this.#encodings = encodings ?? layered ?? encodingsFor(source, height);
   }
 
   get mid() {

@@ -20,10 +20,12 @@ import { Viewport } from "./viewport.js";
  *   name: string,
  *   token?: string,
  *   codec?: string,
+ *   scalabilityMode?: string,
  *   maxHeight?: number,
  *   forceTcp?: boolean,
  * }} Options
- * `codec`: publish video in this codec only, "vp8" or "h264"; `maxHeight`: never receive more lines than this;
+ * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
+ * webrtc-svc) instead of several;  `maxHeight`: never receive more lines than this;
  * `forceTcp`: ignore the server's UDP candidates
  */
 
@@ -178,7 +180,7 @@ export class Room extends Emitter {
    * @param {ConstructorParameters<typeof LocalTrack>[1]} options
    */
   async publish(track, options) {
-    const local = new LocalTrack(track, { codec: this.#options.codec, ...options });
+    const local = new LocalTrack(track, { codec: this.#options.codec, scalabilityMode: this.#options.scalabilityMode, ...options });
     local.on("ended", () => this.#onLocalEnded(local));
     this.localTracks.add(local);
     let connection = this.#connection;

@@ -188,6 +188,8 @@ pub enum Sending {
         encoding: EncodingIndex,
         /// Its rid, where it has one.
         rid: Option<Rid>,
+        /// Highest spatial layer sent.
+        spatial: u8,
         /// Highest temporal layer sent.
         temporal: u8,
         /// Picture size in pixels where known.

@@ -309,7 +309,7 @@ impl Downlink {
         }
         let changed = self.slots.iter_mut().flatten().filter_map(|slot| {
             let track = slot.binding.as_ref().and_then(|b| tracks.get(b.track));
-            slot.poll_state(|encoding| track.map(|t| t.describe(encoding)).unwrap_or_default())
+            slot.poll_state(|layer| track.map(|t| t.describe(layer)).unwrap_or_default())
         });
         changed.collect()
     }

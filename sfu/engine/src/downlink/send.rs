@@ -6,7 +6,7 @@ use super::run::Run;
 use super::slot::{Slot, Stamp};
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
 use crate::engine::keys::TrackKey;
-use crate::forward::{EncodingView, Outgoing, Target};
+use crate::forward::{EncodingView, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtcp::Nack;
@@ -78,9 +78,8 @@ impl Downlink {
             self.guard.invalidate();
         }
         if let (Some(before), Some(after)) = (before, after) {
-            let rank = |t: Target| (t.encoding, t.temporal);
-            self.switches.0 += u64::from(rank(after) > rank(before));
-            self.switches.1 += u64::from(rank(after) < rank(before));
+            self.switches.0 += u64::from(after > before);
+            self.switches.1 += u64::from(after < before);
         }
         self.overflows += u64::from(overflow);
     }
@@ -229,7 +228,7 @@ pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
 
 impl Queued {
     fn emptied(self) -> Self {
-        Queued { outgoing: Outgoing { source: None, marker: false, vp8: None, ..self.outgoing }, ..self }
+        Queued { outgoing: Outgoing { source: None, marker: false, picture: None, ..self.outgoing }, ..self }
     }
 }
 
