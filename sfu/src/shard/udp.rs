@@ -279,6 +279,21 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn datagrams_that_a_full_buffer_turns_away_are_counted() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let receiver = UdpPort::new(bind(loopback).unwrap(), 1).unwrap();
+        let mut sender = UdpPort::new(bind(loopback).unwrap(), 1).unwrap();
+        let tuple = Tuple { protocol: Protocol::Udp, local: sender.local, remote: receiver.local };
+        assert_eq!(receiver.traffic().socket_drops, 0);
+        // Nobody reads, and the kernel gives a socket at most twice what it was asked for.
+        for _ in 0..2 * SOCKET_BUFFER_BYTES / 1000 + 1 {
+            sender.send(&tuple, &[0; 1000], 1000);
+        }
+        assert!(receiver.traffic().socket_drops > 0);
+    }
+
     #[tokio::test]
     async fn a_socket_serves_its_own_address_only() {
         let at = |local: &str| Tuple {
