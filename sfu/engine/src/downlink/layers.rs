@@ -128,10 +128,11 @@ impl Downlink {
         tracks: &mut SlotMap<TrackKey, Track>,
     ) -> Vec<TrackKey> {
         let mut concerned = Vec::new();
-        for slot in self.slots.iter().flatten() {
+        for slot in self.slots.iter_mut().flatten() {
+            let waiting = slot.forwarder.wants_keyframe();
+            slot.waiting_since = waiting.map(|_| slot.waiting_since.unwrap_or(now));
             let Some(binding) = slot.binding.as_ref() else { continue };
             let Some(track) = tracks.get_mut(binding.track) else { continue };
-            let waiting = slot.forwarder.wants_keyframe();
             let changed = if binding.pause == Some(PauseReason::NoMedia) {
                 // Nothing is known of the track yet: whatever comes is welcome.
                 track.set_interest(receiver, track.encoding_indices())

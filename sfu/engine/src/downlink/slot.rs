@@ -38,6 +38,8 @@ pub struct Slot {
     pub forwarder: Forwarder,
     /// The track that is being sent here.
     pub binding: Option<Binding>,
+    /// Since when it waits for a key frame.
+    pub waiting_since: Option<Instant>,
     payloads: Vec<PayloadMapping>,
     extensions: ExtensionMap,
     rtx_seq: SeqNo,
@@ -87,6 +89,7 @@ impl Slot {
             rests: false,
             forwarder: Forwarder::new(kind, SeqNo(low_start(rng)), RtpTime(rng.next_u32())),
             binding: None,
+            waiting_since: None,
             payloads: section.codecs.clone(),
             extensions: section.extensions.clone(),
             rtx_seq: SeqNo(low_start(rng)),

@@ -116,8 +116,6 @@ impl<'a> Views<'a> {
 pub struct Requests {
     /// Packets, by NACK.
     pub packets: usize,
-    /// Key frames, by PLI or FIR.
-    pub keyframes: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
 }
@@ -349,7 +347,6 @@ impl Track {
                 Some(KeyframeRequest::Fir { number }) => write::fir(rtcp.packet(), sender, media, number),
                 None => continue,
             }
-            requests.keyframes += 1;
         }
         requests
     }
