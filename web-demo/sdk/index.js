@@ -12,5 +12,5 @@
 export { Room } from "./room.js";
 export { LocalTrack } from "./publish.js";
 export { Participant, RemoteTrack } from "./participant.js";
-export { capture, devices } from "./capture.js";
+export { capture, devices, onDevicesChange } from "./capture.js";
 export { ClosedError, ConnectError, MediaError, ServerError, SluiceError } from "./errors.js";

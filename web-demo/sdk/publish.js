@@ -57,18 +57,20 @@ export class LocalTrack extends Emitter {
    *   source: Source,
    *   codec?: string,
    *   encodings?: RTCRtpEncodingParameters[],
+   *   simulcast?: number,
    *   recapture?: () => Promise<MediaStreamTrack>,
    * }} options `codec`: "vp8", "h264", ...: the only one offered, where the browser has it;
+   *   `encodings`: other ones than those that suit source and size; `simulcast`: the largest so many of these;
    *   `recapture` opens the device again, so that muting may release it (the camera's light goes off)
    */
-  constructor(track, { source, codec, encodings, recapture }) {
+  constructor(track, { source, codec, encodings, simulcast = Infinity, recapture }) {
     super();
     this.source = source;
     this.kind = /** @type {import("./protocol.js").Kind} */ (track.kind);
     this.track = this.#prepare(track);
     this.#recapture = recapture;
     this.#codec = codec;
-    this.#encodings = encodings ?? encodingsFor(source, track.getSettings().height ?? 720);
+    this.#encodings = encodings ?? encodingsFor(source, track.getSettings().height ?? 720).slice(-Math.max(1, simulcast));
   }
 
   get mid() {
