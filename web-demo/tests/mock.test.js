@@ -215,9 +215,9 @@ for (const kind of [CHROMIUM, FIREFOX]) {
       return room.local("screen").mid;
     });
     await share();
-    await until("it has a tile", () => person.page.$(".stage .tile"));
+    await until("it has a tile", () => person.page.$(".tile.on-stage"));
     await person.room((room) => room.unpublish(room.local("screen")));
-    await until("the tile is gone", async () => !(await person.page.$(".stage .tile")));
+    await until("the tile is gone", async () => !(await person.page.$(".tile.on-stage")));
     await share();
     const offer = mock.received("offer").at(-1);
     assert.equal(offer.sdp.match(/^m=/gm).length, 3, "two spare slots and the screen");
