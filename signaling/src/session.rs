@@ -281,7 +281,7 @@ impl<S: RoomService> Server<S> {
             permissions: Permissions {
                 publish: session.grants.publishable().collect(),
                 subscribe: session.grants.subscribe,
-                data: session.grants.data,
+                data: session.grants.may_send_data(),
                 hidden: session.grants.hidden,
             },
         }))

@@ -29,6 +29,12 @@ export class ServerError extends SluiceError {
 export class ClosedError extends SluiceError {}
 
 /**
+ * A message cannot be sent. Codes: `data-too-large`, `data-bad-argument`, `data-not-permitted` (by the token), `data-interrupted` (by a
+ * reconnect; it may be sent again).
+ */
+export class DataError extends SluiceError {}
+
+/**
  * Camera, microphone or screen cannot be had. Codes: `insecure-context`, `permission-denied`, `no-device`,
  * `device-busy`, `unsupported`.
  */

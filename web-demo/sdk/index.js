@@ -13,4 +13,5 @@ export { Room } from "./room.js";
 export { LocalTrack } from "./publish.js";
 export { Participant, RemoteTrack } from "./participant.js";
 export { capture, devices, onDevicesChange } from "./capture.js";
-export { ClosedError, ConnectError, MediaError, ServerError, SluiceError } from "./errors.js";
+export { DATA_LIMITS } from "./data.js";
+export { ClosedError, ConnectError, DataError, MediaError, ServerError, SluiceError } from "./errors.js";

@@ -1,7 +1,8 @@
 import { capture } from "./capture.js";
 import { Connection } from "./connection.js";
+import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
-import { ClosedError, ServerError, SluiceError } from "./errors.js";
+import { ClosedError, DataError, ServerError, SluiceError } from "./errors.js";
 import { Participant, RemoteTrack } from "./participant.js";
 import { LocalTrack } from "./publish.js";
 import { Signaling } from "./signaling.js";
@@ -47,6 +48,9 @@ import { Subscriptions } from "./subscriptions.js";
  *   "speaker": string | null,
  *   "quality": { participant: string, score: number, details?: import("./protocol.js").QualityDetails },
  *   "audio-blocked": boolean,
+ *   "data": import("./data.js").Received & { participant?: Participant },
+ *   "data-lost": { messages: number },
+ *   "data-state": boolean,
  *   "going-away": string,
  *   "error": SluiceError,
  *   "closed": SluiceError,
@@ -87,6 +91,11 @@ export class Room extends Emitter {
   #options;
   #signaling;
   #connection;
+  #data = new DataLanes({
+    onMessage: (message) => this.emit("data", { ...message, participant: this.participants.get(message.from ?? "") }),
+    onLost: (messages) => this.emit("data-lost", { messages }),
+    onOpen: (open) => this.emit("data-state", open),
+  });
   #speakers = new Speakers();
   #subscriptions;
   #stats = new StatsSampler();
@@ -228,6 +237,23 @@ export class Room extends Emitter {
     const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
     await local.replace(await recapture(), recapture);
     this.emit("local-track", local);
+  }
+
+  /**
+   * Sends a message to the others in the room, or to some; theirs come as `data`. Resolves once it is on its way: who awaits that
+   * does not send faster than the connection takes.
+   * @param {string | ArrayBuffer | ArrayBufferView} data at most `DATA_LIMITS.message` bytes
+   * @param {import("./data.js").SendOptions} [options]
+   * @throws {DataError}
+   */
+  async send(data, options) {
+    if (this.permissions?.data === false) throw new DataError("data-not-permitted", "The token does not allow to send data.");
+    return this.#data.send(data, options);
+  }
+
+  /** Messages can flow now; changes come as `data-state`. */
+  get dataOpen() {
+    return this.#data.open;
   }
 
   /** Plays sound after the browser refused to (`audio-blocked`); call it from a click. */
@@ -455,6 +481,7 @@ export class Room extends Emitter {
     connection.on("negotiated", () => {
       for (const track of this.tracks.values()) if (track.mid !== null) this.#refresh(track);
     });
+    this.#data.bind(connection.pc);
     return connection;
   }
 
@@ -516,6 +543,7 @@ export class Room extends Emitter {
   /** @param {SluiceError} error */
   #onClosed(error) {
     this.state = { state: "closed", cause: null };
+    this.#data.close(error);
     this.#teardown();
     this.emit("state", this.state);
     this.emit("closed", error);

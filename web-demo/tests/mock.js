@@ -62,7 +62,7 @@ export class Mock {
       const resumed = Boolean(message.resume) && this.resumes;
       client.id = resumed ? this.client.id : `p${this.clients.length + 100}`;
       this.clients.push(client);
-      reply({ type: "joined", version: 1, room: message.room, participant: client.id, name: message.name, resumeToken: `token-${client.id}`, resumed, participants: [], limits: {}, slots: [], speaker: null, ...this.joined });
+      reply({ type: "joined", version: 1, room: message.room, participant: client.id, name: message.name, resumeToken: `token-${client.id}`, resumed, participants: [], limits: {}, slots: [], speaker: null, permissions: { publish: ["camera", "microphone", "screen", "screen-audio"], subscribe: true, data: true, hidden: false }, ...this.joined });
     });
   }
 
@@ -86,7 +86,7 @@ function answerTo(offer) {
   const turn = { sendonly: "recvonly", recvonly: "sendonly", inactive: "inactive", sendrecv: "sendrecv" };
   const answered = sections.map((section) => {
     const [media, ...lines] = section.trimEnd().split("\r\n");
-    const kept = lines.filter((line) => /^a=(mid|rtcp-mux|rtcp-rsize|rtpmap|fmtp|rtcp-fb|extmap)\b/.test(line));
+    const kept = lines.filter((line) => /^a=(mid|rtcp-mux|rtcp-rsize|rtpmap|fmtp|rtcp-fb|extmap|sctp-port|max-message-size)\b/.test(line));
     const mirrored = lines.flatMap((line) => {
       if (/^a=(sendonly|recvonly|inactive|sendrecv)$/.test(line)) return [`a=${turn[line.slice(2)]}`];
       if (/^a=rid:\S+ send/.test(line)) return [line.replace(/ send.*/, " recv")];

@@ -66,7 +66,7 @@ describe("layouts", () => {
       const ada = await join(watcher, "Ada", { width: 1000, height: 700, params: { publish: "none" } });
       await Promise.all(names.map((name) => ada.sees(name)));
       // Room for two tiles of the four.
-      await ada.page.setViewport({ width: 400, height: 440 });
+      await ada.page.setViewport({ width: 320, height: 440 });
       await until("there are two pages", async () => (await ada.page.$eval(".pager", (pager) => pager.innerText.trim())) === "Page 1 of 2");
       const off = await ada.page.$$eval(".tile[hidden]", (tiles) => tiles.map((one) => one.getAttribute("aria-label")));
       assert.deepEqual(off, ["B", "C"]);

@@ -1,5 +1,6 @@
 //! What the control plane asks of the engine: plain values, taken by [`crate::Engine::handle_command`].
 
+use crate::data::DataMessage;
 use crate::ids::{ParticipantId, RequestId, RoomId, ShardId, TrackId};
 use crate::media::{MediaKind, Source, Sources};
 use crate::units::Mid;
@@ -59,6 +60,13 @@ pub enum Command {
         /// Comes back in the report.
         request: RequestId,
     },
+    /// Sends data to members of a room that are on this engine. What is longer than a message may be is ignored.
+    SendData {
+        /// Which room.
+        room: RoomId,
+        /// What, and to whom.
+        message: DataMessage,
+    },
     /// A participant leaves; its tracks end.
     Leave {
         /// Who.
@@ -96,11 +104,13 @@ pub struct Permissions {
     pub publish: Sources,
     /// Receive media.
     pub subscribe: bool,
+    /// Send data to others. Whoever has data channels receives it.
+    pub data: bool,
 }
 
 impl Default for Permissions {
     fn default() -> Self {
-        Permissions { publish: Sources::ALL, subscribe: true }
+        Permissions { publish: Sources::ALL, subscribe: true, data: true }
     }
 }
 

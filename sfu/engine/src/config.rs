@@ -36,11 +36,13 @@ pub struct Limits {
     pub video_slots: usize,
     /// Tracks that one participant may state preferences for.
     pub preferences: usize,
+    /// What one participant may send on its data channels, on average; a second's worth at once.
+    pub data_rate: Bitrate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { sections_per_offer: 128, tracks_per_participant: 8, video_slots: 49, preferences: 2000 }
+        Limits { sections_per_offer: 128, tracks_per_participant: 8, video_slots: 49, preferences: 2000, data_rate: Bitrate::kbps(16_000) }
     }
 }
 

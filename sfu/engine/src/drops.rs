@@ -35,6 +35,18 @@ drop_reasons! {
     DtlsRefused = "dtls_refused",
     /// DTLS that the handshake did not take.
     DtlsFailed = "dtls_failed",
+    /// SCTP that the guard refuses, or that no negotiated section explains.
+    SctpRefused = "sctp_refused",
+    /// SCTP that ended its association.
+    SctpFailed = "sctp_failed",
+    /// A frame on a data channel that the format does not allow.
+    DataMalformed = "data_malformed",
+    /// A message of a participant that may not send data.
+    DataNotAllowed = "data_not_allowed",
+    /// A lossy message above its sender's rate.
+    DataOverRate = "data_over_rate",
+    /// A message that did not fit into a receiver's queue.
+    DataOverflow = "data_overflow",
     /// SRTP or SRTCP before the keys are known.
     SrtpNoKeys = "srtp_no_keys",
     /// SRTP or SRTCP whose tag does not match.

@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod config;
+pub mod data;
 pub mod downlink;
 pub mod drops;
 pub mod engine;

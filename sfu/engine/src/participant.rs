@@ -1,6 +1,7 @@
 //! One participant: its transport, what it negotiated, its uplink and its downlink.
 
 use crate::command::Permissions;
+use crate::data::DataChannels;
 use crate::downlink::Downlink;
 use crate::engine::keys::{RoomKey, TrackKey};
 use crate::event::Quality;
@@ -28,6 +29,8 @@ pub struct Participant {
     pub uplink: Uplink,
     /// What it receives.
     pub downlink: Downlink,
+    /// Its data channels.
+    pub data: DataChannels,
     /// Stands in the engine's queue of participants to be served.
     pub queued: bool,
     /// The earliest wake-up that the engine has noted for it.

@@ -35,6 +35,10 @@ pub struct Counters {
     pub run_padding_bytes: u64,
     /// Packets that crossed to and from other shards.
     pub relayed: InOut,
+    /// Messages on data channels: taken from senders, and queued for receivers.
+    pub data_messages: InOut,
+    /// Payload bytes of those.
+    pub data_bytes: InOut,
     /// RTCP packets.
     pub rtcp_packets: InOut,
     /// Packets asked for again, by us (out) and by receivers (in).

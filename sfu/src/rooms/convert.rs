@@ -44,7 +44,11 @@ pub(super) fn source(source: Source) -> wire::Source {
 }
 
 pub(super) fn permissions(grants: &Grants) -> Permissions {
-    Permissions { publish: grants.publishable().map(engine_source).collect(), subscribe: grants.subscribe }
+    Permissions {
+        publish: grants.publishable().map(engine_source).collect(),
+        subscribe: grants.subscribe,
+        data: grants.may_send_data(),
+    }
 }
 
 fn engine_source(source: wire::Source) -> Source {

@@ -74,6 +74,11 @@ impl Grants {
         !self.hidden && self.publish.contains(source)
     }
 
+    /// Whether data may be sent to others. Who is hidden sends none: others would learn of it.
+    pub fn may_send_data(&self) -> bool {
+        !self.hidden && self.data
+    }
+
     /// The sources that may be published, in a fixed order.
     pub fn publishable(&self) -> impl Iterator<Item = Source> {
         SOURCES.into_iter().filter(|source| self.may_publish(*source))

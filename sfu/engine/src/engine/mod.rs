@@ -4,6 +4,7 @@
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
 
 pub mod keys;
+mod data;
 mod negotiate;
 mod receive;
 mod relay;
@@ -13,6 +14,7 @@ mod transmit;
 
 use crate::command::Command;
 use crate::config::EngineConfig;
+use crate::data::DataChannels;
 use crate::downlink::Downlink;
 use crate::drops::DropCounters;
 use crate::event::Event;
@@ -146,6 +148,7 @@ impl Engine {
                 let participants = self.report(now, room);
                 self.events.push_back(Event::Report { request, participants });
             }
+            Command::SendData { room, message } => self.send_data(room, &message),
             Command::Leave { participant } => {
                 if let Some(key) = self.key(participant) {
                     self.leave(now, key);
@@ -242,6 +245,7 @@ impl Engine {
             transport: None,
             uplink: Uplink::new(self.config.wall_clock.at, &mut self.rng),
             downlink: Downlink::new(now, self.config.rates),
+            data: DataChannels::new(now, self.config.limits.data_rate, permissions.data),
             queued: false,
             wake_at: None,
             connected: false,

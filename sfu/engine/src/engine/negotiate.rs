@@ -64,6 +64,7 @@ impl Engine {
         self.apply_transport(now, key, plan, remote_ice, negotiated.setup, fingerprints);
         if let Some(participant) = self.participants.get_mut(key) {
             participant.negotiation = negotiation;
+            participant.data.negotiate(negotiated.sections.iter().any(|s| s.role == SectionRole::Data));
         }
         let tracks = self.apply_published(key, &negotiated.sections, published);
         self.apply_slots(now, key, &negotiated.sections);
@@ -176,6 +177,7 @@ impl Engine {
         }
         let rates = self.config.rates;
         if let Some(participant) = self.participants.get_mut(key) {
+            participant.data.start_over(now);
             participant.uplink.start_over(self.config.wall_clock.at);
             participant.downlink.start_over(now, rates);
         }
@@ -290,7 +292,7 @@ impl Engine {
             section.map_or(SlotFate::Go, |section| match section.role {
                 SectionRole::Slot(_) => SlotFate::Stay,
                 SectionRole::Inactive => SlotFate::Rest,
-                SectionRole::Publish(_) | SectionRole::Rejected => SlotFate::Go,
+                SectionRole::Publish(_) | SectionRole::Data | SectionRole::Rejected => SlotFate::Go,
             })
         };
         for freed in downlink.review_slots(fate) {

@@ -56,6 +56,7 @@ impl Engine {
     fn receive_dtls(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) -> Result<(), DropReason> {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
         let outcome = self.transport(key).ok_or(DropReason::UnknownTuple)?.handle_dtls(now, &tuple, datagram);
+        self.receive_data(now, key);
         self.touch(key);
         outcome
     }

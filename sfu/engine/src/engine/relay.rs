@@ -64,6 +64,7 @@ impl Engine {
                 self.touch_track(key);
             }
             Message::Nack { track, encoding, packets } => self.repair_mirror(from, track, encoding, &packets),
+            Message::Data { room, message } => self.send_data(room, &message),
             Message::Talkers { room, dominant, talking } => self.take_talkers(from, room, dominant, talking),
         }
     }

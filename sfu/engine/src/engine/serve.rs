@@ -20,6 +20,7 @@ impl Engine {
     pub(super) fn serve(&mut self, now: Instant, key: ParticipantKey) {
         self.serve_transport(now, key);
         self.serve_tracks(now, key);
+        self.serve_data(now, key);
         if self.participants.get(key).is_some_and(Participant::can_send) {
             self.serve_rtcp(now, key);
             self.serve_downlink(now, key);
@@ -54,6 +55,7 @@ impl Engine {
                 participant.uplink.poll_timeout(),
                 participant.downlink.poll_timeout(),
                 participant.quality_at,
+                participant.data.poll_timeout(),
             ];
             at = at.into_iter().chain(connected.into_iter().flatten()).min();
         }

@@ -12,6 +12,7 @@ mod outbox;
 
 pub use outbox::Outbox;
 
+use crate::data::DataMessage;
 use crate::downlink::allocate::LayerOption;
 use crate::ids::{EncodingIndex, ParticipantId, RoomId, TrackId};
 use crate::media::{Codec, FrameMeta, Source};
@@ -74,6 +75,13 @@ pub enum Message {
         encoding: EncodingIndex,
         /// Which packets.
         packets: Vec<ExtSeq>,
+    },
+    /// A message on a data channel, for members of the receiver's shard.
+    Data {
+        /// The room.
+        room: RoomId,
+        /// What, from whom and to whom.
+        message: DataMessage,
     },
     /// Who speaks, said by the shard that ranks the room's microphones.
     Talkers {

@@ -1,6 +1,7 @@
 //! Writes an answer (RFC 9429 section 5.3): one m= section for each offered one, in order.
 
 use super::codecs::CCFB;
+use super::data;
 use super::negotiation::Accepted;
 use super::offer::{Offer, OfferedSection};
 use super::{CNAME, CandidateAddress, LocalParameters, SectionRole, Setup, SlotSection};
@@ -88,10 +89,14 @@ fn accepted_section(
             lines.push(flag("sendonly"));
             lines.extend(slot_lines(section.mid_text(), slot));
         }
+        SectionRole::Data => lines.extend(data::lines()),
         SectionRole::Inactive | SectionRole::Rejected => lines.push(flag("inactive")),
     }
-    lines.push(flag("rtcp-mux"));
-    if section.attributes.has("rtcp-rsize") {
+    let is_data = accepted.role == SectionRole::Data;
+    if !is_data {
+        lines.push(flag("rtcp-mux"));
+    }
+    if !is_data && section.attributes.has("rtcp-rsize") {
         lines.push(flag("rtcp-rsize"));
     }
     lines.extend([
@@ -100,7 +105,7 @@ fn accepted_section(
         attribute("fingerprint", local.fingerprint),
         attribute("setup", if setup == Setup::Active { "active" } else { "passive" }),
     ]);
-    if section.attributes.has("extmap-allow-mixed") {
+    if !is_data && section.attributes.has("extmap-allow-mixed") {
         lines.push(flag("extmap-allow-mixed"));
     }
     lines.extend(accepted.extension_lines.iter().cloned());
@@ -112,7 +117,8 @@ fn accepted_section(
     if tagged {
         lines.extend(candidate_lines(local.candidates));
     }
-    media_section(section, default_address(local.candidates), accepted.payloads.formats(), lines)
+    let formats = if is_data { vec![data::FORMAT.to_owned()] } else { accepted.payloads.formats() };
+    media_section(section, default_address(local.candidates), formats, lines)
 }
 
 fn media_section(

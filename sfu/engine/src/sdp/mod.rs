@@ -8,6 +8,7 @@
 
 mod answer;
 mod codecs;
+mod data;
 mod error;
 pub mod extmap;
 mod negotiation;
@@ -101,7 +102,7 @@ pub struct Section {
     pub index: usize,
     /// Its name; a stopped section's place may be taken later by a section with another mid.
     pub mid: Mid,
-    /// Audio or video; `None` for data channels and what else the server does not forward.
+    /// Audio or video; `None` for data channels and what the server does not know.
     pub kind: Option<MediaKind>,
     /// What the section is for.
     pub role: SectionRole,
@@ -120,6 +121,8 @@ pub enum SectionRole {
     Publish(PublishSection),
     /// The client receives: it offered `recvonly`.
     Slot(SlotSection),
+    /// Data channels (RFC 8841).
+    Data,
     /// Nobody sends for now; the section and its slot's SSRCs stay.
     Inactive,
     /// Stopped by the client, or refused by the server (port 0).

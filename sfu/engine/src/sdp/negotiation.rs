@@ -3,7 +3,7 @@
 use super::answer::{self, Version};
 use super::codecs::Payloads;
 use super::offer::{Offer, OfferedSection};
-use super::simulcast;
+use super::{data, simulcast};
 use super::{
     DeclaredEncoding, ExtensionMap, LocalParameters, MAX_SECTIONS, Negotiated, NegotiationError, PublishSection,
     RemoteTransport, Section, SectionRole, Setup, SlotSection,
@@ -45,6 +45,19 @@ pub(super) struct Accepted<'a> {
     pub(super) extensions: ExtensionMap,
     pub(super) extension_lines: Vec<Attribute>,
     pub(super) encoding_lines: Vec<Attribute>,
+}
+
+impl Accepted<'_> {
+    /// A section for data channels, which has nothing of RTP.
+    fn data() -> Self {
+        Accepted {
+            role: SectionRole::Data,
+            payloads: Payloads::default(),
+            extensions: ExtensionMap::default(),
+            extension_lines: Vec::new(),
+            encoding_lines: Vec::new(),
+        }
+    }
 }
 
 impl Negotiation {
@@ -150,10 +163,15 @@ fn accept_sections<'a>(
     local: &LocalParameters<'_>,
 ) -> Result<Vec<Option<Accepted<'a>>>, NegotiationError> {
     let mut tracks = 0;
+    let mut has_data = false;
     let mut ssrcs = BTreeSet::new();
     let mut sections = Vec::with_capacity(offer.sections.len());
     for section in &offer.sections {
         let mut accepted = accept_section(offer, section, local)?;
+        if matches!(accepted, Some(Accepted { role: SectionRole::Data, .. })) && std::mem::replace(&mut has_data, true) {
+            // One transport has one SCTP association (RFC 8841 section 10.1).
+            accepted = None;
+        }
         if let Some(Accepted { role: SectionRole::Publish(publish), .. }) = &mut accepted {
             if tracks < local.max_tracks {
                 tracks += 1;
@@ -172,6 +190,9 @@ fn accept_section<'a>(
     section: &'a OfferedSection,
     local: &LocalParameters<'_>,
 ) -> Result<Option<Accepted<'a>>, NegotiationError> {
+    if section.live && data::is_acceptable(section) {
+        return Ok(Some(Accepted::data()));
+    }
     if !section.live || section.kind.is_none() {
         return Ok(None);
     }
@@ -218,11 +239,12 @@ fn check_profile(section: &OfferedSection) -> Result<(), NegotiationError> {
 /// Everything that is accepted travels over one transport.
 fn check_bundle(offer: &Offer, accepted: &[Option<Accepted<'_>>]) -> Result<(), NegotiationError> {
     let alone = offer.bundle.is_empty() && offer.live().count() == 1;
-    for (section, _) in offer.sections.iter().zip(accepted).filter(|(_, accepted)| accepted.is_some()) {
+    for (section, accepted) in offer.sections.iter().zip(accepted) {
+        let Some(accepted) = accepted else { continue };
         if !alone && !offer.bundle.contains(&section.index) {
             return Err(NegotiationError::NotBundled { mid: section.mid_text().into() });
         }
-        if !section.attributes.has("rtcp-mux") {
+        if accepted.role != SectionRole::Data && !section.attributes.has("rtcp-mux") {
             return Err(NegotiationError::NoRtcpMux { mid: section.mid_text().into() });
         }
     }
@@ -275,7 +297,7 @@ fn declared_ssrcs(role: &SectionRole) -> Vec<Ssrc> {
         SectionRole::Publish(publish) => {
             publish.encodings.iter().flat_map(|encoding| [encoding.ssrc, encoding.rtx_ssrc]).flatten().collect()
         }
-        SectionRole::Slot(_) | SectionRole::Inactive | SectionRole::Rejected => Vec::new(),
+        SectionRole::Slot(_) | SectionRole::Data | SectionRole::Inactive | SectionRole::Rejected => Vec::new(),
     }
 }
 

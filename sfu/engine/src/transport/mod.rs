@@ -16,12 +16,16 @@ use dtls::{DtlsCertificate, DtlsEvent, DtlsFailure, DtlsRole, DtlsSession, Finge
 use ice::{IceCredentials, IceEvent, IceLite, IceOutcome};
 use rtc_crypto::RTCCryptoProvider;
 use srtp::{SrtpKeys, SrtpReceiver, SrtpSender};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Datagrams of STUN, DTLS and RTCP that may wait for a participant; the oldest is dropped beyond that.
 const MAX_CONTROL_QUEUE: usize = 256;
+
+/// SCTP packets that may wait for whoever reads them, which is after each datagram: more than a datagram has room for.
+const MAX_DATA_QUEUE: usize = 256;
 
 /// One participant's transport.
 pub struct Transport {
@@ -32,6 +36,7 @@ pub struct Transport {
     fingerprints: Vec<Fingerprint>,
     srtp: Option<Srtp>,
     control: VecDeque<(Tuple, Vec<u8>)>,
+    data: VecDeque<Bytes>,
     events: VecDeque<TransportEvent>,
 }
 
@@ -73,6 +78,7 @@ impl Transport {
             fingerprints,
             srtp: None,
             control: VecDeque::new(),
+            data: VecDeque::new(),
             events: VecDeque::new(),
         }
     }
@@ -158,6 +164,17 @@ impl Transport {
         }
     }
 
+    /// The next SCTP packet that came in (RFC 8261).
+    pub fn poll_data(&mut self) -> Option<Bytes> {
+        self.data.pop_front()
+    }
+
+    /// Sends an SCTP packet.
+    pub fn send_data(&mut self, now: Instant, packet: &[u8]) {
+        self.dtls.send(now, packet);
+        self.flush_dtls();
+    }
+
     /// Says goodbye by DTLS.
     pub fn close(&mut self, now: Instant) {
         self.dtls.close(now);
@@ -229,7 +246,11 @@ impl Transport {
         while let Some(event) = self.dtls.poll_event() {
             match event {
                 DtlsEvent::Connected(keys) => self.install_keys(&keys),
-                DtlsEvent::ApplicationData(_) => {}
+                DtlsEvent::ApplicationData(packet) => {
+                    if self.data.len() < MAX_DATA_QUEUE {
+                        self.data.push_back(packet);
+                    }
+                }
                 DtlsEvent::Closed => self.fail(DisconnectReason::Closed),
                 DtlsEvent::Failed(DtlsFailure::BadCertificate) => self.fail(DisconnectReason::BadCertificate),
                 DtlsEvent::Failed(_) => self.fail(DisconnectReason::HandshakeFailed),

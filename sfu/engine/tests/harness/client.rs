@@ -2,6 +2,7 @@
 
 use super::audio::Microphone;
 use super::camera::Camera;
+use super::data::Data;
 use super::receiver::{Receiver, Receivers};
 use super::sdp::{self, OfferedSection, Role};
 use super::transport::{Plain, Transport};
@@ -60,6 +61,8 @@ pub struct Client {
     /// Running hash of every plain packet received, with the time of its arrival.
     pub digest: u64,
     hints: Vec<(String, Source)>,
+    /// Its data channels, where it wants some.
+    pub data: Option<Data>,
     offers: u64,
     origin: Instant,
     transport_seq: u16,
@@ -96,6 +99,7 @@ impl Client {
             feedback_received: 0,
             digest: 0xCBF2_9CE4_8422_2325,
             hints: Vec::new(),
+            data: None,
             offers: 0,
             origin,
             transport_seq: 65_000,
@@ -188,7 +192,7 @@ impl Client {
         self.offers += 1;
         self.offered = Some(self.sections.clone());
         let t = &self.transport;
-        let text = sdp::offer(&t.ufrag, &t.pwd, &t.fingerprint, self.offers, &self.sections);
+        let text = sdp::offer(&t.ufrag, &t.pwd, &t.fingerprint, self.offers, &self.sections, self.data.is_some());
         let hints = self.hints.iter().map(|(mid, source)| PublishHint {
             mid: Mid::new(mid).unwrap(),
             source: *source,
@@ -198,7 +202,11 @@ impl Client {
     }
 
     pub fn handle_answer(&mut self, now: Instant, answer: &sfu_engine::event::Answer) {
-        let read = sdp::read_answer(&answer.sdp);
+        let mut read = sdp::read_answer(&answer.sdp);
+        if self.data.is_some() {
+            let data = read.sections.remove(0);
+            assert_eq!((data.mid.as_str(), data.port != 0), (sdp::DATA_MID, true));
+        }
         let offered = self.offered.take().expect("an answer follows an offer");
         assert_eq!(read.sections.len(), offered.len(), "one answered section for each offered one");
         for (offered, answered) in offered.iter().zip(&read.sections) {
@@ -274,6 +282,21 @@ impl Client {
             }
             None => {}
         }
+        while let Some(packet) = self.transport.data.pop_front() {
+            if let Some(data) = &mut self.data {
+                data.handle_packet(now, packet);
+            }
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_datagram(&mut self, now: Instant) -> Option<Vec<u8>> {
+        if self.transport.is_connected() {
+            for packet in self.data.as_mut().map(|data| data.poll_packets(now)).unwrap_or_default() {
+                self.transport.send_data(now, &packet);
+            }
+        }
+        self.transport.poll_datagram()
     }
 
     fn note(&mut self, now: Instant, plain: &[u8]) {
@@ -324,7 +347,8 @@ impl Client {
         if self.transport.is_connected() {
             let media = self.cameras.iter().map(Camera::poll_timeout);
             let media = media.chain(self.microphones.iter().map(Microphone::poll_timeout));
-            earliest = media.chain(earliest).min();
+            let data = self.data.as_ref().and_then(Data::poll_timeout);
+            earliest = media.chain(data).chain(earliest).min();
         }
         earliest
     }
@@ -340,6 +364,9 @@ impl Client {
                 camera.handle_timeout(now, &mut self.transport_seq, &mut out);
             }
             self.send(&out);
+            if let Some(data) = &mut self.data {
+                data.handle_timeout(now);
+            }
         }
         while self.next_tick <= now {
             self.next_tick += TICK;

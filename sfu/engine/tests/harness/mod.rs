@@ -6,6 +6,7 @@
 mod audio;
 mod camera;
 mod client;
+pub mod data;
 mod picture;
 mod receiver;
 mod rtcp;

@@ -12,6 +12,9 @@ pub mod ext {
     pub const REPAIRED_RID: u8 = 11;
 }
 
+/// The section of data channels, the first one.
+pub const DATA_MID: &str = "data";
+
 /// Payload types.
 pub const OPUS: u8 = 111;
 pub const VP8: u8 = 96;
@@ -37,10 +40,16 @@ pub enum Role {
     Stopped,
 }
 
-pub fn offer(ufrag: &str, pwd: &str, fingerprint: &str, version: u64, sections: &[OfferedSection]) -> String {
-    let live: Vec<&str> = sections.iter().filter(|s| s.role != Role::Stopped).map(|s| s.mid.as_str()).collect();
+pub fn offer(ufrag: &str, pwd: &str, fingerprint: &str, version: u64, sections: &[OfferedSection], data: bool) -> String {
+    let media = sections.iter().filter(|s| s.role != Role::Stopped).map(|s| s.mid.as_str());
+    let live: Vec<&str> = data.then_some(DATA_MID).into_iter().chain(media).collect();
     let mut out = format!("v=0\r\no=- 4711 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
     out += &format!("a=group:BUNDLE {}\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS\r\n", live.join(" "));
+    if data {
+        out += "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n";
+        out += &format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\na=fingerprint:{fingerprint}\r\na=setup:actpass\r\n");
+        out += &format!("a=mid:{DATA_MID}\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n");
+    }
     for section in sections {
         write_section(&mut out, section, ufrag, pwd, fingerprint);
     }

@@ -1,6 +1,6 @@
 //! A client's ICE, DTLS and SRTP, on the component crates of webrtc-rs.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rtc::crypto::{CryptoError, PublicKey, RTCCryptoProvider, SignatureScheme, SigningKey, default_provider};
 use rtc::dtls::config::{ConfigBuilder, HandshakeConfig};
 use rtc::dtls::crypto::Certificate;
@@ -46,6 +46,8 @@ pub struct Transport {
     pub server: SocketAddr,
     pub protocol: Protocol,
     pub closed: bool,
+    /// SCTP packets that came in.
+    pub data: VecDeque<Bytes>,
     out: VecDeque<Vec<u8>>,
     /// `rtc-ice` may go on asking for a moment that has passed.
     agent_not_before: Instant,
@@ -95,6 +97,7 @@ impl Transport {
             server,
             protocol,
             closed: false,
+            data: VecDeque::new(),
             out: VecDeque::new(),
             agent_not_before: now,
         }
@@ -147,6 +150,7 @@ impl Transport {
                     match event {
                         EndpointEvent::HandshakeComplete => self.install_keys(),
                         EndpointEvent::PeerClosed => self.closed = true,
+                        EndpointEvent::ApplicationData(data) => self.data.push_back(data.freeze()),
                         _ => {}
                     }
                 }
@@ -177,6 +181,13 @@ impl Transport {
     /// Seals what may not be RTP at all; `None` where that cannot be done.
     pub fn seal_unchecked(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         self.srtp.as_mut()?.outbound.encrypt_rtp(packet).ok().map(|sealed| sealed.to_vec())
+    }
+
+    /// Sends an SCTP packet, or what pretends to be one.
+    pub fn send_data(&mut self, now: Instant, packet: &[u8]) {
+        if self.is_connected() {
+            self.dtls.write(now, PEER, packet).unwrap();
+        }
     }
 
     /// Sends bytes as they are.

@@ -1,6 +1,7 @@
 //! The engine, its clients, the links between, and the clock.
 
 use super::client::{Client, Publish};
+use super::data::Data;
 use super::transport::Transport;
 use netem::{Counters, Link, LinkConfig};
 use rand::SeedableRng;
@@ -27,11 +28,21 @@ pub struct Access {
     pub down: LinkConfig,
     /// Adds the sections that the server asks for.
     pub adds_slots: bool,
+    /// Has data channels.
+    pub data: bool,
+    pub permissions: Permissions,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Access { protocol: Protocol::Udp, up: super::delay(20), down: super::delay(20), adds_slots: true }
+        Access {
+            protocol: Protocol::Udp,
+            up: super::delay(20),
+            down: super::delay(20),
+            adds_slots: true,
+            data: false,
+            permissions: Permissions::default(),
+        }
     }
 }
 
@@ -119,7 +130,7 @@ impl World {
     /// As [`World::join`], in any room.
     pub fn join_room(&mut self, room: u64, id: u64, access: Access, publish: &[Publish], slots: (usize, usize)) {
         let participant = ParticipantId(id);
-        let permissions = Permissions::default();
+        let permissions = access.permissions;
         let others = (0..crate::SHARDS).map(ShardId).filter(|other| self.members_on(*other, room)).collect();
         let join = Command::Join { room: RoomId(room), participant, permissions, others };
         let now = self.now;
@@ -129,6 +140,7 @@ impl World {
         let transport = Transport::new(self.now, &format!("client {id}"), local, self.server, access.protocol);
         let mut client = Client::new(self.now, self.start, id, transport, publish, slots);
         client.adds_slots = access.adds_slots;
+        client.data = access.data.then(|| Data::new(self.now));
         self.clients.insert(id, client);
         let link = |config, way| Link::new(config, self.start, self.seed << 16 ^ id << 1 ^ way);
         let path = Path {
@@ -228,6 +240,11 @@ impl World {
 
     pub fn client(&self, id: u64) -> &Client {
         &self.clients[&id]
+    }
+
+    /// A client's data channels.
+    pub fn data(&mut self, id: u64) -> &mut Data {
+        self.client_mut(id).data.as_mut().expect("a client with data channels")
     }
 
     pub fn client_mut(&mut self, id: u64) -> &mut Client {
@@ -336,7 +353,7 @@ impl World {
             moved |= self.handle_events();
             for (id, client) in &mut self.clients {
                 let path = self.paths.get_mut(id).unwrap();
-                while let Some(datagram) = client.transport.poll_datagram() {
+                while let Some(datagram) = client.poll_datagram(now) {
                     moved = true;
                     if !path.cut {
                         path.up.handle_packet(now, datagram.len() + OVERHEAD, datagram);
