@@ -1,3 +1,5 @@
+import { Files } from "../sdk/files.js";
+import { Chat } from "./chat.js";
 import { deviceChooser, presentDevice } from "./devices.js";
 import { dialog, h, icon, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
@@ -7,6 +9,7 @@ import { Layout } from "./layout.js";
 import { People } from "./people.js";
 import { toggleTheme } from "./theme.js";
 import { Tile } from "./tile.js";
+import { REACTIONS, Together } from "./together.js";
 import { problem } from "./words.js";
 
 /** @typedef {import("../sdk/index.js").Room} Room */
@@ -16,7 +19,7 @@ import { problem } from "./words.js";
 
 const STATS_INTERVAL = 1000;
 const VIEWS = /** @type {const} */ ({ auto: "Grid, screens large", grid: "Grid", speaker: "Speaker" });
-const PANELS = { people: "People", stats: "Statistics" };
+const PANELS = { chat: "Chat", people: "People", stats: "Statistics" };
 /** @typedef {keyof typeof PANELS} PanelName */
 
 /** The page during the call: tiles, controls, what the connection does. Lives as long as the room. */
@@ -36,6 +39,8 @@ export class Call {
   #panel = h("aside", { class: "panel" });
   /** @type {PanelName | null} what the panel shows */
   #open = null;
+  #together;
+  #chat;
   #list;
   #tools;
   #drawer;
@@ -50,17 +55,30 @@ export class Call {
   constructor(app, room, { roomName, size }) {
     this.#room = room;
     this.#size = size;
-    this.#list = new People(room);
+    this.#together = new Together(room);
+    this.#chat = new Chat(room, this.#together, new Files(room), (error) => this.#complain(error));
+    this.#list = new People(room, this.#together);
     this.#drawer = new Drawer(room);
     this.#keys = listenForKeys(this.#shortcuts());
     this.#buttons = {
       microphone: this.#control("microphone"),
       camera: this.#control("camera"),
       screen: this.#control("screen"),
+      hand: h("button", { class: "control", type: "button", onclick: () => void this.#attempt(() => this.#together.raiseHand(!this.#together.handRaised)) }),
     };
+    const reactions = h("div", { class: "reactions", role: "toolbar", "aria-label": "Reactions", hidden: true },
+      ...REACTIONS.map((emoji) => h("button", { class: "plain", type: "button", onclick: () => void this.#attempt(() => this.#together.react(emoji)) }, emoji)));
+    const react = h("button", {
+      class: "control", type: "button", title: "React", "aria-label": "React", "aria-expanded": "false",
+      onclick: () => {
+        reactions.hidden = !reactions.hidden;
+        react.setAttribute("aria-expanded", String(!reactions.hidden));
+      },
+    }, icon("smile"));
     this.#tools = {
       invite: tool("invite", "Invite others", () => showInvite(roomName)),
       view: tool("view-auto", "", () => this.#nextView()),
+      chat: tool("chat", "Chat", () => this.#togglePanel("chat")),
       people: tool("people", "People", () => this.#togglePanel("people")),
       stats: tool("gauge", "Statistics", () => this.#togglePanel("stats")),
       settings: tool("settings", "Devices", () => this.#chooseDevices()),
@@ -75,14 +93,15 @@ export class Call {
           h("div", { class: "tools", role: "toolbar", "aria-label": "View" }, ...Object.values(this.#tools))),
         this.#banner, this.#hear, this.#news,
         h("div", { class: "middle" }, this.#layout.element, this.#panel),
-        h("footer", {},
+        h("footer", {}, reactions,
           h("div", { class: "controls", role: "toolbar", "aria-label": "Call" },
-            this.#buttons.microphone, this.#buttons.camera, this.#buttons.screen,
+            this.#buttons.microphone, this.#buttons.camera, this.#buttons.screen, this.#buttons.hand, react,
             h("button", { class: "control leave", type: "button", title: "Leave", "aria-label": "Leave", onclick: room.leave }, icon("leave")))),
         this.#problems));
     this.#buttons.screen.hidden ||= !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
     this.#panel.hidden = true;
     this.#setView("auto");
+    this.#acceptDrops(app);
     this.#addPerson("own", `${room.name} (you)`);
     this.#listen();
     const timer = setInterval(() => void this.#showStats(), STATS_INTERVAL);
@@ -111,6 +130,16 @@ export class Call {
       this.#announce(`${participant.name} left`);
     });
     room.on("quality", ({ participant, score }) => this.#people.get(participant === room.id ? "own" : participant)?.setQuality(score));
+    this.#together.on("hand", ({ id, raised }) => this.#onHand(id, raised));
+    this.#together.on("reaction", ({ id, emoji }) => {
+      this.#tileOf(id)?.react(emoji);
+      this.#announce(`${this.#tileOf(id)?.name ?? "Somebody"} reacts: ${emoji}`);
+    });
+    this.#together.on("message", ({ name, text }) => {
+      if (this.#open === "chat") return;
+      this.#tools.chat.classList.add("unread");
+      this.#announce(`${name} writes: ${text}`);
+    });
     room.on("track-published", (track) => this.#onTrack(track));
     room.on("track-ended", (track) => this.#onTrackEnded(track));
     room.on("track-muted", (track) => this.#updateRemote(track));
@@ -183,6 +212,11 @@ export class Call {
   }
 
   #updateControls() {
+    const raised = this.#together.handRaised;
+    this.#buttons.hand.replaceChildren(icon("hand"));
+    this.#buttons.hand.classList.toggle("on", raised);
+    this.#buttons.hand.title = raised ? "Lower the hand" : "Raise the hand";
+    this.#buttons.hand.setAttribute("aria-label", this.#buttons.hand.title);
     for (const source of /** @type {Publishable[]} */ (["microphone", "camera", "screen"])) {
       const on = this.#isOn(source);
       const button = this.#buttons[source];
@@ -296,6 +330,31 @@ export class Call {
     }
   }
 
+  /** @param {string} id of a participant @param {boolean} raised */
+  #onHand(id, raised) {
+    this.#tileOf(id)?.setHand(raised);
+    if (raised) this.#announce(`${this.#tileOf(id)?.name ?? "Somebody"} raises a hand`);
+    this.#updateControls();
+    this.#list.update();
+  }
+
+  /** @param {string} id of a participant */
+  #tileOf(id) {
+    return this.#people.get(id === this.#room.id ? "own" : id);
+  }
+
+  /** Files that are dropped on the page are offered in the chat. @param {HTMLElement} area */
+  #acceptDrops(area) {
+    const call = /** @type {HTMLElement} */ (area.firstElementChild);
+    call.ondragover = (event) => event.preventDefault();
+    call.ondrop = (event) => {
+      event.preventDefault();
+      if (!event.dataTransfer?.files.length) return;
+      if (this.#open !== "chat") this.#togglePanel("chat");
+      this.#chat.offer(event.dataTransfer.files);
+    };
+  }
+
   #nextView() {
     const views = /** @type {(keyof typeof VIEWS)[]} */ (Object.keys(VIEWS));
     this.#setView(views[(views.indexOf(this.#layout.view) + 1) % views.length]);
@@ -318,9 +377,10 @@ export class Call {
     if (!this.#open) return this.#tools[name].focus();
     const close = h("button", { class: "plain", type: "button", "aria-label": "Close", onclick: () => this.#togglePanel(name) }, icon("close"));
     // What scrolls can be reached by keyboard.
-    const content = h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": PANELS[name] }, name === "people" ? this.#list.element : this.#drawer.element);
+    const content = h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": PANELS[name] }, { chat: this.#chat, people: this.#list, stats: this.#drawer }[name].element);
     this.#panel.setAttribute("aria-label", PANELS[name]);
     this.#panel.replaceChildren(h("header", {}, h("h2", {}, PANELS[name]), close), content);
+    if (name === "chat") this.#tools.chat.classList.remove("unread");
     close.focus();
     if (name === "stats") void this.#showStats();
   }
@@ -351,6 +411,8 @@ export class Call {
           if (talking) void this.#attempt(() => this.#room.disable("microphone"));
         },
       },
+      { key: "h", label: "Raise or lower the hand", run: () => this.#buttons.hand.click() },
+      { key: "c", label: "Chat", run: () => this.#togglePanel("chat") },
       { key: "l", label: "Next view", run: () => this.#nextView() },
       { key: "p", label: "People", run: () => this.#togglePanel("people") },
       { key: "e", label: "Statistics", run: () => this.#togglePanel("stats") },

@@ -47,6 +47,7 @@ export function showPrejoin(app, params, onJoin) {
         h("button", { class: "primary", type: "submit" }, "Join"),
         h("p", { class: "small" }, "Everyone who opens the same room meets. The link to share is shown inside."),
         problems)));
+  update();
   (name.value ? room : name).focus();
   for (const source of /** @type {const} */ (["camera", "microphone"])) if (params.publish.has(source)) void open(source);
 
@@ -71,7 +72,6 @@ export function showPrejoin(app, params, onJoin) {
 
   /** @param {"camera" | "microphone"} source */
   async function open(source) {
-    update();
     try {
       const { video, audio } = await capture(source, { ...params.size, deviceId: await presentDevice(source) });
       const track = video ?? audio;

@@ -11,6 +11,7 @@ export class Tile {
   #badge = h("span", { class: "badge", role: "img", "aria-label": "Microphone off" }, icon("microphone-off"));
   #quality = h("span", { class: "quality", role: "img" }, h("i"), h("i"), h("i"));
   #layer = h("span", { class: "layer" });
+  #hand = h("span", { class: "hand", role: "img", "aria-label": "Hand raised", hidden: true }, icon("hand"));
   #pin;
   /** @type {RemoteTrack | LocalTrack | null} */
   #track = null;
@@ -31,6 +32,7 @@ export class Tile {
       this.#avatar,
       h("figcaption", {}, kind === "person" && this.#badge, h("span", { class: "name" }, name), kind === "person" && this.#quality),
       this.#layer,
+      this.#hand,
       this.#pin);
     this.#badge.hidden = this.#quality.hidden = true;
     this.#video.addEventListener("resize", () => this.update());
@@ -88,6 +90,18 @@ export class Tile {
   /** @param {boolean} speaking */
   setSpeaking(speaking) {
     this.element.classList.toggle("speaking", speaking);
+  }
+
+  /** @param {boolean} raised */
+  setHand(raised) {
+    this.#hand.hidden = !raised;
+  }
+
+  /** Shows an emoji over it for a moment. @param {string} emoji */
+  react(emoji) {
+    const shown = h("span", { class: "reaction", "aria-hidden": "true" }, emoji);
+    this.element.append(shown);
+    setTimeout(() => shown.remove(), 4000);
   }
 
   /** @param {number} score from 1 (bad) to 5 (good) */
