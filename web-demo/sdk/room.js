@@ -449,11 +449,12 @@ export class Room extends Emitter {
 
   // What we ask for.
 
-  /** Enough slots for what is published already; saves waiting for the server to ask. */
+  /** The first offer, with enough slots for what is published already; saves waiting for the server to ask. */
   #requestSlots() {
     const count = { audio: 0, video: 0 };
     for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
     if (this.#options.subscribe !== false) this.#report(this.#connection.addSlots(count));
+    this.#report(this.#connection.negotiate()); // data goes both ways even where no media does
   }
 
   // The media path.
