@@ -17,8 +17,8 @@ export function chosenDevice(kind) {
 
 /** The device last chosen, where it is plugged in. @param {"camera" | "microphone" | "screen"} source */
 export async function presentDevice(source) {
-  if (source === "screen") return undefined;
-  const deviceId = chosenDevice(source);
+  const deviceId = source === "screen" ? undefined : chosenDevice(source);
+  if (!deviceId) return undefined; // and no question to the browser, which Firefox answers to the focused window only
   const { cameras, microphones } = await devices();
   return (source === "camera" ? cameras : microphones).some((device) => device.deviceId === deviceId) ? deviceId : undefined;
 }

@@ -7,7 +7,6 @@ import { Participant, RemoteTrack } from "./participant.js";
 import { LocalTrack } from "./publish.js";
 import { Signaling } from "./signaling.js";
 import { Speakers } from "./speakers.js";
-import { StatsSampler } from "./stats.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
@@ -98,7 +97,8 @@ export class Room extends Emitter {
   });
   #speakers = new Speakers();
   #subscriptions;
-  #stats = new StatsSampler();
+  /** @type {Promise<import("./stats.js").StatsSampler> | undefined} loaded when it is asked for */
+  #stats;
   /** What is broken now. */
   #trouble = { signaling: false, media: false };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -271,9 +271,11 @@ export class Room extends Emitter {
   }
 
   /** One row per received track and published encoding; rates are since the last call. */
-  stats() {
+  async stats() {
+    this.#stats ??= import("./stats.js").then(({ StatsSampler }) => new StatsSampler());
+    const sampler = await this.#stats;
     const receiving = [...this.tracks.values()].filter((track) => track.mid !== null);
-    return this.#stats.sample(this.#connection.pc, receiving, this.localTracks);
+    return sampler.sample(this.#connection.pc, receiving, this.localTracks);
   }
 
   /** Our peer connection; another one after a repair from scratch. */
