@@ -90,6 +90,7 @@ try {
   await allPlay(me.page);
   await take(me.page, "chat");
 
+  await me.page.setViewport({ width: 1280, height: 1040 });
   await me.click("Statistics");
   await until("the plot has some seconds", () => me.page.$eval(".plot canvas", (canvas) => {
     const { data, width } = canvas.getContext("2d").getImageData(0, 20, canvas.width, canvas.height - 20);
