@@ -16,6 +16,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use sfu_engine::ids::ShardId;
 use sfu_engine::sdp::CandidateAddress;
 use sfu_engine::transport::dtls::DtlsCertificate;
+use sfu_engine::units::Bitrate;
 use sfu_engine::{EngineConfig, Protocol, WallClock};
 use signaling::auth::Authority;
 use signaling::webhooks::Webhooks;
@@ -329,6 +330,7 @@ fn start_shards(
         config.limits.tracks_per_participant = settings.limits.tracks_per_participant;
         config.limits.video_slots = settings.limits.video_slots;
         config.limits.preferences = settings.limits.subscriptions;
+        config.limits.data_rate = Bitrate::kbps(settings.limits.data_kbps);
         config.max_talkers = settings.limits.talkers;
         config.shard = ShardId(index as u16);
         ShardSetup {

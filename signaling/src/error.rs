@@ -60,6 +60,14 @@ pub enum ServiceError {
         /// What to do about it.
         hint: String,
     },
+    /// A message on the data channels is too long.
+    #[error("longer than the {limit} bytes that {what} may have")]
+    DataTooLarge {
+        /// What is too long: `a message`, `a topic`.
+        what: &'static str,
+        /// Bytes that it may have.
+        limit: u32,
+    },
     /// The server has too much to do.
     #[error("the server is overloaded")]
     Overloaded,
@@ -84,6 +92,7 @@ impl ServiceError {
             ServiceError::TooManyTracks { .. } => "too-many-tracks",
             ServiceError::TooManySubscriptions { .. } => "too-many-subscriptions",
             ServiceError::BadOffer { code, .. } => code,
+            ServiceError::DataTooLarge { .. } => "data-too-large",
             ServiceError::Overloaded => "overloaded",
             ServiceError::Draining => "draining",
             ServiceError::Internal => "internal",
@@ -102,6 +111,7 @@ impl ServiceError {
             ServiceError::TooManyTracks { .. } => "Stop a track before publishing another; see `limits` of `joined`.",
             ServiceError::TooManySubscriptions { .. } => "Use `default` for tracks without a preference of their own.",
             ServiceError::BadOffer { hint, .. } => return hint.clone().into(),
+            ServiceError::DataTooLarge { .. } => "Send it in parts.",
             ServiceError::Overloaded => "Wait a few seconds and try again.",
             ServiceError::Draining => "Connect to another server, or try again after the restart.",
             ServiceError::Internal => "Try again; the server's log says more.",
@@ -116,6 +126,7 @@ impl ServiceError {
             ServiceError::Forbidden { .. } => 403,
             ServiceError::NotFound { .. } => 404,
             ServiceError::RoomExists => 409,
+            ServiceError::DataTooLarge { .. } => 413,
             ServiceError::TooManyTracks { .. }
             | ServiceError::TooManySubscriptions { .. }
             | ServiceError::BadOffer { .. } => 422,

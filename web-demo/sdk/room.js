@@ -455,8 +455,9 @@ export class Room extends Emitter {
   #requestSlots() {
     const count = { audio: 0, video: 0 };
     for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
-    if (this.#options.subscribe !== false) this.#report(this.#connection.addSlots(count));
-    this.#report(this.#connection.negotiate()); // data goes both ways even where no media does
+    const { subscribe } = this.#options;
+    // Data channels want a connection where there is no track, too.
+    this.#report(Promise.all([subscribe !== false && this.#connection.addSlots(count), this.#connection.negotiate()]));
   }
 
   // The media path.

@@ -42,7 +42,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { sections_per_offer: 128, tracks_per_participant: 8, video_slots: 49, preferences: 2000, data_rate: Bitrate::kbps(16_000) }
+        Limits {
+            sections_per_offer: 128,
+            tracks_per_participant: 8,
+            video_slots: 49,
+            preferences: 2000,
+            data_rate: Bitrate::kbps(16_000),
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use super::{GONE, Rooms, clamp, convert, figures};
 use dashmap::mapref::entry::Entry;
 use parking_lot::Mutex;
 use sfu_engine::Command;
+use sfu_engine::data::{DataMessage, Lane, MAX_LOSSY_MESSAGE, MAX_MESSAGE, MAX_TOPIC, Recipients};
 use sfu_engine::ids::{ParticipantId, RequestId};
 use signaling::ServiceError;
-use signaling::api::RoomAdmin;
 use signaling::api::model::{self, CreateRoom, RoomStats};
+use signaling::api::{Data, RoomAdmin};
 use signaling::protocol::{self as wire, LeaveReason, ServerMessage};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -148,6 +149,31 @@ impl RoomAdmin for Rooms {
         };
         let shard = self.shards.get(shard).ok_or(ServiceError::Internal)?;
         shard.command(Command::SetMuted { track: id, muted }).await;
+        Ok(())
+    }
+
+    async fn send_data(&self, name: &wire::RoomName, data: Data) -> Result<(), ServiceError> {
+        let room = self.find(name)?;
+        let longest = if data.is_lossy { MAX_LOSSY_MESSAGE } else { MAX_MESSAGE };
+        for (what, length, limit) in
+            [("a message", data.payload.len(), longest), ("a topic", data.topic.len(), MAX_TOPIC)]
+        {
+            if length > limit {
+                return Err(ServiceError::DataTooLarge { what, limit: clamp(limit) });
+            }
+        }
+        let to = match data.to {
+            None => Recipients::Everybody,
+            // Somebody who is not here gets nothing, as with participants' messages.
+            Some(ids) => Recipients::Only(ids.iter().filter_map(convert::parse_participant).collect()),
+        };
+        let lane = if data.is_lossy { Lane::Lossy } else { Lane::Reliable };
+        let payload = data.payload.into();
+        let message = DataMessage { from: None, to, lane, is_text: data.is_text, topic: data.topic, payload };
+        let id = room.lock().id;
+        for shard in &self.shards {
+            shard.command(Command::SendData { room: id, message: message.clone() }).await;
+        }
         Ok(())
     }
 

@@ -142,6 +142,8 @@ settings! {
         [restart] resume_seconds: u64 = 30,
         /// Tracks that one participant may state preferences for.
         [restart] subscriptions: usize = 2000,
+        /// Kilobits per second that one participant may send on its data channels, on average; a second's worth at once.
+        [restart] data_kbps: u64 = 16_000,
         /// WebSocket connections from one address.
         [restart] connections_per_address: usize = 1000,
     }

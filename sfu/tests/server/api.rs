@@ -218,7 +218,7 @@ async fn the_document_describes_the_api_and_nothing_else() {
             }
         }
     }
-    assert_eq!(operations.len(), 11);
+    assert_eq!(operations.len(), 12);
     let page = server.manage("GET", "/api/v1/docs", &[], "").await;
     assert!(page.body.contains("openapi.json") && !page.body.contains("https://"), "nothing is loaded from elsewhere");
 }

@@ -7,6 +7,7 @@
 mod api;
 mod bad_offers;
 mod call;
+mod data;
 mod harness;
 mod hostile;
 mod http;

@@ -1,14 +1,18 @@
 //! The operations of the admin API, each with its OpenAPI description.
 
-use super::model::{ChangeParticipant, ChangeTrack, CreateRoom, Participant, Removal, Room, RoomStats, Track};
+use super::model::{
+    ChangeParticipant, ChangeTrack, CreateRoom, Participant, Removal, Room, RoomStats, SendData, Track,
+};
 use super::problem::Problem;
-use super::service::RoomAdmin;
+use super::service::{Data, RoomAdmin};
 use crate::error::ServiceError;
 use crate::protocol::{ParticipantId, RoomName, TrackId};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -123,6 +127,25 @@ pub(super) async fn change_track<S: RoomAdmin>(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Sends a message to everybody in a room, or to some, on their data channels. It comes from the server: no participant can send such a one.
+#[utoipa::path(post, path = "/api/v1/rooms/{room}/data", tag = "rooms", params(("room" = String, Path)), request_body = SendData, responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 413, body = Problem, content_type = "application/problem+json"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn send_data<S: RoomAdmin>(
+    State(service): Service<S>,
+    Path(room): Path<String>,
+    body: Bytes,
+) -> Answer<StatusCode> {
+    let SendData { topic, text, base64, to, lossy } = read(&body)?;
+    let is_text = text.is_some();
+    let payload = match (text, base64) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(base64)) => STANDARD.decode(base64).map_err(|error| bad_body(format!("base64: {error}")))?,
+        _ => return Err(bad_body("one of text and base64 is needed")),
+    };
+    let to = to.map(|ids| ids.into_iter().map(ParticipantId).collect());
+    service.send_data(&room_name(room)?, Data { topic, is_text, payload, to, is_lossy: lossy }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn find(service: &impl RoomAdmin, room: String, id: &str) -> Answer<Participant> {
     let participants = service.participants(&room_name(room)?)?;
     let found = participants.into_iter().find(|participant| participant.id == id);
@@ -138,8 +161,11 @@ fn room_name(name: String) -> Answer<RoomName> {
 /// A JSON body, with the place of what is wrong in it.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| Problem::new(400, "bad-body", error.to_string(), "Send JSON as /api/v1/docs describes it."))
+    serde_path_to_error::deserialize(&mut json).map_err(|error| bad_body(error.to_string()))
+}
+
+fn bad_body(detail: impl Into<String>) -> Problem {
+    Problem::new(400, "bad-body", detail, "Send JSON as /api/v1/docs describes it.")
 }
 
 fn reason(body: &[u8], usual: &str) -> Answer<String> {

@@ -13,7 +13,7 @@ mod problem;
 mod service;
 
 pub use problem::Problem;
-pub use service::RoomAdmin;
+pub use service::{Data, RoomAdmin};
 
 use crate::auth::Authority;
 use crate::error::ServiceError;
@@ -22,7 +22,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{delete, get, patch};
+use axum::routing::{delete, get, patch, post};
 use axum::{Json, Router};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -39,7 +39,7 @@ const DOCS: &str = include_str!("docs.html");
     paths(
         endpoint::list_rooms, endpoint::create_room, endpoint::get_room, endpoint::close_room, endpoint::get_stats,
         endpoint::list_participants, endpoint::get_participant, endpoint::kick, endpoint::change_participant,
-        endpoint::list_tracks, endpoint::change_track,
+        endpoint::list_tracks, endpoint::change_track, endpoint::send_data,
     ),
     components(schemas(Problem)),
     security(("token" = []))
@@ -68,6 +68,7 @@ pub fn router<S: RoomAdmin>(service: Arc<S>, authority: Arc<Authority>) -> Route
         )
         .route("/rooms/{room}/tracks", get(endpoint::list_tracks::<S>))
         .route("/rooms/{room}/tracks/{track}", patch(endpoint::change_track::<S>))
+        .route("/rooms/{room}/data", post(endpoint::send_data::<S>))
         .method_not_allowed_fallback(async || {
             Problem::new(405, "method-not-allowed", "this resource has no such method", "See /api/v1/docs.")
         })

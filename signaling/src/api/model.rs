@@ -236,6 +236,24 @@ pub struct SlotStats {
     pub packets_lost: i32,
 }
 
+/// A message to participants, on their data channels. It has `text` or `base64`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendData {
+    /// What it is about, at most 64 bytes; empty where absent.
+    #[serde(default)]
+    pub topic: String,
+    /// The message as text.
+    pub text: Option<String>,
+    /// The message as bytes, in base64 (RFC 4648 section 4).
+    pub base64: Option<String>,
+    /// Ids of the participants that get it; everybody in the room where absent.
+    pub to: Option<Vec<String>>,
+    /// Sent once and in no order, for what is soon out of date.
+    #[serde(default)]
+    pub lossy: bool,
+}
+
 /// What is sent on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -5,6 +5,21 @@ use crate::error::ServiceError;
 use crate::protocol::{ParticipantId, RoomName, TrackId};
 use std::future::Future;
 
+/// A message from the server to participants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// What it is about.
+    pub topic: String,
+    /// Whether it is text (UTF-8).
+    pub is_text: bool,
+    /// The message.
+    pub payload: Vec<u8>,
+    /// Who gets it; everybody where `None`.
+    pub to: Option<Vec<ParticipantId>>,
+    /// On the lossy lane.
+    pub is_lossy: bool,
+}
+
 /// Rooms, as seen by an operator. Every call comes to an end by itself within seconds.
 pub trait RoomAdmin: Send + Sync + 'static {
     /// Every room, by name.
@@ -45,6 +60,9 @@ pub trait RoomAdmin: Send + Sync + 'static {
         track: &TrackId,
         muted: bool,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
+    /// Sends a message on the data channels of a room's members; who has none gets nothing.
+    fn send_data(&self, room: &RoomName, message: Data) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
     /// How a room does now.
     fn stats(&self, room: &RoomName) -> impl Future<Output = Result<RoomStats, ServiceError>> + Send;

@@ -109,7 +109,9 @@ impl Association {
             let Ok(payload) = chunks.to_payload(MAX_FRAME) else { return Some(Received::Foreign) };
             match (chunks.ppi, lane) {
                 (PayloadProtocolIdentifier::Dcep, _) => self.handle_dcep(now, id, payload.freeze()),
-                (PayloadProtocolIdentifier::Binary, Some(lane)) => return Some(Received::Frame(lane, payload.freeze())),
+                (PayloadProtocolIdentifier::Binary, Some(lane)) => {
+                    return Some(Received::Frame(lane, payload.freeze()));
+                }
                 _ => return Some(Received::Foreign),
             }
         }

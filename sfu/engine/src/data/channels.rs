@@ -1,10 +1,10 @@
 //! One participant's data channels: its association, what it may send, and what waits for it.
 
+use super::Lane;
 use super::association::{Association, Received};
 use super::bucket::Bucket;
 use super::frame::{Assembler, Framed, Incoming, Malformed, read_lossy};
 use super::outbound::Outbound;
-use super::Lane;
 use crate::drops::DropReason;
 use crate::units::Bitrate;
 use bytes::Bytes;

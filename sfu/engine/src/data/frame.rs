@@ -139,7 +139,8 @@ impl<'a> Reader<'a> {
         }
         let named = (0..count).map(|_| self.text().map(participant)).collect::<Result<Vec<_>, _>>()?;
         // Names that nobody can have are nobody's; a message for them only is for nobody, not for everybody.
-        let to = if count == 0 { Recipients::Everybody } else { Recipients::Only(named.into_iter().flatten().collect()) };
+        let to =
+            if count == 0 { Recipients::Everybody } else { Recipients::Only(named.into_iter().flatten().collect()) };
         Ok(Incoming { to, is_text: flags & TEXT != 0, topic: topic.to_owned(), payload: Bytes::new() })
     }
 

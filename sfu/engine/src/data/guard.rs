@@ -97,7 +97,11 @@ impl Guard {
                 _ => {}
             }
         }
-        if self.held_bytes > MAX_HELD_BYTES || self.held_chunks > MAX_HELD_CHUNKS { Verdict::Abort } else { Verdict::Pass }
+        if self.held_bytes > MAX_HELD_BYTES || self.held_chunks > MAX_HELD_CHUNKS {
+            Verdict::Abort
+        } else {
+            Verdict::Pass
+        }
     }
 
     /// Looks at a packet that we send: its SACK says how far the association has come.

@@ -1,7 +1,7 @@
 //! What waits for one receiver. Bounded in bytes: a reader that is too slow loses messages, and nobody else notices.
 
-use super::frame::{Framed, lost_notice};
 use super::Lane;
+use super::frame::{Framed, lost_notice};
 use bytes::Bytes;
 use std::collections::VecDeque;
 

@@ -3,8 +3,8 @@
 //! The files follow a packet: `receive` takes a datagram to its track and hands it to the subscribers' downlinks, `transmit` seals it and
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
 
-pub mod keys;
 mod data;
+pub mod keys;
 mod negotiate;
 mod receive;
 mod relay;
@@ -223,6 +223,11 @@ impl Engine {
     pub fn downlink_estimate(&mut self, participant: ParticipantId) -> Option<crate::units::Bitrate> {
         let key = self.key(participant)?;
         Some(self.participants.get_mut(key)?.downlink.estimator().estimate())
+    }
+
+    /// Bytes of messages that wait for a participant; `None` where there is no such participant.
+    pub fn data_queued(&self, participant: ParticipantId) -> Option<usize> {
+        Some(self.participants.get(self.key(participant)?)?.data.queued_bytes())
     }
 
     fn report(&mut self, now: Instant, room: RoomId) -> Vec<ParticipantReport> {

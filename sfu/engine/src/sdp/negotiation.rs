@@ -3,11 +3,11 @@
 use super::answer::{self, Version};
 use super::codecs::Payloads;
 use super::offer::{Offer, OfferedSection};
-use super::{data, simulcast};
 use super::{
     DeclaredEncoding, ExtensionMap, LocalParameters, MAX_SECTIONS, Negotiated, NegotiationError, PublishSection,
     RemoteTransport, Section, SectionRole, Setup, SlotSection,
 };
+use super::{data, simulcast};
 use crate::command::PublishHint;
 use crate::media::MediaKind;
 use crate::units::{Mid, Ssrc};
@@ -168,7 +168,8 @@ fn accept_sections<'a>(
     let mut sections = Vec::with_capacity(offer.sections.len());
     for section in &offer.sections {
         let mut accepted = accept_section(offer, section, local)?;
-        if matches!(accepted, Some(Accepted { role: SectionRole::Data, .. })) && std::mem::replace(&mut has_data, true) {
+        if matches!(accepted, Some(Accepted { role: SectionRole::Data, .. })) && std::mem::replace(&mut has_data, true)
+        {
             // One transport has one SCTP association (RFC 8841 section 10.1).
             accepted = None;
         }

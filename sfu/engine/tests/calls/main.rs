@@ -10,6 +10,8 @@ const SHARDS: u16 = 1;
 
 mod addresses;
 mod bad_network;
+mod data;
+mod data_hostile;
 mod hostile;
 mod late_joiner;
 mod layers;

@@ -33,13 +33,14 @@ pub struct Data {
     pub messages: Vec<Message>,
     /// Messages that the server says it dropped.
     pub lost: u32,
-    /// A client that is stopped reads nothing, so its window fills.
-    pub reads: bool,
     open: BTreeMap<String, (String, Vec<u8>)>,
     acknowledged: Vec<u16>,
     waiting: VecDeque<(u16, Bytes)>,
     is_started: bool,
     now: Instant,
+    /// The server's verification tag, and the last TSN sent: read off our packets.
+    pub association_tag: u32,
+    last_tsn: u32,
 }
 
 impl Data {
@@ -53,12 +54,13 @@ impl Data {
             association,
             messages: Vec::new(),
             lost: 0,
-            reads: true,
             open: BTreeMap::new(),
             acknowledged: Vec::new(),
             waiting: VecDeque::new(),
             is_started: false,
             now,
+            association_tag: 0,
+            last_tsn: 0,
         }
     }
 
@@ -90,6 +92,11 @@ impl Data {
         waiting + self.association.stream(RELIABLE).map_or(0, |stream| stream.buffered_amount().unwrap_or(0))
     }
 
+    /// The TSN that comes next.
+    pub fn next_tsn(&self) -> u32 {
+        self.last_tsn.wrapping_add(1)
+    }
+
     pub fn payloads(&self) -> Vec<&[u8]> {
         self.messages.iter().map(|message| message.payload.as_slice()).collect()
     }
@@ -104,12 +111,6 @@ impl Data {
         self.read();
     }
 
-    /// Reads what waits, and from now on.
-    pub fn resume(&mut self) {
-        self.reads = true;
-        self.read();
-    }
-
     pub fn poll_packets(&mut self, now: Instant) -> Vec<Bytes> {
         self.now = now;
         self.flush();
@@ -118,6 +119,17 @@ impl Data {
         while let Some(transmit) = self.association.poll_transmit(now) {
             if let Payload::RawEncode(packets) = transmit.message {
                 out.extend(packets);
+            }
+        }
+        for packet in &out {
+            let long = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+            self.association_tag = long(4);
+            let mut at = 12;
+            while at + 4 <= packet.len() {
+                if packet[at] == 0 {
+                    self.last_tsn = long(at + 4);
+                }
+                at += usize::from(u16::from_be_bytes([packet[at + 2], packet[at + 3]])).next_multiple_of(4);
             }
         }
         out
@@ -170,9 +182,6 @@ impl Data {
     }
 
     fn read(&mut self) {
-        if !self.reads {
-            return;
-        }
         for id in self.association.stream_ids() {
             while let Some(chunks) = self.association.stream(id).ok().and_then(|mut s| s.read_sctp().ok()?) {
                 let bytes = chunks.to_payload(1 << 20).unwrap();

@@ -40,7 +40,14 @@ pub enum Role {
     Stopped,
 }
 
-pub fn offer(ufrag: &str, pwd: &str, fingerprint: &str, version: u64, sections: &[OfferedSection], data: bool) -> String {
+pub fn offer(
+    ufrag: &str,
+    pwd: &str,
+    fingerprint: &str,
+    version: u64,
+    sections: &[OfferedSection],
+    data: bool,
+) -> String {
     let media = sections.iter().filter(|s| s.role != Role::Stopped).map(|s| s.mid.as_str());
     let live: Vec<&str> = data.then_some(DATA_MID).into_iter().chain(media).collect();
     let mut out = format!("v=0\r\no=- 4711 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");

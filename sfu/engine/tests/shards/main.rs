@@ -15,6 +15,10 @@ mod across;
 mod addresses;
 #[path = "../calls/bad_network.rs"]
 mod bad_network;
+#[path = "../calls/data.rs"]
+mod data;
+#[path = "../calls/data_hostile.rs"]
+mod data_hostile;
 #[path = "../calls/hostile.rs"]
 mod hostile;
 #[path = "../calls/late_joiner.rs"]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use webrtc::data_channel::{DataChannel, RTCDataChannelInit};
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_local::{TrackLocal, TrackLocalEvent};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -197,6 +198,14 @@ impl Media {
             tokio::join!(send(&track, &name, kind, ssrc, &shared), hear_requests(&track, &shared));
         });
         Sending { mid: String::new(), kind, counters, task }
+    }
+
+    /// Asks for a data channel; the next offer tells.
+    pub async fn open_lane(&self, label: &str, max_retransmits: Option<u16>) -> Arc<dyn DataChannel> {
+        let protocol = "sluice-data-1".to_owned();
+        let ordered = max_retransmits.is_none();
+        let init = RTCDataChannelInit { ordered, max_retransmits, protocol, ..RTCDataChannelInit::default() };
+        self.peer.create_data_channel(label, Some(init)).await.expect("a data channel")
     }
 
     /// Adds a recvonly section: a slot.
