@@ -117,7 +117,7 @@ impl<T: Copy> Pacer<T> {
         Ok(())
     }
 
-    /// The next packet that may leave now.
+    /// The next packet that may leave now. Once it is written, [`Self::on_written`] tells its true size.
     pub fn poll(&mut self, now: Instant) -> Option<Released<T>> {
         self.settle(now);
         let class = match self.next_class()? {
@@ -128,7 +128,19 @@ impl<T: Copy> Pacer<T> {
         let queue = self.queue_mut(class);
         let (bytes, item) = queue.packets.pop_front()?;
         queue.bytes = queue.bytes.saturating_sub(bytes);
-        Some(Released { class, bytes, item, probe: self.charge(bytes) })
+        self.charge(bytes);
+        Some(Released { class, bytes, item, probe: self.probe.map(|running| running.probe.id) })
+    }
+
+    /// A released packet has left with so many bytes. What was announced may have been more, or nothing may have left: a probe goes on until as much
+    /// as it needs is on the wire, or its judge would wait for the rest.
+    pub fn on_written(&mut self, bytes: usize) {
+        let Some(running) = self.probe.as_mut() else { return };
+        running.bytes += bytes;
+        running.packets += 1;
+        if running.bytes >= running.probe.bytes_min && running.packets >= running.probe.packets_min {
+            self.probe = None;
+        }
     }
 
     /// Sizes of the packets of a class that wait, in the order in which they will leave.
@@ -217,19 +229,11 @@ impl<T: Copy> Pacer<T> {
         self.in_run
     }
 
-    /// Accounts for a packet; returns the probe that it is part of.
-    fn charge(&mut self, bytes: usize) -> Option<ProbeId> {
+    /// Accounts for a packet.
+    fn charge(&mut self, bytes: usize) {
         let most = bits_in(self.current_rate(), MAX_DEBT).max(self.debt);
         self.debt =
             self.debt.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(8_000_000)).min(most);
-        let running = self.probe.as_mut()?;
-        running.bytes += bytes;
-        running.packets += 1;
-        let id = running.probe.id;
-        if running.bytes >= running.probe.bytes_min && running.packets >= running.probe.packets_min {
-            self.probe = None;
-        }
-        Some(id)
     }
 
     /// Pays for the time passed. Whoever waited and was woken late catches up, by a burst at most.

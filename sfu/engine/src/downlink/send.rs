@@ -184,6 +184,7 @@ impl Downlink {
         let bytes = out.len() - start + PACKET_OVERHEAD;
         self.sent_at = Some(now);
         self.rate.on_packet(now, bytes);
+        self.pacer.on_written(bytes);
         self.estimator.on_sent(now, SentPacket { transport_seq: self.transport_seq, bytes, probe: released.probe });
         self.transport_seq = self.transport_seq.wrapping_add(1);
         Some(Written { class: released.class, kind: slot.kind, run_padding })

@@ -42,6 +42,7 @@ const AGREEMENT: f64 = 0.2;
 const RISE_PER_SECOND: f64 = 1.08;
 /// Towards our part of a shared link.
 const SHARED_RISE_PER_SECOND: f64 = 1.5;
+/// What is sent there in full and does not arrive beyond this share is too much.
 const SHARED_PROVEN: f64 = 1.25;
 /// What arrives proves this much more, far from and near the capacity.
 const PROVEN: f64 = 1.5;
@@ -177,7 +178,8 @@ impl RateControl {
         if let Some(part) = self.shared.part(now, signals.queue, DRAINED) {
             // Our part of a queue that is filled grows with what we send; what does not, meets a slow link and not a neighbour.
             let raised = self.rate.scale(SHARED_RISE_PER_SECOND.powf(elapsed.as_secs_f64()));
-            let proven = signals.delivered.map_or(self.rate, |rate| rate.scale(SHARED_PROVEN));
+            let filled = signals.delivered.filter(|_| !signals.app_limited);
+            let proven = filled.map_or(self.max, |rate| rate.scale(SHARED_PROVEN));
             self.rate = self.rate.max(raised.min(part)).min(proven).clamp(self.min, self.max);
             return false;
         }

@@ -163,7 +163,10 @@ impl Prober {
     pub(super) fn end_feedback(&mut self, now: Instant, estimate: Bitrate) -> Option<Found> {
         let running = self.running.take_if(|running| running.is_answered())?;
         let found = running.judge();
-        let proven = found.is_some_and(|found| found.rate >= estimate.scale(PLAUSIBLE));
+        let proven = found.is_some_and(|found| match found.bottleneck {
+            Some(_) => found.rate >= estimate.scale(PLAUSIBLE),
+            None => found.rate > estimate,
+        });
         self.unproven = if proven { 0 } else { self.unproven.saturating_add(1) };
         match found {
             Some(Found { rate, bottleneck: None }) if rate > estimate => {

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 const TICK: Duration = Duration::from_millis(1);
 const FRAME_MS: u64 = 33;
 const PACKET: usize = 1200;
+/// Padding is announced to the pacer before it is written, with room for extensions that most packets go without.
+const OVERSTATED: usize = 12;
 /// 100 bytes every 20 ms.
 const AUDIO: Bitrate = Bitrate::kbps(40);
 
@@ -21,6 +23,8 @@ pub(super) struct Scene {
     pub(super) random_loss: f64,
     /// Uniform jitter up to this, without reordering.
     pub(super) jitter: Duration,
+    /// The receiving process reads its socket, and notes arrivals, only so often: random pauses within these milliseconds.
+    pub(super) reads_after_ms: std::ops::RangeInclusive<u64>,
     pub(super) feedback_every_ms: u64,
     /// Milliseconds in which no feedback gets back.
     pub(super) deaf: std::ops::Range<u64>,
@@ -50,6 +54,7 @@ impl Default for Scene {
             queue_bytes: 150_000,
             random_loss: 0.0,
             jitter: Duration::ZERO,
+            reads_after_ms: 0..=0,
             feedback_every_ms: 60,
             deaf: 0..0,
             start: Bitrate::kbps(300),
@@ -87,6 +92,9 @@ struct Run<'a> {
     /// Bytes that the link may send now.
     link_credit: f64,
     last_arrival_us: i64,
+    next_read_ms: u64,
+    /// At the receiver's socket.
+    unread: Vec<(u16, i64)>,
     /// Arrived at the receiver, not yet reported.
     arrived: VecDeque<(u16, i64)>,
     next_report: u16,
@@ -111,6 +119,8 @@ impl<'a> Run<'a> {
             queue: VecDeque::new(),
             link_credit: 0.0,
             last_arrival_us: 0,
+            next_read_ms: 0,
+            unread: Vec::new(),
             arrived: VecDeque::new(),
             next_report: 65_000,
             on_the_way_back: VecDeque::new(),
@@ -131,6 +141,7 @@ impl<'a> Run<'a> {
         self.send(now);
         let capacity = self.capacity(ms);
         self.transmit(ms, capacity);
+        self.read(ms);
         self.report(ms);
         let queued: usize = self.queue.iter().map(|(_, bytes)| bytes).sum();
         Sample {
@@ -166,8 +177,10 @@ impl<'a> Run<'a> {
                 let _ = self.pacer.enqueue(now, Class::Padding, bytes, ());
             }
             let Some(released) = self.pacer.poll(now) else { return };
-            let (seq, bytes) = (self.next_seq, released.bytes);
+            let overstated = if released.class == Class::Padding { OVERSTATED } else { 0 };
+            let (seq, bytes) = (self.next_seq, released.bytes.saturating_sub(overstated).max(1));
             self.next_seq = seq.wrapping_add(1);
+            self.pacer.on_written(bytes);
             self.estimator.on_sent(now, SentPacket { transport_seq: seq, bytes, probe: released.probe });
             let queued: usize = self.queue.iter().map(|(_, bytes)| bytes).sum();
             if queued + bytes > self.scene.queue_bytes {
@@ -193,10 +206,23 @@ impl<'a> Run<'a> {
             let jitter_us = self.rng.random_range(0..=self.scene.jitter.as_micros() as i64);
             let arrival = (ms as i64 + 1) * 1000 - unused_us + self.scene.one_way.as_micros() as i64 + jitter_us;
             self.last_arrival_us = self.last_arrival_us.max(arrival);
-            self.arrived.push_back((seq, self.last_arrival_us));
+            self.unread.push((seq, self.last_arrival_us));
         }
         if self.queue.is_empty() {
             self.link_credit = 0.0;
+        }
+    }
+
+    /// A process that sleeps sees all that came meanwhile at once.
+    fn read(&mut self, ms: u64) {
+        if self.scene.reads_after_ms.end() == &0 {
+            return self.arrived.extend(self.unread.drain(..));
+        }
+        if ms >= self.next_read_ms {
+            self.next_read_ms = ms + self.rng.random_range(self.scene.reads_after_ms.clone());
+            let now = ms as i64 * 1000;
+            let waiting = self.unread.partition_point(|(_, at)| *at <= now);
+            self.arrived.extend(self.unread.drain(..waiting).map(|(seq, _)| (seq, now)));
         }
     }
 

@@ -100,6 +100,23 @@ fn jitter_neither_starves_nor_inflates_the_estimate() {
 }
 
 #[test]
+fn a_receiver_that_reads_its_socket_late_is_no_bottleneck() {
+    let demand = Bitrate::kbps(640);
+    for (longest, seed) in
+        [10, 20, 40, 60, 100].into_iter().flat_map(|longest| (1..=6).map(move |seed| (longest, seed)))
+    {
+        let capacity = vec![(0, Bitrate::kbps(50_000))];
+        let media = |estimate| if estimate >= Bitrate::kbps(640) { Bitrate::kbps(640) } else { Bitrate::kbps(290) };
+        let one_way = Duration::from_millis(1);
+        let scene = Scene { capacity, one_way, reads_after_ms: 1..=longest, media, demand, seed, ..Scene::default() };
+        let samples = scene.run(20);
+        let found = first(&samples, 0, |s| s.estimate >= demand);
+        assert!(found.is_some_and(|ms| ms < 15_000), "{found:?}, reading every {longest} ms, seed {seed}");
+        assert!(samples.last().unwrap().estimate >= demand, "lost again, reading every {longest} ms, seed {seed}");
+    }
+}
+
+#[test]
 fn without_feedback_ever_less_is_sent_and_with_it_all_returns() {
     let samples = Scene { deaf: 10_000..16_000, media: ladder, ..Scene::default() }.run(20);
     assert!(samples[10_500].estimate >= Bitrate::kbps(2700), "half a second is a hiccup");

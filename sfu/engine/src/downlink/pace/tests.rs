@@ -14,7 +14,8 @@ fn drain(pacer: &mut Pacer<u32>, start: Instant) -> Vec<(u128, Released<u32>)> {
     while let Some(at) = pacer.poll_timeout() {
         now = now.max(at);
         out.extend(
-            std::iter::from_fn(|| pacer.poll(now)).map(|released| (now.duration_since(start).as_millis(), released)),
+            std::iter::from_fn(|| pacer.poll(now).inspect(|released| pacer.on_written(released.bytes)))
+                .map(|released| (now.duration_since(start).as_millis(), released)),
         );
     }
     out
@@ -104,12 +105,34 @@ fn a_probe_without_media_is_made_of_padding_at_its_own_rate() {
         if let Some(bytes) = pacer.padding_needed(at) {
             pacer.enqueue(at, Class::Padding, bytes, 0).unwrap();
         }
-        sent.extend(
-            pacer.poll(at).map(|released| (at.duration_since(now).as_millis(), released.bytes, released.probe)),
-        );
+        if let Some(released) = pacer.poll(at) {
+            pacer.on_written(released.bytes);
+            sent.push((at.duration_since(now).as_millis(), released.bytes, released.probe));
+        }
     }
     let id = Some(ProbeId(7));
     assert_eq!(sent, [(0, 1000, id), (4, 1000, id), (8, 1000, id), (12, 1000, id), (16, 1000, id)]);
+}
+
+#[test]
+fn a_probe_goes_on_until_enough_has_really_left() {
+    let now = Instant::now();
+    let mut pacer = pacer(now, Bitrate::kbps(100));
+    pacer.start_probe(now, Probe { id: ProbeId(7), rate: Bitrate::kbps(2000), bytes_min: 5000, packets_min: 5 });
+    let (mut at, mut sent) = (now, 0);
+    while let Some(next) = pacer.poll_timeout() {
+        at = at.max(next);
+        if let Some(bytes) = pacer.padding_needed(at) {
+            pacer.enqueue(at, Class::Padding, bytes, 0).unwrap();
+        }
+        // Each packet turns out smaller than announced.
+        if let Some(released) = pacer.poll(at) {
+            assert_eq!(released.probe, Some(ProbeId(7)));
+            pacer.on_written(released.bytes - 20);
+            sent += released.bytes - 20;
+        }
+    }
+    assert!((5000..5100).contains(&sent), "{sent}");
 }
 
 #[test]
