@@ -144,11 +144,10 @@ describe("panels and windows", () => {
       await ada.click("Statistics");
       const shown = await until("the figures are there", async () => {
         const now = await figures(ada, "Grace", "camera");
-        return now?.picture.startsWith("640×360") && /b\/s/.test(now.rate) && now;
+        const { codec, state } = await ada.receives("Grace", "camera");
+        return now?.picture.startsWith("640×360") && /b\/s/.test(now.rate) && `video/${now.codec}` === codec
+          && now["current layer"] === `${state.rid} T${state.temporal} (360 lines)` && now;
       });
-      const { codec, state } = await ada.receives("Grace", "camera");
-      assert.equal(`video/${shown.codec}`, codec);
-      assert.equal(shown["current layer"], `${state.rid} T${state.temporal} (360 lines)`);
       assert.match(shown["target layer"], /^up to \d+ lines$/);
       for (const figure of ["loss", "round trip", "jitter", "why"]) assert.ok(shown[figure], figure);
       await until("the plot says the rates", async () => /estimate of the server: [\d.]+ [kM]b\/s, received: \d/.test(await ada.page.$eval(".plot canvas", (canvas) => canvas.getAttribute("aria-label"))));
