@@ -1,7 +1,15 @@
-import { h, icon, notice } from "./dom.js";
-import { Grid } from "./grid.js";
-import { shareLink } from "./params.js";
+import { Files } from "../sdk/files.js";
+import { Chat } from "./chat.js";
+import { deviceChooser, presentDevice } from "./devices.js";
+import { dialog, h, icon, notice } from "./dom.js";
+import { Drawer } from "./drawer.js";
+import { showInvite } from "./invite.js";
+import { listenForKeys } from "./keys.js";
+import { Layout } from "./layout.js";
+import { People } from "./people.js";
+import { toggleTheme } from "./theme.js";
 import { Tile } from "./tile.js";
+import { REACTIONS, Together } from "./together.js";
 import { problem } from "./words.js";
 
 /** @typedef {import("../sdk/index.js").Room} Room */
@@ -10,12 +18,15 @@ import { problem } from "./words.js";
 /** @typedef {import("./params.js").Publishable} Publishable */
 
 const STATS_INTERVAL = 1000;
+const VIEWS = /** @type {const} */ ({ auto: "Grid, screens large", grid: "Grid", speaker: "Speaker" });
+const PANELS = { chat: "Chat", people: "People", stats: "Statistics" };
+/** @typedef {keyof typeof PANELS} PanelName */
 
 /** The page during the call: tiles, controls, what the connection does. Lives as long as the room. */
 export class Call {
   #room;
   #size;
-  #grid = new Grid();
+  #layout = new Layout();
   /** @type {Map<string, Tile>} by participant id; ours is "own" */
   #people = new Map();
   /** @type {Map<string, Tile>} shared screens, by track id; ours is "own" */
@@ -24,6 +35,16 @@ export class Call {
   #banner = h("div", { class: "banner", role: "status" });
   #problems = h("div", { class: "problems" });
   #count = h("span", { class: "count" });
+  #news = h("p", { class: "unseen", role: "status" });
+  #panel = h("aside", { class: "panel" });
+  /** @type {PanelName | null} what the panel shows */
+  #open = null;
+  #together;
+  #chat;
+  #list;
+  #tools;
+  #drawer;
+  #keys;
   #hear = h("button", { class: "hear", type: "button", onclick: () => this.#room.startAudio() }, icon("sound"), "Click to hear the others");
 
   /**
@@ -34,27 +55,60 @@ export class Call {
   constructor(app, room, { roomName, size }) {
     this.#room = room;
     this.#size = size;
+    this.#together = new Together(room);
+    this.#chat = new Chat(room, this.#together, new Files(room), (error) => this.#complain(error));
+    this.#list = new People(room, this.#together);
+    this.#drawer = new Drawer(room);
+    this.#keys = listenForKeys(this.#shortcuts());
     this.#buttons = {
       microphone: this.#control("microphone"),
       camera: this.#control("camera"),
       screen: this.#control("screen"),
+      hand: h("button", { class: "control", type: "button", onclick: () => void this.#attempt(() => this.#together.raiseHand(!this.#together.handRaised)) }),
+    };
+    const reactions = h("div", { class: "reactions", role: "toolbar", "aria-label": "Reactions", hidden: true },
+      ...REACTIONS.map((emoji) => h("button", { class: "plain", type: "button", onclick: () => void this.#attempt(() => this.#together.react(emoji)) }, emoji)));
+    const react = h("button", {
+      class: "control", type: "button", title: "React", "aria-label": "React", "aria-expanded": "false",
+      onclick: () => {
+        reactions.hidden = !reactions.hidden;
+        react.setAttribute("aria-expanded", String(!reactions.hidden));
+      },
+    }, icon("smile"));
+    this.#tools = {
+      invite: tool("invite", "Invite others", () => showInvite(roomName)),
+      view: tool("view-auto", "", () => this.#nextView()),
+      chat: tool("chat", "Chat", () => this.#togglePanel("chat")),
+      people: tool("people", "People", () => this.#togglePanel("people")),
+      stats: tool("gauge", "Statistics", () => this.#togglePanel("stats")),
+      settings: tool("settings", "Devices", () => this.#chooseDevices()),
+      theme: tool("theme", "Light or dark", () => void toggleTheme()),
+      help: tool("help", "Keyboard shortcuts", () => this.#keys.showHelp()),
     };
     app.replaceChildren(
       h("div", { class: "call" },
         h("header", {},
           h("img", { src: "/favicon.svg", alt: "", width: 24, height: 24 }),
-          h("h1", {}, roomName), this.#count, this.#copyButton(roomName)),
-        this.#banner, this.#hear,
-        this.#grid.element,
-        h("footer", {},
+          h("h1", {}, roomName), this.#count,
+          h("div", { class: "tools", role: "toolbar", "aria-label": "View" }, ...Object.values(this.#tools))),
+        this.#banner, this.#hear, this.#news,
+        h("div", { class: "middle" }, this.#layout.element, this.#panel),
+        h("footer", {}, reactions,
           h("div", { class: "controls", role: "toolbar", "aria-label": "Call" },
-            this.#buttons.microphone, this.#buttons.camera, "getDisplayMedia" in (navigator.mediaDevices ?? {}) && this.#buttons.screen,
+            this.#buttons.microphone, this.#buttons.camera, this.#buttons.screen, this.#buttons.hand, react,
             h("button", { class: "control leave", type: "button", title: "Leave", "aria-label": "Leave", onclick: room.leave }, icon("leave")))),
         this.#problems));
+    this.#buttons.screen.hidden ||= !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
+    this.#panel.hidden = true;
+    this.#setView("auto");
+    this.#acceptDrops(app);
     this.#addPerson("own", `${room.name} (you)`);
     this.#listen();
     const timer = setInterval(() => void this.#showStats(), STATS_INTERVAL);
-    room.on("closed", () => clearInterval(timer));
+    room.on("closed", () => {
+      clearInterval(timer);
+      this.#keys.stop();
+    });
   }
 
   /**
@@ -63,14 +117,29 @@ export class Call {
    * @param {MediaStreamTrack} [track] opened already
    */
   async enable(source, track) {
-    await this.#attempt(() => this.#room.enable(source, { track, ...this.#size }));
+    await this.#attempt(async () => this.#room.enable(source, { track, ...this.#size, deviceId: await presentDevice(source) }));
   }
 
   #listen() {
     const room = this.#room;
     for (const participant of room.participants.values()) this.#onParticipant(participant);
     room.on("participant-joined", (participant) => this.#onParticipant(participant));
-    room.on("participant-left", ({ participant }) => this.#removePerson(participant.id));
+    room.on("participant-joined", ({ name }) => this.#announce(`${name} joined`));
+    room.on("participant-left", ({ participant }) => {
+      this.#removePerson(participant.id);
+      this.#announce(`${participant.name} left`);
+    });
+    room.on("quality", ({ participant, score }) => this.#people.get(participant === room.id ? "own" : participant)?.setQuality(score));
+    this.#together.on("hand", ({ id, raised }) => this.#onHand(id, raised));
+    this.#together.on("reaction", ({ id, emoji }) => {
+      this.#tileOf(id)?.react(emoji);
+      this.#announce(`${this.#tileOf(id)?.name ?? "Somebody"} reacts: ${emoji}`);
+    });
+    this.#together.on("message", ({ name, text }) => {
+      if (this.#open === "chat") return;
+      this.#tools.chat.classList.add("unread");
+      this.#announce(`${name} writes: ${text}`);
+    });
     room.on("track-published", (track) => this.#onTrack(track));
     room.on("track-ended", (track) => this.#onTrackEnded(track));
     room.on("track-muted", (track) => this.#updateRemote(track));
@@ -80,7 +149,7 @@ export class Call {
     room.on("speaker", () => this.#markSpeaker());
     room.on("state", () => this.#updateBanner());
     room.on("audio-blocked", () => this.#updateBanner());
-    room.on("going-away", (reason) => this.#complain({ code: "going-away", message: "The server is going away.", hint: reason }));
+    room.on("going-away", () => this.#complain({ code: "going-away" }));
     room.on("device-lost", ({ source }) => this.#complain({ code: "device-lost", message: `The ${source} is gone.`, hint: "Plug it in and switch it on again." }));
     room.on("error", (error) => this.#complain(error));
     this.#updateOwn();
@@ -97,10 +166,10 @@ export class Call {
   /** @param {RemoteTrack} track */
   #onTrack(track) {
     if (track.source === "screen") {
-      const tile = new Tile({ id: track.participant.id, name: `${track.participant.name}'s screen`, kind: "screen" });
+      const tile = this.#newTile({ id: track.participant.id, name: `${track.participant.name}'s screen`, kind: "screen" });
       this.#screens.set(track.id, tile);
-      this.#grid.add(tile.element, { stage: true });
       tile.show(track);
+      this.#announce(`${track.participant.name} shares a screen`);
     } else if (track.source === "camera") {
       this.#people.get(track.participant.id)?.show(track);
     }
@@ -120,6 +189,7 @@ export class Call {
     tile?.update();
     tile?.setMicrophoneMuted(participant.track("microphone")?.muted ?? true);
     this.#screens.get(id)?.update();
+    this.#list.update();
   }
 
   #updateOwn() {
@@ -131,22 +201,28 @@ export class Call {
     else tile?.clear();
     tile?.setMicrophoneMuted(microphone?.muted ?? true);
     if (screen && !this.#screens.has("own")) {
-      const own = new Tile({ id: this.#room.id, name: "Your screen", kind: "screen", own: true });
+      const own = this.#newTile({ id: this.#room.id, name: "Your screen", kind: "screen", own: true });
       this.#screens.set("own", own);
-      this.#grid.add(own.element, { stage: true });
       own.showLocal(screen);
     } else if (!screen) {
       this.#removeScreen("own");
     }
     this.#updateControls();
+    this.#list.update();
   }
 
   #updateControls() {
+    const raised = this.#together.handRaised;
+    this.#buttons.hand.replaceChildren(icon("hand"));
+    this.#buttons.hand.classList.toggle("on", raised);
+    this.#buttons.hand.title = raised ? "Lower the hand" : "Raise the hand";
+    this.#buttons.hand.setAttribute("aria-label", this.#buttons.hand.title);
     for (const source of /** @type {Publishable[]} */ (["microphone", "camera", "screen"])) {
       const on = this.#isOn(source);
       const button = this.#buttons[source];
       const label = source === "screen" ? (on ? "Stop sharing the screen" : "Share the screen") : `Turn ${source} ${on ? "off" : "on"}`;
       button.replaceChildren(icon(on === (source === "screen") ? `${source}-off` : source));
+      button.hidden ||= !(this.#room.permissions?.publish.includes(source) ?? true);
       button.classList.toggle("off", source !== "screen" && !on);
       button.classList.toggle("on", source === "screen" && on);
       button.title = label;
@@ -165,11 +241,18 @@ export class Call {
   }
 
   #markSpeaker() {
-    for (const [id, tile] of this.#people) tile.setSpeaking((id === "own" ? this.#room.id : id) === this.#room.speaker);
+    const { speaker, id: ownId } = this.#room;
+    for (const [id, tile] of this.#people) tile.setSpeaking((id === "own" ? ownId : id) === speaker);
+    // One's own picture never takes the stage.
+    this.#layout.setSpeaker((speaker && speaker !== ownId && this.#people.get(speaker)?.element) || null);
+    this.#list.update();
   }
 
   async #showStats() {
-    const { receive, publish } = await this.#room.stats();
+    const stats = await this.#room.stats();
+    const { receive, publish, transport } = stats;
+    if (this.#open === "stats") this.#drawer.update(stats);
+    if (transport.protocol === "tcp") this.#complain({ code: "udp-blocked" });
     for (const track of this.#room.tracks.values()) {
       const tile = track.source === "screen" ? this.#screens.get(track.id) : track.source === "camera" && this.#people.get(track.participant.id);
       if (tile) tile.update(receive.find((row) => row.track === track.id));
@@ -185,25 +268,26 @@ export class Call {
    * @param {string} name
    */
   #addPerson(id, name) {
-    const tile = new Tile({ id: id === "own" ? this.#room.id : id, name, kind: "person", own: id === "own" });
+    const tile = this.#newTile({ id: id === "own" ? this.#room.id : id, name, kind: "person", own: id === "own" });
     tile.setMicrophoneMuted(true);
     this.#people.set(id, tile);
-    this.#grid.add(tile.element);
+    this.#list.update();
     this.#updateBanner();
   }
 
   /** @param {string} id */
   #removePerson(id) {
     const tile = this.#people.get(id);
-    if (tile) this.#grid.remove(tile.element);
+    if (tile) this.#layout.remove(tile.element);
     this.#people.delete(id);
+    this.#list.update();
     this.#updateBanner();
   }
 
   /** @param {string} id */
   #removeScreen(id) {
     const tile = this.#screens.get(id);
-    if (tile) this.#grid.remove(tile.element);
+    if (tile) this.#layout.remove(tile.element);
     this.#screens.delete(id);
   }
 
@@ -229,24 +313,118 @@ export class Call {
     return button;
   }
 
-  /** @param {string} roomName */
-  #copyButton(roomName) {
-    const link = shareLink(roomName);
-    const label = h("span", {}, link.replace(/^https?:\/\//, ""));
-    const button = h("button", {
-      class: "link",
-      type: "button",
-      title: "Copy the link to this room",
-      "aria-label": `Copy the link to this room: ${link}`,
-      onclick: async () => {
-        // Insecure pages have no clipboard; there the link is selected for the person to copy.
-        await navigator.clipboard?.writeText(link).catch(() => {});
-        if (!navigator.clipboard) getSelection()?.selectAllChildren(label);
-        button.firstChild?.replaceWith(icon(navigator.clipboard ? "check" : "link"));
-        setTimeout(() => button.firstChild?.replaceWith(icon("link")), 1500);
+  /** @param {{ id: string, name: string, kind: "person" | "screen", own?: boolean }} options */
+  #newTile(options) {
+    const tile = new Tile({ ...options, onPin: () => this.#pin(tile) });
+    this.#layout.add({ element: tile.element, isScreen: options.kind === "screen", isOwn: Boolean(options.own) });
+    return tile;
+  }
+
+  /** Gives a tile the stage here, and its video the highest priority. @param {Tile} tile */
+  #pin(tile) {
+    this.#layout.pin(tile.element);
+    for (const each of [...this.#people.values(), ...this.#screens.values()]) {
+      each.update();
+      const track = each.track;
+      if (track && "prefer" in track) track.prefer({ priority: this.#layout.pinned === each.element ? "pinned" : undefined });
+    }
+  }
+
+  /** @param {string} id of a participant @param {boolean} raised */
+  #onHand(id, raised) {
+    this.#tileOf(id)?.setHand(raised);
+    if (raised) this.#announce(`${this.#tileOf(id)?.name ?? "Somebody"} raises a hand`);
+    this.#updateControls();
+    this.#list.update();
+  }
+
+  /** @param {string} id of a participant */
+  #tileOf(id) {
+    return this.#people.get(id === this.#room.id ? "own" : id);
+  }
+
+  /** Files that are dropped on the page are offered in the chat. @param {HTMLElement} area */
+  #acceptDrops(area) {
+    const call = /** @type {HTMLElement} */ (area.firstElementChild);
+    call.ondragover = (event) => event.preventDefault();
+    call.ondrop = (event) => {
+      event.preventDefault();
+      if (!event.dataTransfer?.files.length) return;
+      if (this.#open !== "chat") this.#togglePanel("chat");
+      this.#chat.offer(event.dataTransfer.files);
+    };
+  }
+
+  #nextView() {
+    const views = /** @type {(keyof typeof VIEWS)[]} */ (Object.keys(VIEWS));
+    this.#setView(views[(views.indexOf(this.#layout.view) + 1) % views.length]);
+  }
+
+  /** @param {keyof typeof VIEWS} view */
+  #setView(view) {
+    this.#layout.setView(view);
+    const label = `View: ${VIEWS[view]}`;
+    this.#tools.view.replaceChildren(icon(`view-${view}`));
+    this.#tools.view.title = label;
+    this.#tools.view.setAttribute("aria-label", label);
+  }
+
+  /** @param {PanelName} name */
+  #togglePanel(name) {
+    this.#open = this.#open === name ? null : name;
+    this.#panel.hidden = this.#open === null;
+    for (const each of /** @type {PanelName[]} */ (Object.keys(PANELS))) this.#tools[each].setAttribute("aria-expanded", String(each === this.#open));
+    if (!this.#open) return this.#tools[name].focus();
+    const close = h("button", { class: "plain", type: "button", "aria-label": "Close", onclick: () => this.#togglePanel(name) }, icon("close"));
+    // What scrolls can be reached by keyboard.
+    const content = h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": PANELS[name] }, { chat: this.#chat, people: this.#list, stats: this.#drawer }[name].element);
+    this.#panel.setAttribute("aria-label", PANELS[name]);
+    this.#panel.replaceChildren(h("header", {}, h("h2", {}, PANELS[name]), close), content);
+    if (name === "chat") this.#tools.chat.classList.remove("unread");
+    close.focus();
+    if (name === "stats") void this.#showStats();
+  }
+
+  #chooseDevices() {
+    const chooser = deviceChooser((kind, deviceId) => {
+      void this.#attempt(() => (kind === "speaker" ? this.#room.setSpeaker(deviceId) : this.#room.switchDevice(kind, { ...this.#size, deviceId })));
+    });
+    dialog("Devices", chooser.element).addEventListener("close", chooser.stop);
+  }
+
+  /** @returns {import("./keys.js").Shortcut[]} */
+  #shortcuts() {
+    const press = (/** @type {Publishable} */ source) => () => this.#buttons[source].click();
+    /** Whether Space has unmuted us and shall mute us again. */
+    let talking = false;
+    return [
+      { key: "m", label: "Microphone on or off", run: press("microphone") },
+      { key: "v", label: "Camera on or off", run: press("camera") },
+      { key: "s", label: "Share the screen, or stop", run: press("screen") },
+      {
+        key: " ", label: "Talk while held",
+        run: () => {
+          talking = !this.#isOn("microphone");
+          if (talking) void this.enable("microphone");
+        },
+        release: () => {
+          if (talking) void this.#attempt(() => this.#room.disable("microphone"));
+        },
       },
-    }, icon("link"), label);
-    return button;
+      { key: "h", label: "Raise or lower the hand", run: () => this.#buttons.hand.click() },
+      { key: "c", label: "Chat", run: () => this.#togglePanel("chat") },
+      { key: "l", label: "Next view", run: () => this.#nextView() },
+      { key: "p", label: "People", run: () => this.#togglePanel("people") },
+      { key: "e", label: "Statistics", run: () => this.#togglePanel("stats") },
+      { key: "i", label: "Invite others", run: () => this.#tools.invite.click() },
+      { key: "PageDown", label: "Next page of tiles", run: () => this.#layout.turn(1) },
+      { key: "PageUp", label: "Previous page of tiles", run: () => this.#layout.turn(-1) },
+    ];
+  }
+
+  /** For those who do not see it. @param {string} text */
+  #announce(text) {
+    this.#news.textContent = text;
   }
 
   /** @param {() => Promise<unknown>} action */
@@ -265,4 +443,13 @@ export class Call {
     const note = notice(title, text, { code, onDismiss: () => note.remove() });
     this.#problems.append(note);
   }
+}
+
+/**
+ * @param {string} symbol
+ * @param {string} label
+ * @param {() => void} onclick
+ */
+function tool(symbol, label, onclick) {
+  return h("button", { class: "plain", type: "button", title: label, "aria-label": label, onclick }, icon(symbol));
 }

@@ -40,3 +40,17 @@ export function notice(title, text, { code = "", onDismiss } = {}) {
     h("div", {}, h("strong", {}, title), " ", text),
     onDismiss && h("button", { class: "dismiss", type: "button", onclick: onDismiss, "aria-label": "Dismiss" }, "×"));
 }
+
+/**
+ * A window over the page that holds the focus; Escape and its button close it, and it is gone then.
+ * @param {string} title
+ * @param {...(Node | string | null | undefined | false)} children
+ */
+export function dialog(title, ...children) {
+  const element = h("dialog", { "aria-label": title, onclose: () => element.remove() },
+    h("header", {}, h("h2", {}, title), h("button", { class: "plain", type: "button", "aria-label": "Close", onclick: () => element.close() }, icon("close"))),
+    ...children);
+  document.body.append(element);
+  element.showModal();
+  return element;
+}

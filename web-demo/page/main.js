@@ -1,12 +1,15 @@
 import { Room } from "../sdk/index.js";
 import { Call } from "./call.js";
+import { chosenDevice } from "./devices.js";
 import { h, icon } from "./dom.js";
 import { readParams } from "./params.js";
 import { showPrejoin } from "./prejoin.js";
+import { restoreTheme } from "./theme.js";
 import { problem } from "./words.js";
 
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const params = readParams(new URL(location.href));
+restoreTheme();
 
 if (params.autojoin) void enter({ name: params.name || "Guest", room: params.room, tracks: new Map() }, params.publish);
 else begin();
@@ -21,14 +24,16 @@ function begin() {
  */
 async function enter({ name, room: roomName, tracks }, publish) {
   app.replaceChildren(h("p", { class: "joining", role: "status" }, `Joining ${roomName}…`));
-  const { token, codec, scalabilityMode, maxHeight, forceTcp, size } = params;
+  const { token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, size } = params;
   try {
-    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, scalabilityMode, maxHeight, forceTcp });
+    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp });
     // For the browser suite, and for looking around in the console.
     /** @type {any} */ (window).sluice = room;
     document.title = `${roomName} · Sluice`;
     if (!params.invited) history.replaceState(null, "", `/r/${encodeURIComponent(roomName)}${location.search}`);
     const call = new Call(app, room, { roomName, size });
+    const speaker = chosenDevice("speaker");
+    if (speaker) void room.setSpeaker(speaker).catch(() => {}); // it may be unplugged: the default one plays then
     room.on("closed", (error) => showEnd(error));
     for (const source of publish) void call.enable(source, tracks.get(/** @type {"camera" | "microphone"} */ (source)));
   } catch (error) {

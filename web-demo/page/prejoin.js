@@ -1,4 +1,5 @@
 import { capture } from "../sdk/index.js";
+import { deviceChooser, levelMeter, presentDevice } from "./devices.js";
 import { h, icon, notice } from "./dom.js";
 import { problem } from "./words.js";
 
@@ -25,12 +26,20 @@ export function showPrejoin(app, params, onJoin) {
     pattern: "[A-Za-z0-9._~\\-]+", title: "Letters A to Z, digits and - . _ ~",
     oninput: () => (room.value = room.value.replace(/\s+/g, "-")),
   });
+  const meter = levelMeter();
+  const chooser = deviceChooser((kind) => {
+    if (kind === "speaker" || !tracks.has(kind)) return;
+    close(kind);
+    void open(kind);
+  });
   const toggles = { camera: toggle("camera"), microphone: toggle("microphone") };
 
   app.replaceChildren(
     h("div", { class: "prejoin" },
       h("header", {}, h("img", { src: "/favicon.svg", alt: "", width: 32, height: 32 }), h("h1", {}, "Sluice")),
-      h("section", { class: "preview", "aria-label": "Camera and microphone" }, video, off, h("div", { class: "controls" }, toggles.microphone, toggles.camera)),
+      h("section", { class: "preview", "aria-label": "Camera and microphone" },
+        h("div", { class: "picture" }, video, off, h("div", { class: "controls" }, toggles.microphone, toggles.camera)),
+        meter.element, chooser.element),
       h("form", { onsubmit: join },
         h("h2", {}, params.invited ? "Join the room" : "Start a room"),
         h("label", { for: "name" }, "Your name"), name,
@@ -38,6 +47,7 @@ export function showPrejoin(app, params, onJoin) {
         h("button", { class: "primary", type: "submit" }, "Join"),
         h("p", { class: "small" }, "Everyone who opens the same room meets. The link to share is shown inside."),
         problems)));
+  update();
   (name.value ? room : name).focus();
   for (const source of /** @type {const} */ (["camera", "microphone"])) if (params.publish.has(source)) void open(source);
 
@@ -57,17 +67,19 @@ export function showPrejoin(app, params, onJoin) {
     const camera = tracks.get("camera");
     video.srcObject = camera ? new MediaStream([camera]) : null;
     off.hidden = Boolean(camera);
+    meter.show(tracks.get("microphone") ?? null);
   }
 
   /** @param {"camera" | "microphone"} source */
   async function open(source) {
-    update();
     try {
-      const { video, audio } = await capture(source, params.size);
+      const { video, audio } = await capture(source, { ...params.size, deviceId: await presentDevice(source) });
       const track = video ?? audio;
       if (!track) return;
       if (!app.contains(problems)) return track.stop();
+      tracks.get(source)?.stop();
       tracks.set(source, track);
+      void chooser.refresh();
     } catch (error) {
       const { code, title, text } = problem(error);
       if (!problems.querySelector(`[data-code="${code}"]`)) problems.append(notice(title, text, { code }));
@@ -85,6 +97,8 @@ export function showPrejoin(app, params, onJoin) {
   /** @param {SubmitEvent} event */
   function join(event) {
     event.preventDefault();
+    meter.show(null);
+    chooser.stop();
     try {
       localStorage.setItem(NAME_KEY, name.value);
     } catch {} // private windows may refuse; the name is then asked for again

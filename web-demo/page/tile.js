@@ -1,5 +1,5 @@
 import { h, icon } from "./dom.js";
-import { initials, layerText, rateText } from "./words.js";
+import { initials, layerText, qualityText, rateText } from "./words.js";
 
 /** @typedef {import("../sdk/index.js").RemoteTrack} RemoteTrack */
 /** @typedef {import("../sdk/index.js").LocalTrack} LocalTrack */
@@ -9,27 +9,40 @@ export class Tile {
   #video = h("video", { autoplay: true, playsInline: true, muted: true });
   #avatar;
   #badge = h("span", { class: "badge", role: "img", "aria-label": "Microphone off" }, icon("microphone-off"));
+  #quality = h("span", { class: "quality", role: "img" }, h("i"), h("i"), h("i"));
   #layer = h("span", { class: "layer" });
+  #hand = h("span", { class: "hand", role: "img", "aria-label": "Hand raised", hidden: true }, icon("hand"));
+  #pin;
   /** @type {RemoteTrack | LocalTrack | null} */
   #track = null;
   /** @type {{ height: number, kbps: number } | undefined} of the last second */
   #stats;
 
   /**
-   * @param {{ id: string, name: string, kind: "person" | "screen", own?: boolean }} options `name` as it is shown
+   * @param {{ id: string, name: string, kind: "person" | "screen", own?: boolean, onPin: () => void }} options `name` as it is shown
    */
-  constructor({ id, name, kind, own = false }) {
+  constructor({ id, name, kind, own = false, onPin }) {
+    this.name = name;
+    this.own = own;
     this.#avatar = h("div", { class: "avatar", "aria-hidden": "true" }, h("span", {}, kind === "screen" ? icon("screen") : initials(name)));
     this.#avatar.style.setProperty("--hue", String(hue(id + name)));
+    this.#pin = h("button", { class: "pin", type: "button", onclick: onPin, "aria-pressed": "false", "aria-label": `Pin ${name}`, title: "Pin" }, icon("pin"));
     this.element = h("figure", { class: `tile ${kind}${own ? " own" : ""}`, "data-participant": id, "aria-label": name },
       this.#video,
       this.#avatar,
-      h("figcaption", {}, kind === "person" && this.#badge, h("span", { class: "name" }, name)),
-      this.#layer);
-    this.#badge.hidden = true;
+      h("figcaption", {}, kind === "person" && this.#badge, h("span", { class: "name" }, name), kind === "person" && this.#quality),
+      this.#layer,
+      this.#hand,
+      this.#pin);
+    this.#badge.hidden = this.#quality.hidden = true;
     this.#video.addEventListener("resize", () => this.update());
     this.#video.addEventListener("emptied", () => this.update());
     this.update();
+  }
+
+  /** What it shows. */
+  get track() {
+    return this.#track;
   }
 
   /** @param {RemoteTrack} track */
@@ -42,6 +55,7 @@ export class Tile {
 
   /** @param {LocalTrack} local */
   showLocal(local) {
+    if (this.#track !== local) this.#stats = undefined;
     this.#track = local;
     const current = /** @type {MediaStream | null} */ (this.#video.srcObject)?.getTracks()[0] ?? null;
     if (current !== local.track) this.#video.srcObject = local.track && new MediaStream([local.track]);
@@ -63,6 +77,9 @@ export class Tile {
     const plays = Boolean(arrives && !track.muted && this.#video.videoWidth);
     this.element.classList.toggle("plays", plays);
     this.#layer.textContent = this.#describe();
+    const pinned = this.element.classList.contains("pinned");
+    this.#pin.setAttribute("aria-pressed", String(pinned));
+    this.#pin.title = pinned ? "Unpin" : "Pin";
   }
 
   /** @param {boolean} muted */
@@ -75,12 +92,34 @@ export class Tile {
     this.element.classList.toggle("speaking", speaking);
   }
 
+  /** @param {boolean} raised */
+  setHand(raised) {
+    this.#hand.hidden = !raised;
+  }
+
+  /** Shows an emoji over it for a moment. @param {string} emoji */
+  react(emoji) {
+    const shown = h("span", { class: "reaction", "aria-hidden": "true" }, emoji);
+    this.element.append(shown);
+    setTimeout(() => shown.remove(), 4000);
+  }
+
+  /** @param {number} score from 1 (bad) to 5 (good) */
+  setQuality(score) {
+    this.#quality.hidden = false;
+    this.#quality.dataset.level = score >= 4 ? "3" : score >= 2.5 ? "2" : "1";
+    this.#quality.title = qualityText(score);
+    this.#quality.setAttribute("aria-label", qualityText(score));
+  }
+
   #describe() {
     const stats = this.#stats;
     const track = this.#track;
     if (!track || track.muted) return "";
     if ("state" in track) return layerText(track.state, stats);
-    return stats?.height ? ["sending", `${stats.height}p`, rateText(stats.kbps)].filter(Boolean).join(" · ") : "sending nothing";
+    if (!track.encodings.some(({ wanted, enabled }) => wanted && enabled)) return "not sent: nobody watches";
+    if (!stats?.height) return "starting";
+    return ["sending", `${stats.height}p`, rateText(stats.kbps)].filter(Boolean).join(" · ");
   }
 }
 

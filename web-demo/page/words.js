@@ -17,6 +17,14 @@ const PROBLEMS = {
   "unreachable": ["The server cannot be reached.", "Check that it runs, that the address is right, and that you are online. Then try again."],
   "lost": ["The connection to the server was lost.", "Check your network, then join again."],
   "room-full": ["This room is full.", "Ask somebody to leave, or meet in another room."],
+  "draining": ["The server is about to stop.", "It takes no new calls. Try again in some minutes, or use another server."],
+  "going-away": ["The server is about to stop.", "The call goes on for a little while. Agree with the others on where to meet next."],
+  "overloaded": ["The server has too much to do.", "Wait a few seconds, then try again."],
+  "udp-blocked": [
+    "Sound and picture take a detour over TCP.",
+    "UDP does not get through to the server, which a firewall may block. The call works, but may lag. Who runs this network can open the server's UDP media port.",
+  ],
+  "token-required": ["This server lets in invited people only.", "Ask who invited you for a link with a token in it."],
   "left": ["You left the room.", "See you next time."],
 };
 
@@ -26,6 +34,9 @@ const PROBLEMS = {
  */
 export function problem(error) {
   const { code = "unexpected", message = String(error), hint = "" } = /** @type {{ code?: string, message?: string, hint?: string }} */ (error ?? {});
+  if (code.startsWith("token-") && !PROBLEMS[code]) {
+    return { code, title: "This invitation does not let you in.", text: `${message} Ask who invited you for a new link.` };
+  }
   if (code === "kicked") return { code, title: "You were removed from the room.", text: message };
   const [title, text] = PROBLEMS[code] ?? [message, hint];
   return { code, title, text };
@@ -52,6 +63,25 @@ export function layerText(state, stats) {
   if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
   const height = stats?.height || state.height;
   return [height && `${height}p`, state.rid ?? state.codec, rateText(stats?.kbps ?? 0)].filter(Boolean).join(" · ");
+}
+
+/** @param {number} score from 1 (bad) to 5 (good) */
+export function qualityText(score) {
+  return `Connection: ${score >= 4 ? "good" : score >= 2.5 ? "fair" : "poor"}`;
+}
+
+/**
+ * Why a tile gets the layer that it gets, for engineers.
+ * @param {import("../sdk/index.js").RemoteTrack} track
+ */
+export function layerReason({ state, wanted, preference }) {
+  if (!state) return "no slot yet";
+  if (state.type === "starting") return "waits for a key frame";
+  if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
+  const limit = wanted.maxHeight ? `tile and limits need ${wanted.maxHeight} lines` : "no limit asked for";
+  const chosen = preference.maxHeight ? `limited to ${preference.maxHeight} lines here` : limit;
+  if (state.height && wanted.maxHeight && state.height < wanted.maxHeight) return `${chosen}; the link or the sender gives no more`;
+  return chosen;
 }
 
 /** @param {number} kbps */

@@ -34,3 +34,14 @@ export async function devices() {
   const of = (/** @type {MediaDeviceKind} */ kind) => all.filter((device) => device.kind === kind);
   return { cameras: of("videoinput"), microphones: of("audioinput"), speakers: of("audiooutput") };
 }
+
+/**
+ * Calls back when a device is plugged in or out.
+ * @param {() => void} listener
+ * @returns {() => void} ends it
+ */
+export function onDevicesChange(listener) {
+  const media = navigator.mediaDevices;
+  media?.addEventListener("devicechange", listener);
+  return () => media?.removeEventListener("devicechange", listener);
+}

@@ -12,6 +12,6 @@
 export { Room } from "./room.js";
 export { LocalTrack } from "./publish.js";
 export { Participant, RemoteTrack } from "./participant.js";
-export { capture, devices } from "./capture.js";
+export { capture, devices, onDevicesChange } from "./capture.js";
 export { DATA_LIMITS } from "./data.js";
 export { ClosedError, ConnectError, DataError, MediaError, ServerError, SluiceError } from "./errors.js";

@@ -27,8 +27,12 @@ export class RemoteTrack {
   mid = null;
   /** @type {SlotState | null} what the server does for it now; null: it has no slot */
   state = null;
-  /** @type {Preference} */
+  /** @type {Preference} what the program prefers */
   preference = {};
+  /** @type {Preference} what the server was asked for: the preference within what the elements' size on screen needs */
+  wanted = {};
+  /** Whether it is published no more. */
+  ended = false;
   #media;
   /** @type {Map<HTMLMediaElement, MediaStreamTrack | null>} attached, and what they show */
   #elements = new Map();
@@ -38,9 +42,7 @@ export class RemoteTrack {
    * @param {Participant} participant
    * @param {{
    *   receiver: (mid: string) => RTCRtpReceiver | undefined,
-   *   prefer: (track: RemoteTrack, preference: Preference) => void,
-   *   watch: (track: RemoteTrack, video: HTMLVideoElement, box: Element) => void,
-   *   unwatch: (video: HTMLVideoElement) => void,
+   *   subscriptions: import("./subscriptions.js").Subscriptions,
    * }} media what `Room` does for its tracks
    */
   constructor(info, participant, media) {
@@ -70,7 +72,7 @@ export class RemoteTrack {
    */
   attach(video, { box = video } = {}) {
     this.#elements.set(video, null);
-    this.#media.watch(this, video, box);
+    this.#media.subscriptions.watch(this, video, box);
     this.refresh();
   }
 
@@ -79,7 +81,7 @@ export class RemoteTrack {
     for (const element of video ? [video] : [...this.#elements.keys()]) {
       if (!this.#elements.delete(element)) continue;
       element.srcObject = null;
-      this.#media.unwatch(/** @type {HTMLVideoElement} */ (element));
+      this.#media.subscriptions.unwatch(/** @type {HTMLVideoElement} */ (element));
     }
   }
 
@@ -88,7 +90,7 @@ export class RemoteTrack {
    * @param {Preference} preference merged into the earlier one
    */
   prefer(preference) {
-    this.#media.prefer(this, preference);
+    this.#media.subscriptions.prefer(this, preference);
   }
 
   /** Puts the slot's media into the attached elements. Called by `Room` when the slot changes. */

@@ -58,12 +58,14 @@ export class LocalTrack extends Emitter {
    *   codec?: string,
    *   scalabilityMode?: string,
    *   encodings?: RTCRtpEncodingParameters[],
+   *   simulcast?: number,
    *   recapture?: () => Promise<MediaStreamTrack>,
    * }} options `codec`: "vp8", "h264", ...: the only one offered, where the browser has it;
    *   `scalabilityMode`: video is one encoding with these layers, "L3T3_KEY" for example;
+   *   `encodings`: other ones than those that suit source and size; `simulcast`: the largest so many of these;
    *   `recapture` opens the device again, so that muting may release it (the camera's light goes off)
    */
-  constructor(track, { source, codec, scalabilityMode, encodings, recapture }) {
+  constructor(track, { source, codec, scalabilityMode, encodings, simulcast = Infinity, recapture }) {
     super();
     this.source = source;
     this.kind = /** @type {import("./protocol.js").Kind} */ (track.kind);
@@ -72,7 +74,7 @@ export class LocalTrack extends Emitter {
     this.#codec = codec;
     const height = track.getSettings().height ?? 720;
     const layered = scalabilityMode && this.kind === "video" ? [{ scalabilityMode, maxBitrate: goodBitrate(height) }] : null;
-    this.#encodings = encodings ?? layered ?? encodingsFor(source, height);
+    this.#encodings = encodings ?? layered ?? encodingsFor(source, height).slice(-Math.max(1, simulcast));
   }
 
   get mid() {

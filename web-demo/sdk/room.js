@@ -7,11 +7,9 @@ import { Participant, RemoteTrack } from "./participant.js";
 import { LocalTrack } from "./publish.js";
 import { Signaling } from "./signaling.js";
 import { Speakers } from "./speakers.js";
-import { StatsSampler } from "./stats.js";
-import { Viewport } from "./viewport.js";
+import { Subscriptions } from "./subscriptions.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
-/** @typedef {import("./protocol.js").Preference} Preference */
 /** @typedef {import("./protocol.js").Joined} Joined */
 
 /**
@@ -21,12 +19,14 @@ import { Viewport } from "./viewport.js";
  *   token?: string,
  *   codec?: string,
  *   scalabilityMode?: string,
+ *   simulcast?: number,
+ *   subscribe?: boolean,
  *   maxHeight?: number,
  *   forceTcp?: boolean,
  * }} Options
  * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
- * webrtc-svc) instead of several;  `maxHeight`: never receive more lines than this;
- * `forceTcp`: ignore the server's UDP candidates
+ * webrtc-svc) instead of several; `simulcast`: publish at most so many encodings of a video; `subscribe: false`: receive nothing;
+ * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates
  */
 
 /**
@@ -61,6 +61,8 @@ import { Viewport } from "./viewport.js";
 /** Milliseconds: a path may vanish briefly; and the time that a repaired path gets before we start from scratch. */
 const DISCONNECT_GRACE = 2_000;
 const REPAIR_TIMEOUT = 8_000;
+/** Milliseconds until a first path that does not come about counts as trouble; browsers themselves wait far longer. */
+const FIRST_PATH_TIMEOUT = 15_000;
 /** Slots asked for up front for those who are already here; the server asks for more where it sees fit. */
 const FIRST_SLOTS = { audio: 8, video: 24 };
 
@@ -82,6 +84,10 @@ export class Room extends Emitter {
   /** Our own id and, as the server has it, name. */
   id = "";
   name = "";
+  /** @type {import("./protocol.js").Permissions | null} what the access token grants */
+  permissions = null;
+  /** @type {{ score: number, details?: import("./protocol.js").QualityDetails } | null} of our own connection, from 1 to 5 */
+  quality = null;
 
   #options;
   #signaling;
@@ -92,13 +98,9 @@ export class Room extends Emitter {
     onOpen: (open) => this.emit("data-state", open),
   });
   #speakers = new Speakers();
-  #viewport = new Viewport((needs) => this.#onViewport(needs));
-  #stats = new StatsSampler();
-  /** @type {Map<RemoteTrack, number>} height needed on screen */
-  #heights = new Map();
-  /** @type {Map<string, string>} last preference sent, by track id */
-  #sent = new Map();
-  #mayData = true;
+  #subscriptions;
+  /** @type {Promise<import("./stats.js").StatsSampler> | undefined} loaded when it is asked for */
+  #stats;
   /** What is broken now. */
   #trouble = { signaling: false, media: false };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -132,6 +134,7 @@ export class Room extends Emitter {
     super();
     this.#options = options;
     this.#signaling = signaling;
+    this.#subscriptions = new Subscriptions(signaling, options);
     this.#connection = this.#newConnection();
     signaling.on("message", (message) => this.#onMessage(message));
     signaling.on("dropped", () => this.#setTrouble({ signaling: true }));
@@ -180,7 +183,8 @@ export class Room extends Emitter {
    * @param {ConstructorParameters<typeof LocalTrack>[1]} options
    */
   async publish(track, options) {
-    const local = new LocalTrack(track, { codec: this.#options.codec, scalabilityMode: this.#options.scalabilityMode, ...options });
+    const { codec, scalabilityMode, simulcast } = this.#options;
+    const local = new LocalTrack(track, { codec, scalabilityMode, simulcast, ...options });
     local.on("ended", () => this.#onLocalEnded(local));
     this.localTracks.add(local);
     let connection = this.#connection;
@@ -246,7 +250,7 @@ export class Room extends Emitter {
    * @throws {DataError}
    */
   async send(data, options) {
-    if (!this.#mayData) throw new DataError("data-not-permitted", "The token does not allow to send data.");
+    if (this.permissions?.data === false) throw new DataError("data-not-permitted", "The token does not allow to send data.");
     return this.#data.send(data, options);
   }
 
@@ -270,9 +274,11 @@ export class Room extends Emitter {
   }
 
   /** One row per received track and published encoding; rates are since the last call. */
-  stats() {
+  async stats() {
+    this.#stats ??= import("./stats.js").then(({ StatsSampler }) => new StatsSampler());
+    const sampler = await this.#stats;
     const receiving = [...this.tracks.values()].filter((track) => track.mid !== null);
-    return this.#stats.sample(this.#connection.pc, receiving, this.localTracks);
+    return sampler.sample(this.#connection.pc, receiving, this.localTracks);
   }
 
   /** Our peer connection; another one after a repair from scratch. */
@@ -313,6 +319,7 @@ export class Room extends Emitter {
       case "quality": {
         const participant = this.participants.get(message.participant);
         if (participant) participant.quality = message.score;
+        else if (message.participant === this.id) this.quality = message;
         return this.emit("quality", message);
       }
     }
@@ -327,24 +334,25 @@ export class Room extends Emitter {
     const first = this.id === "";
     this.id = joined.participant;
     this.name = joined.name;
-    this.#mayData = joined.permissions.data;
+    this.permissions = joined.permissions ?? null;
     if (!first && !joined.resumed) this.#replaceConnection();
     const present = new Set(joined.participants.map(({ id }) => id));
     for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
     for (const info of joined.participants) this.#addParticipant(info);
     this.#onSlots(joined.slots);
     this.#setSpeaking(joined.speaker);
+    if (this.#options.subscribe === false) this.#signaling.send({ type: "subscribe", tracks: [], default: { enabled: false } });
     if (joined.resumed) this.#sayAgain();
     else this.#requestSlots();
     this.#setTrouble({ signaling: false });
-    if (!first) this.#onMediaState();
+    if (first) void this.#connection.connects(FIRST_PATH_TIMEOUT).then((connected) => void (connected || this.#repair()));
+    else this.#onMediaState();
   }
 
   /** What may have been lost with the socket. */
   #sayAgain() {
     for (const { id, muted } of this.localTracks) if (id) this.#signaling.send({ type: "mute", track: id, muted });
-    this.#sent.clear();
-    this.#subscribe([...this.tracks.values()]);
+    this.#subscriptions.sendAgain(this.tracks.values());
   }
 
   /** @param {import("./protocol.js").ParticipantInfo} info */
@@ -377,9 +385,7 @@ export class Room extends Emitter {
     if (this.tracks.has(info.id)) return this.#setRemoteMuted(info.id, info.muted);
     const track = new RemoteTrack(info, participant, {
       receiver: (mid) => this.#connection.receiver(mid),
-      prefer: (track, preference) => this.#prefer(track, preference),
-      watch: (track, video, box) => this.#viewport.watch(track, video, box),
-      unwatch: (video) => this.#viewport.unwatch(video),
+      subscriptions: this.#subscriptions,
     });
     this.tracks.set(info.id, track);
     participant.tracks.set(info.id, track);
@@ -393,9 +399,9 @@ export class Room extends Emitter {
     this.tracks.delete(id);
     track.participant.tracks.delete(id);
     track.mid = track.state = null;
+    track.ended = true;
     track.detach();
-    this.#heights.delete(track);
-    this.#sent.delete(id);
+    this.#subscriptions.remove(track);
     this.emit("track-ended", track);
   }
 
@@ -448,52 +454,13 @@ export class Room extends Emitter {
 
   // What we ask for.
 
-  /**
-   * @param {RemoteTrack} track
-   * @param {Preference} preference
-   */
-  #prefer(track, preference) {
-    track.preference = { ...track.preference, ...preference };
-    this.#subscribe([track]);
-  }
-
-  /** @param {{ track: RemoteTrack, height: number }[]} needs */
-  #onViewport(needs) {
-    const alive = needs.filter(({ track }) => this.tracks.get(track.id) === track);
-    for (const { track, height } of alive) this.#heights.set(track, height);
-    this.#subscribe(alive.map(({ track }) => track));
-  }
-
-  /** Sends what changed of these tracks' preferences. @param {RemoteTrack[]} tracks */
-  #subscribe(tracks) {
-    if (!this.#signaling.up) return;
-    const changed = [];
-    for (const track of tracks) {
-      const preference = this.#preference(track);
-      const text = JSON.stringify(preference);
-      if ((this.#sent.get(track.id) ?? "{}") === text) continue;
-      this.#sent.set(track.id, text);
-      changed.push({ track: track.id, ...preference });
-    }
-    if (changed.length) this.#signaling.send({ type: "subscribe", tracks: changed });
-  }
-
-  /** @param {RemoteTrack} track @returns {Preference} */
-  #preference(track) {
-    const { preference } = track;
-    if (track.kind === "audio") return preference;
-    const height = this.#heights.get(track);
-    const limits = [height, preference.maxHeight, this.#options.maxHeight].filter((limit) => typeof limit === "number" && limit > 0);
-    const priority = height === 0 ? "hidden" : (preference.priority ?? (track.source === "screen" ? "screen" : "visible"));
-    return { ...preference, maxHeight: limits.length ? Math.min(.../** @type {number[]} */ (limits)) : null, priority };
-  }
-
-  /** Enough slots for what is published already; saves waiting for the server to ask. */
+  /** The first offer, with enough slots for what is published already; saves waiting for the server to ask. */
   #requestSlots() {
     const count = { audio: 0, video: 0 };
     for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
+    const { subscribe } = this.#options;
     // Data channels want a connection where there is no track, too.
-    this.#report(Promise.all([this.#connection.addSlots(count), this.#connection.negotiate()]));
+    this.#report(Promise.all([subscribe !== false && this.#connection.addSlots(count), this.#connection.negotiate()]));
   }
 
   // The media path.
@@ -533,7 +500,7 @@ export class Room extends Emitter {
       track.mid = track.state = null;
       track.refresh();
     }
-    this.#sent.clear();
+    this.#subscriptions.forget(this.tracks.values());
     this.#connection = this.#newConnection();
     for (const local of this.localTracks) this.#report(this.#connection.publish(local));
   }
@@ -596,7 +563,7 @@ export class Room extends Emitter {
     for (const track of this.tracks.values()) track.detach();
     this.#connection.close();
     this.#speakers.clear();
-    this.#viewport.close();
+    this.#subscriptions.close();
   }
 
   /** @param {Partial<{ signaling: boolean, media: boolean }>} change */

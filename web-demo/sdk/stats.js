@@ -139,5 +139,7 @@ function codecName(report, rtp) {
 
 /** @param {any} candidate */
 function address(candidate) {
-  return candidate.port ? `${candidate.address ?? candidate.ip ?? ""}:${candidate.port}` : "";
+  if (!candidate.port) return "";
+  const host = candidate.address ?? candidate.ip ?? "";
+  return `${host.includes(":") ? `[${host}]` : host}:${candidate.port}`;
 }

@@ -201,12 +201,12 @@ describe("in the call", () => {
             await room.publish(canvas.captureStream(10).getTracks()[0], { source: "screen" });
           });
         }
-        await appears(grace, ".stage .tile.screen");
+        await appears(grace, ".tile.screen.on-stage");
         await grace.sees("Ada", "screen");
         await grace.sees("Ada", "camera");
         if (sender === CHROMIUM) await ada.click("Stop sharing the screen");
         else await ada.room((room) => room.unpublish(room.local("screen")));
-        await gone(grace, ".stage .tile");
+        await gone(grace, ".tile.on-stage");
       }
       await meet([ada, grace]);
     });

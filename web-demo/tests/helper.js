@@ -8,7 +8,7 @@
  *
  * Needs Node 18, and Debian's `chromium` and `firefox-esr` (or CHROMIUM_BIN and FIREFOX_BIN). Each browser is started once and each
  * person is a window of it. There is no fixed sleep: `until` polls a condition, and says what it saw last when it never comes.
- * SERVER_LOG=1 prints the server's log, PAGE_LOG=1 the pages' consoles.
+ * DEADLINE=30000 gives up sooner, SERVER_LOG=1 prints the server's log, PAGE_LOG=1 the pages' consoles.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -20,7 +20,7 @@ export const CHROMIUM = "chromium";
 export const FIREFOX = "firefox";
 
 /** Milliseconds. Generous: software encoding on a small machine is slow, and only failures wait this long. */
-const DEADLINE = 180_000;
+const DEADLINE = Number(process.env.DEADLINE ?? 180_000);
 const POLL = 150;
 
 // Waiting.

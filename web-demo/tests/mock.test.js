@@ -145,7 +145,7 @@ for (const kind of [CHROMIUM, FIREFOX]) {
     await person.click("Turn microphone off");
     await until("the server knows", () => mock.received("mute").at(-1)?.track.startsWith("p") && mock.received("mute").length === 3);
     assert.equal(await person.room((room) => room.local("microphone").sender.track.enabled), false);
-    assert.equal(mock.received("offer").length <= 3, true, "muting needs no negotiation");
+    assert.ok(mock.received("offer").length <= 3, "the first one and one a device: muting needs no negotiation");
   });
 
   test(`${kind}: a refused offer is withdrawn, said in words, and the next one works`, async () => {
@@ -205,7 +205,7 @@ for (const kind of [CHROMIUM, FIREFOX]) {
       }
       const person = await join(kind, { publish: "camera", codec });
       await until("it is published", () => person.room((room) => room.local("camera")?.id));
-      const section = mock.client.received.findLast(({ type }) => type === "offer").sdp.split(/^(?=m=)/m).find((section) => /^m=video[^]*a=sendonly/.test(section));
+      const section = mock.client.received.find(({ type, sdp }) => type === "offer" && /a=sendonly/.test(sdp)).sdp.split(/^(?=m=)/m).find((section) => /^m=video[^]*a=sendonly/.test(section));
       const codecs = new Set([...section.matchAll(/a=rtpmap:\d+ (\S+?)\//g)].map(([, name]) => name.toLowerCase()));
       assert.deepEqual([...codecs].sort(), [codec, "rtx"].sort());
     }
@@ -220,12 +220,12 @@ for (const kind of [CHROMIUM, FIREFOX]) {
       return room.local("screen").mid;
     });
     await share();
-    await until("it has a tile", () => person.page.$(".stage .tile"));
+    await until("it has a tile", () => person.page.$(".tile.on-stage"));
     await person.room((room) => room.unpublish(room.local("screen")));
-    await until("the tile is gone", async () => !(await person.page.$(".stage .tile")));
+    await until("the tile is gone", async () => !(await person.page.$(".tile.on-stage")));
     await share();
     const offer = mock.received("offer").at(-1);
-    assert.equal(offer.sdp.match(/^m=/gm).length, 4, "two spare slots, data channels and the screen");
+    assert.equal(offer.sdp.match(/^m=/gm).length, 4, "two spare slots, data and the screen");
     assert.equal(offer.tracks.length, 1);
   });
 
@@ -306,7 +306,8 @@ for (const kind of [CHROMIUM, FIREFOX]) {
     assert.match(room, /^[a-z]+-[a-z]+-\d+$/);
     await page.click("form .primary");
     await until("it is in the room", () => page.evaluate(() => Boolean(window.sluice)));
-    assert.match(await text(page, ".link"), new RegExp(`/r/${room}$`));
+    await page.click('[aria-label="Invite others"]');
+    assert.match(await page.$eval("#invite-link", ({ value }) => value), new RegExp(`/r/${room}$`));
     assert.equal(new URL(page.url()).pathname, `/r/${room}`);
     assert.equal(mock.received("join")[0].room, room);
   });

@@ -1,13 +1,13 @@
 /**
- * Takes the picture of a call for the README: SLUICE_BIN=… node tests/screenshot.mjs [file]
+ * Takes the pictures of the README: SLUICE_BIN=… node tests/screenshot.mjs [folder]
  * Four people with painted cameras, in Chromium, through the server.
  */
 import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { CHROMIUM, closeBrowsers, Person, Server, until } from "./helper.js";
+import { CHROMIUM, closeBrowsers, openPage, Person, Server, until } from "./helper.js";
 
-const file = process.argv[2] ?? fileURLToPath(new URL("../../docs/images/call.png", import.meta.url));
+const folder = process.argv[2] ?? fileURLToPath(new URL("../../docs/images/", import.meta.url));
 const PEOPLE = ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Katherine Johnson"];
 
 /** Runs in the page: a friendly painted figure in place of the browser's green test picture. */
@@ -17,9 +17,9 @@ function paintCamera() {
       const context = new AudioContext();
       return context.createMediaStreamDestination().stream;
     }
-    const name = new URLSearchParams(location.search).get("name");
+    const name = new URLSearchParams(location.search).get("name") ?? "Ada Lovelace";
     const hue = [...name].reduce((sum, letter) => sum + letter.codePointAt(0) * 37, 0) % 360;
-    const canvas = Object.assign(document.createElement("canvas"), { width: video.width, height: video.height });
+    const canvas = Object.assign(document.createElement("canvas"), { width: video.width ?? 1280, height: video.height ?? 720 });
     const { width: w, height: h } = canvas;
     const context = canvas.getContext("2d");
     const paint = () => {
@@ -62,18 +62,52 @@ function paintCamera() {
 
 const server = await Server.start();
 try {
+  await mkdir(folder, { recursive: true });
+  const take = (page, name) => page.screenshot({ path: join(folder, `${name}.png`) }).then(() => console.log(name));
+  const theme = (page, value) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value }]);
+  const allPlay = (page) => until("every tile shows its rate", () => page.$$eval(".tile:not([hidden]) .layer", (layers) => layers.length > 0 && layers.every(({ textContent }) => /b\/s/.test(textContent))));
   const people = [];
   for (const name of PEOPLE) {
     people.push(await Person.join(CHROMIUM, server.url, { room: "quiet-river", name, before: paintCamera, width: 1280, height: 780 }));
   }
-  const [me, ...others] = people;
-  await Promise.all(others.map(({ name }) => me.sees(name)));
-  await others[1].room((room) => room.disable("microphone"));
-  await me.page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
-  await until("every tile shows its rate", () => me.page.$$eval(".tile .layer", (layers) => layers.length === 4 && layers.every(({ textContent }) => /b\/s/.test(textContent))));
-  await mkdir(dirname(file), { recursive: true });
-  await me.page.screenshot({ path: file });
-  console.log(file);
+  const [me, grace, alan, katherine] = people;
+  await Promise.all([grace, alan, katherine].map(({ name }) => me.sees(name)));
+  await alan.room((room) => room.disable("microphone"));
+  await grace.click("Raise the hand");
+  await until("the hand is seen", () => me.page.$(".hand:not([hidden])"));
+  await theme(me.page, "dark");
+  await allPlay(me.page);
+  await take(me.page, "call");
+
+  await theme(me.page, "light");
+  for (const [person, text] of [[katherine, "The figures are in the shared folder."], [grace, "Thanks! I have one question."]]) {
+    await person.click("Chat");
+    await person.page.type("#chat-text", text);
+    await person.page.keyboard.press("Enter");
+  }
+  await me.click("Chat");
+  await until("both messages are there", async () => (await me.page.$$(".messages li")).length === 2);
+  await allPlay(me.page);
+  await take(me.page, "chat");
+
+  await me.page.setViewport({ width: 1280, height: 1040 });
+  await me.click("Statistics");
+  await until("the plot has some seconds", () => me.page.$eval(".plot canvas", (canvas) => {
+    const { data, width } = canvas.getContext("2d").getImageData(0, 20, canvas.width, canvas.height - 20);
+    return data.some((value, at) => at % 4 === 3 && value > 0 && (at >> 2) % width < width * 0.8);
+  }));
+  await allPlay(me.page);
+  await take(me.page, "drawer");
+
+  await me.click("Close");
+  await me.page.setViewport({ width: 390, height: 780, deviceScaleFactor: 2 });
+  await allPlay(me.page);
+  await take(me.page, "mobile");
+
+  const prejoin = await openPage(CHROMIUM, server.url, { before: paintCamera, width: 1100, height: 680 });
+  await until("the preview plays", () => prejoin.$eval("video", ({ videoWidth }) => videoWidth > 0));
+  await prejoin.type("#name", "Ada Lovelace");
+  await take(prejoin, "prejoin");
 } finally {
   await closeBrowsers();
   await server.stop();
