@@ -8,7 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use sd_notify::NotifyState;
 use serde_json::json;
-use stats::Build;
+use stats::{Build, ControlPlane};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,18 +27,23 @@ pub(crate) const BUILD: Build = Build {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     draining: AtomicBool,
+    /// Where `sluice_ready` and `sluice_draining` stand.
+    gauges: Arc<ControlPlane>,
     /// Why calls from elsewhere cannot work; known from the start.
     problems: Vec<String>,
 }
 
 impl Health {
-    pub(crate) fn new(problems: Vec<String>) -> Arc<Health> {
-        Arc::new(Health { draining: AtomicBool::new(false), problems })
+    pub(crate) fn new(problems: Vec<String>, gauges: Arc<ControlPlane>) -> Arc<Health> {
+        gauges.ready.set(u64::from(problems.is_empty()));
+        Arc::new(Health { draining: AtomicBool::new(false), gauges, problems })
     }
 
     /// No more calls from here on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.gauges.ready.set(0);
+        self.gauges.draining.set(1);
     }
 
     fn ready(&self) -> (StatusCode, Json<serde_json::Value>) {

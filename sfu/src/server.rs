@@ -82,8 +82,8 @@ pub(crate) async fn run(sources: Sources, loaded: Loaded, log: LogFilter) -> Res
     let control = Arc::new(ControlPlane::default());
     let webhooks = Webhooks::start(settings.webhook_config(), control.clone())?;
     let rooms = Rooms::new(shards.clone(), &settings, webhooks, control.clone());
-    let authority = Arc::new(Authority::new(settings.policy()));
-    let health = Health::new(addresses.problems.clone());
+    let authority = Arc::new(Authority::new(settings.policy(), control.clone()));
+    let health = Health::new(addresses.problems.clone(), control.clone());
 
     let mut tasks = JoinSet::new();
     let taking = rooms.clone().take_events(events);
@@ -108,7 +108,7 @@ pub(crate) async fn run(sources: Sources, loaded: Loaded, log: LogFilter) -> Res
     tasks.spawn(serve(http, public, certificate.as_ref().map(|certificate| certificate.config.clone())));
     tasks.spawn(serve(
         admin,
-        http::admin(rooms.clone(), authority.clone(), registry(control, &shards)?, health.clone()),
+        http::admin(rooms.clone(), authority.clone(), registry(control.clone(), &shards)?, control, health.clone()),
         None,
     ));
 
@@ -250,6 +250,8 @@ fn registry(control: Arc<ControlPlane>, shards: &[ShardHandle]) -> Result<Regist
     let registry = Registry::new();
     let collector = SluiceCollector::new(BUILD, control, shards.iter().map(ShardHandle::stats).collect());
     let registered = collector.and_then(|collector| registry.register(Box::new(collector)));
+    #[cfg(target_os = "linux")]
+    let registered = registered.and_then(|()| registry.register(Box::new(stats::ProcessCollector::for_self())));
     registered.map_err(|error| ServerError::Metrics(error.to_string()))?;
     Ok(registry)
 }

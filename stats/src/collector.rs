@@ -5,9 +5,10 @@
 
 use crate::catalogue::{Id, Kind};
 use crate::control::ControlPlane;
-use crate::snapshot::{PerDirection, PerKind, ShardSlot, ShardSnapshot};
+use crate::distribution::Distribution;
+use crate::snapshot::{PerDirection, PerFamily, PerKind, ShardSlot, ShardSnapshot};
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ fn describe(id: Id) -> prometheus::Result<Desc> {
 }
 
 fn add_control_plane(series: &mut Series, control: &ControlPlane) {
+    series.count(Id::Ready, &[], control.ready.get());
+    series.count(Id::Draining, &[], control.draining.get());
     series.count(Id::Rooms, &[], control.rooms.get());
     series.count(Id::Participants, &[], control.participants.get());
     series.count(Id::WebsocketSessions, &[], control.websocket_sessions.get());
@@ -78,6 +81,14 @@ fn add_control_plane(series: &mut Series, control: &ControlPlane) {
     }
     for (code, count) in control.signaling_errors.all() {
         series.count(Id::SignalingErrors, &[code], count);
+    }
+    for (reason, count) in control.auth_failures.all() {
+        series.count(Id::AuthFailures, &[reason], count);
+    }
+    series.distribution(Id::RoomSize, &[], &control.room_sizes.get());
+    series.distribution(Id::QualityScore, &[], &control.quality_scores.get());
+    for ((route, method, status), distribution) in control.http.all() {
+        series.distribution(Id::HttpRequestDuration, &[&route, method, &status.to_string()], &distribution);
     }
     for outcome in WEBHOOK_OUTCOMES {
         series.count(Id::WebhookDeliveries, &[outcome], control.webhook_deliveries.get(outcome));
@@ -96,8 +107,15 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     for (kind, of_kind) in kinds(&snapshot.subscriptions) {
         series.count(Id::Subscriptions, &[kind, "active"], of_kind.active);
         series.count(Id::Subscriptions, &[kind, "starting"], of_kind.starting);
+        series.count(Id::Subscriptions, &[kind, "starved"], of_kind.starved);
         series.count(Id::Subscriptions, &[kind, "paused"], of_kind.paused);
     }
+    for (encoding, subscriptions) in snapshot.encodings.iter().enumerate() {
+        series.count(Id::SubscriptionEncodings, &[&encoding.to_string()], *subscriptions);
+    }
+    series.count(Id::Peers, &["connecting"], snapshot.connections.connecting);
+    series.count(Id::Peers, &["connected"], snapshot.connections.connected);
+    series.count(Id::Peers, &["lost"], snapshot.connections.lost);
 
     for (id, by_direction) in [
         (Id::RtpPackets, &snapshot.rtp_packets),
@@ -110,13 +128,14 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
             }
         }
     }
-    for (id, by_direction) in [
-        (Id::RtpRetransmitted, &snapshot.rtp_retransmitted),
-        (Id::RtcpPackets, &snapshot.rtcp_packets),
-        (Id::Nacks, &snapshot.nacks),
-    ] {
+    for (id, by_direction) in [(Id::RtpRetransmitted, &snapshot.rtp_retransmitted), (Id::Nacks, &snapshot.nacks)] {
         for (direction, value) in directions(by_direction) {
             series.count(id, &[direction], *value);
+        }
+    }
+    for (kind, by_direction) in &snapshot.rtcp_packets {
+        for (direction, packets) in directions(by_direction) {
+            series.count(Id::RtcpPackets, &[direction, kind], *packets);
         }
     }
     for (direction, requests) in directions(&snapshot.keyframe_requests) {
@@ -131,9 +150,11 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     series.count(Id::LayerSwitches, &["down"], snapshot.layer_switches.down);
     series.count(Id::DtlsHandshakes, &["completed"], snapshot.dtls_completed);
     series.count(Id::DtlsHandshakes, &["failed"], snapshot.dtls_failed);
-    series.count(Id::IceResults, &["connected", "udp"], snapshot.ice.connected_udp);
-    series.count(Id::IceResults, &["connected", "tcp"], snapshot.ice.connected_tcp);
-    series.count(Id::IceResults, &["failed", "none"], snapshot.ice.failed);
+    for (protocol, PerFamily { ipv4, ipv6 }) in [("udp", snapshot.ice.udp), ("tcp", snapshot.ice.tcp)] {
+        series.count(Id::IceResults, &["connected", protocol, "ipv4"], ipv4);
+        series.count(Id::IceResults, &["connected", protocol, "ipv6"], ipv6);
+    }
+    series.count(Id::IceResults, &["failed", "none", "none"], snapshot.ice.failed);
     for (reason, value) in &snapshot.disconnects {
         series.count(Id::Disconnects, &[reason], *value);
     }
@@ -146,15 +167,40 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
             series.count(Id::UdpDatagrams, &[direction, run], *datagrams);
         }
     }
+    series.count(Id::UdpReceiveErrors, &[], snapshot.udp.receive_errors);
+    series.count(Id::UdpSocketDrops, &[], snapshot.udp.socket_drops);
     series.count(Id::RunPadding, &[], snapshot.run_padding_bytes);
+    series.count(Id::RtpProbePackets, &[], snapshot.probe_packets);
+    series.count(Id::BandwidthProbes, &[], snapshot.probes);
+    series.count(Id::CongestionMarks, &[], snapshot.congestion_marks);
     for (direction, packets) in directions(&snapshot.relayed) {
         series.count(Id::RelayedPackets, &[direction], *packets);
     }
 
+    add_distributions(series, snapshot);
     series.add(Id::ShardBusyRatio, &[shard], snapshot.busy_ratio);
+    series.distribution(Id::ShardTick, &[shard], &snapshot.ticks);
     for lane in &snapshot.lanes {
         series.count(Id::ShardQueueDepth, &[shard, lane.name], lane.depth);
         series.count(Id::ShardQueueDrops, &[shard, lane.name], lane.dropped);
+    }
+}
+
+fn add_distributions(series: &mut Series, snapshot: &ShardSnapshot) {
+    series.distribution(Id::ForwardLatency, &[], &snapshot.forward_latency);
+    series.distribution(Id::KeyframeWait, &[], &snapshot.keyframe_wait);
+    series.distribution(Id::Rtt, &[], &snapshot.rtt);
+    series.distribution(Id::DownlinkEstimate, &[], &snapshot.estimate);
+    for (kind, delay) in kinds(&snapshot.pacer_delay) {
+        series.distribution(Id::PacerDelay, &[kind], delay);
+    }
+    for (phase, took) in &snapshot.join {
+        series.distribution(Id::JoinDuration, &[phase], took);
+    }
+    for (id, by_direction) in [(Id::Jitter, &snapshot.jitter), (Id::LossRatio, &snapshot.loss)] {
+        for (direction, distribution) in directions(by_direction) {
+            series.distribution(id, &[direction], distribution);
+        }
     }
 }
 
@@ -168,7 +214,13 @@ fn kinds<T>(value: &PerKind<T>) -> [(&'static str, &T); 2] {
 
 /// Values by metric and label values, summed over shards.
 #[derive(Default)]
-struct Series(BTreeMap<Id, BTreeMap<Vec<String>, f64>>);
+struct Series(BTreeMap<Id, BTreeMap<Vec<String>, Value>>);
+
+/// A value of one series.
+enum Value {
+    Number(f64),
+    Distribution(Distribution),
+}
 
 impl Series {
     fn count(&mut self, id: Id, labels: &[&str], value: u64) {
@@ -176,9 +228,21 @@ impl Series {
     }
 
     fn add(&mut self, id: Id, labels: &[&str], value: f64) {
+        if let Value::Number(sum) = self.value(id, labels, || Value::Number(0.0)) {
+            *sum += value;
+        }
+    }
+
+    fn distribution(&mut self, id: Id, labels: &[&str], value: &Distribution) {
+        if let Value::Distribution(sum) = self.value(id, labels, || Value::Distribution(Distribution::default())) {
+            sum.add(value);
+        }
+    }
+
+    fn value(&mut self, id: Id, labels: &[&str], new: impl FnOnce() -> Value) -> &mut Value {
         debug_assert_eq!(labels.len(), id.metric().labels.len(), "{} has other labels", id.metric().name);
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        *self.0.entry(id).or_default().entry(labels).or_default() += value;
+        self.0.entry(id).or_default().entry(labels).or_insert_with(new)
     }
 
     fn into_families(self) -> Vec<MetricFamily> {
@@ -186,7 +250,7 @@ impl Series {
     }
 }
 
-fn family(id: Id, series: BTreeMap<Vec<String>, f64>) -> MetricFamily {
+fn family(id: Id, series: BTreeMap<Vec<String>, Value>) -> MetricFamily {
     let row = id.metric();
     let metrics = series.into_iter().map(|(values, value)| {
         let labels = row.labels.iter().zip(values).map(|((name, _), value)| {
@@ -196,13 +260,14 @@ fn family(id: Id, series: BTreeMap<Vec<String>, f64>) -> MetricFamily {
             pair
         });
         let mut metric = Metric::from_label(labels.collect());
-        match row.kind {
-            Kind::Counter => {
+        match (value, row.kind) {
+            (Value::Distribution(distribution), _) => metric.set_histogram(histogram(&distribution)),
+            (Value::Number(value), Kind::Counter) => {
                 let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
-            Kind::Gauge => {
+            (Value::Number(value), _) => {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
@@ -216,9 +281,27 @@ fn family(id: Id, series: BTreeMap<Vec<String>, f64>) -> MetricFamily {
     family.set_field_type(match row.kind {
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
     });
     family.set_metric(metrics.collect());
     family
+}
+
+/// Buckets as Prometheus has them: each counts all values up to its bound. The encoder adds the one without a bound.
+fn histogram(distribution: &Distribution) -> Histogram {
+    let mut so_far = 0;
+    let buckets = distribution.buckets.iter().map(|(bound, count)| {
+        so_far += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(so_far);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(distribution.count());
+    histogram.set_sample_sum(distribution.sum);
+    histogram
 }
 
 #[cfg(test)]
@@ -241,6 +324,10 @@ mod tests {
             rtp_packets: PerDirection { sent: PerKind { video: packets, audio: 0 }, ..Default::default() },
             packets_dropped: vec![("srtp_auth", packets)],
             disconnects: vec![("consent_expired", 1)],
+            rtcp_packets: vec![("pli", PerDirection { received: 1, sent: 2 })],
+            join: vec![("ice", Distribution::new(&[1.0]))],
+            encodings: vec![1],
+            rtt: rtts(&[0.5, 1.0, 3.0]),
             lanes: vec![Lane { name: "commands", depth: 3, dropped: 4 }],
             busy_ratio,
             ..Default::default()
@@ -263,6 +350,46 @@ mod tests {
             "# TYPE sluice_rtp_packets_total counter",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    fn rtts(values: &[f64]) -> Distribution {
+        let mut distribution = Distribution::new(&[0.5, 1.0, 2.0]);
+        values.iter().for_each(|value| distribution.observe(*value));
+        distribution
+    }
+
+    #[test]
+    fn distributions_are_summed_and_their_buckets_count_everything_below() {
+        let shards = [Arc::new(ShardSlot::default()), Arc::new(ShardSlot::default())];
+        shards.iter().for_each(|shard| shard.publish(snapshot(1, 0.0)));
+        let text = render(&registry(&Arc::default(), &shards));
+        for line in [
+            "sluice_rtt_seconds_bucket{le=\"0.5\"} 2",
+            "sluice_rtt_seconds_bucket{le=\"1\"} 4",
+            "sluice_rtt_seconds_bucket{le=\"2\"} 4",
+            "sluice_rtt_seconds_bucket{le=\"+Inf\"} 6",
+            "sluice_rtt_seconds_sum 9",
+            "sluice_rtt_seconds_count 6",
+            "# TYPE sluice_rtt_seconds histogram",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn http_requests_are_counted_by_route_and_never_by_what_a_client_made_up() {
+        let control = Arc::<ControlPlane>::default();
+        control.http.observe("/whip/{room}", "POST", 201, std::time::Duration::from_millis(3));
+        control.http.observe("/whip/{room}", "BREW", 405, std::time::Duration::from_secs(60));
+        let text = render(&registry(&control, &[]));
+        let name = "sluice_http_request_duration_seconds_bucket";
+        for line in [
+            format!("{name}{{route=\"/whip/{{room}}\",method=\"POST\",status=\"201\",le=\"0.005\"}} 1"),
+            format!("{name}{{route=\"/whip/{{room}}\",method=\"other\",status=\"405\",le=\"5\"}} 0"),
+            format!("{name}{{route=\"/whip/{{room}}\",method=\"other\",status=\"405\",le=\"+Inf\"}} 1"),
+        ] {
+            assert!(text.contains(&line), "{line} is missing in\n{text}");
         }
     }
 
@@ -297,6 +424,8 @@ mod tests {
         let control = Arc::<ControlPlane>::default();
         control.joins.count("joined");
         control.signaling_errors.count("bad-message");
+        control.auth_failures.count("token-expired");
+        control.http.observe("/ws", "GET", 101, std::time::Duration::ZERO);
         let text = render(&registry(&control, &[shard]));
         for id in Id::ALL {
             assert!(text.contains(&format!("# TYPE {} ", id.metric().name)), "{} has no value", id.metric().name);

@@ -2,13 +2,20 @@
 //!
 //! Written by `signaling` and by the room directory of `sfu`; read by [`crate::collector`].
 
+use crate::distribution::Distribution;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// The counters of one node, shared by everything that is not a shard.
 #[derive(Debug, Default)]
 pub struct ControlPlane {
+    /// 1 while calls are taken, now.
+    pub ready: Gauge,
+    /// 1 while the server waits for calls to end, now.
+    pub draining: Gauge,
     /// Rooms with at least one participant, now.
     pub rooms: Gauge,
     /// Participants in all rooms, now.
@@ -19,10 +26,94 @@ pub struct ControlPlane {
     pub http_sessions: Gauge,
     /// Attempts to join: `joined`, `resumed`, or an error code.
     pub joins: Labelled,
+    /// Access tokens refused, by error code.
+    pub auth_failures: Labelled,
     /// Errors sent to clients, by code.
     pub signaling_errors: Labelled,
     /// Webhooks by what became of them: `delivered`, `retried`, `refused`, `given_up`, `dropped`.
     pub webhook_deliveries: Labelled,
+    /// The most participants that each room had at once, noted when it ends.
+    pub room_sizes: Histogram<RoomSize>,
+    /// Quality scores of connected participants, one of each every two seconds.
+    pub quality_scores: Histogram<QualityScore>,
+    /// HTTP requests.
+    pub http: HttpRequests,
+}
+
+/// Which buckets a [`Histogram`] has.
+pub trait Bounds {
+    /// Upper bounds, growing.
+    const BOUNDS: &'static [f64];
+}
+
+/// Buckets for participants of a room.
+#[derive(Debug)]
+pub struct RoomSize;
+
+impl Bounds for RoomSize {
+    const BOUNDS: &'static [f64] = &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+}
+
+/// Buckets for [`crate::quality::score`].
+#[derive(Debug)]
+pub struct QualityScore;
+
+impl Bounds for QualityScore {
+    const BOUNDS: &'static [f64] = &[1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.25, 4.5, 4.75, 5.0];
+}
+
+/// Buckets for the time that an HTTP request takes, in seconds.
+#[derive(Debug)]
+pub struct HttpDuration;
+
+impl Bounds for HttpDuration {
+    const BOUNDS: &'static [f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+}
+
+/// A distribution of rare events.
+#[derive(Debug)]
+pub struct Histogram<B>(Mutex<Distribution>, PhantomData<B>);
+
+impl<B: Bounds> Default for Histogram<B> {
+    fn default() -> Self {
+        Histogram(Mutex::new(Distribution::new(B::BOUNDS)), PhantomData)
+    }
+}
+
+impl<B> Histogram<B> {
+    /// Counts a value.
+    pub fn observe(&self, value: f64) {
+        self.0.lock().observe(value);
+    }
+
+    /// All values so far.
+    pub fn get(&self) -> Distribution {
+        self.0.lock().clone()
+    }
+}
+
+/// What an HTTP request was: its route, its method, the status of the answer.
+pub type HttpLabels = (String, &'static str, u16);
+
+/// How long HTTP requests took. Routes are the patterns that the server has (`/whip/{room}`), never what a client wrote, so there
+/// are as many series as there are kinds of request.
+#[derive(Debug, Default)]
+pub struct HttpRequests(Mutex<BTreeMap<HttpLabels, Distribution>>);
+
+impl HttpRequests {
+    /// Counts a request. A method that nothing here takes counts as `other`.
+    pub fn observe(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let method = known.into_iter().find(|known| *known == method).unwrap_or("other");
+        let mut all = self.0.lock();
+        let of_kind = all.entry((route.to_owned(), method, status));
+        of_kind.or_insert_with(|| Distribution::new(HttpDuration::BOUNDS)).observe(took.as_secs_f64());
+    }
+
+    /// Every kind of request with its distribution.
+    pub fn all(&self) -> Vec<(HttpLabels, Distribution)> {
+        self.0.lock().iter().map(|(labels, distribution)| (labels.clone(), distribution.clone())).collect()
+    }
 }
 
 /// A number that goes up and down and never below zero.

@@ -9,13 +9,17 @@
 pub mod catalogue;
 pub mod collector;
 pub mod control;
+pub mod distribution;
 pub mod quality;
 pub mod snapshot;
 
 pub use collector::{Build, CONTENT_TYPE, SluiceCollector, render};
 pub use control::{ControlPlane, Gauge};
+pub use distribution::Distribution;
 pub use prometheus::Registry;
+#[cfg(target_os = "linux")]
+pub use prometheus::process_collector::ProcessCollector;
 pub use snapshot::{
-    IceResults, KeyframeRequests, Lane, LayerSwitches, PerDirection, PerKind, ShardSlot, ShardSnapshot, Subscriptions,
-    Tracks, UdpTraffic,
+    Connections, IceResults, KeyframeRequests, Lane, LayerSwitches, PerDirection, PerFamily, PerKind, ShardSlot,
+    ShardSnapshot, Subscriptions, Tracks, UdpTraffic,
 };

@@ -3,6 +3,7 @@
 //! Counters are cumulative since the shard started, so a snapshot that is lost or read late costs staleness and nothing
 //! else. A shard writes, the collector reads; neither ever waits for more than the copy of one snapshot.
 
+use crate::distribution::Distribution;
 use parking_lot::Mutex;
 
 /// The latest snapshot of one shard, shared between its thread and the collector.
@@ -36,8 +37,8 @@ pub struct ShardSnapshot {
     pub rtp_packets_lost: PerDirection<PerKind<u64>>,
     /// RTX packets.
     pub rtp_retransmitted: PerDirection<u64>,
-    /// RTCP compound packets.
-    pub rtcp_packets: PerDirection<u64>,
+    /// Parts of compound RTCP packets by type; the engine owns the types.
+    pub rtcp_packets: Vec<(&'static str, PerDirection<u64>)>,
     /// Packets asked for by NACK.
     pub nacks: PerDirection<u64>,
     /// Keyframe requests.
@@ -52,6 +53,34 @@ pub struct ShardSnapshot {
     pub dtls_failed: u64,
     /// How ICE ended.
     pub ice: IceResults,
+    /// Participants by their media connection, now.
+    pub connections: Connections,
+    /// Video subscriptions that carry media, by the encoding that flows, lowest first, now.
+    pub encodings: Vec<u64>,
+    /// Bandwidth probes begun.
+    pub probes: u64,
+    /// Packets of padding that probes sent.
+    pub probe_packets: u64,
+    /// Packets that receivers report as marked Congestion Experienced.
+    pub congestion_marks: u64,
+    /// From arrival to departure, for each packet and receiver, in seconds.
+    pub forward_latency: Distribution,
+    /// Wait in the pacer, in seconds.
+    pub pacer_delay: PerKind<Distribution>,
+    /// Wait for key frames, in seconds.
+    pub keyframe_wait: Distribution,
+    /// Phases of joining, in seconds; the engine owns the phases.
+    pub join: Vec<(&'static str, Distribution)>,
+    /// Round trips, in seconds.
+    pub rtt: Distribution,
+    /// Jitter, in seconds.
+    pub jitter: PerDirection<Distribution>,
+    /// Loss, 0 to 1.
+    pub loss: PerDirection<Distribution>,
+    /// Estimated capacity of downlinks, in bytes per second.
+    pub estimate: Distribution,
+    /// Turns of the shard's loop, in seconds.
+    pub ticks: Distribution,
     /// Transports that stopped, by reason; the engine owns the reasons.
     pub disconnects: Vec<(&'static str, u64)>,
     /// The UDP sockets' work.
@@ -78,6 +107,10 @@ pub struct PerDirection<T> {
 /// What UDP sockets did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UdpTraffic {
+    /// Datagrams that the kernel threw away because a socket's buffer was full; 0 where it does not tell.
+    pub socket_drops: u64,
+    /// Receiving failed, for another reason than that nothing was there.
+    pub receive_errors: u64,
     /// System calls.
     pub calls: PerDirection<u64>,
     /// Datagrams that crossed the kernel together with others (UDP_SEGMENT, UDP_GRO).
@@ -93,6 +126,8 @@ impl std::iter::Sum for UdpTraffic {
             sent: a.sent + b.sent,
         };
         all.fold(UdpTraffic::default(), |sum, one| UdpTraffic {
+            socket_drops: sum.socket_drops + one.socket_drops,
+            receive_errors: sum.receive_errors + one.receive_errors,
             calls: add(sum.calls, one.calls),
             joined: add(sum.joined, one.joined),
             single: add(sum.single, one.single),
@@ -129,7 +164,9 @@ pub struct Subscriptions {
     pub active: u64,
     /// A layer is chosen, its first decodable packet has not come.
     pub starting: u64,
-    /// Nothing is sent, for whatever reason.
+    /// Nothing is sent, for want of bandwidth.
+    pub starved: u64,
+    /// Nothing is sent, for another reason.
     pub paused: u64,
 }
 
@@ -155,11 +192,31 @@ pub struct LayerSwitches {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IceResults {
     /// First pair over UDP.
-    pub connected_udp: u64,
+    pub udp: PerFamily,
     /// First pair over TCP.
-    pub connected_tcp: u64,
+    pub tcp: PerFamily,
     /// No valid check in time.
     pub failed: u64,
+}
+
+/// A value for each version of IP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerFamily {
+    /// IPv4.
+    pub ipv4: u64,
+    /// IPv6.
+    pub ipv6: u64,
+}
+
+/// Participants by their media connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Not there yet.
+    pub connecting: u64,
+    /// Media can flow.
+    pub connected: u64,
+    /// Was there; the participant may come back.
+    pub lost: u64,
 }
 
 /// One queue of a shard.

@@ -2,7 +2,7 @@
 
 /**
  * What the page's URL asks for. `room` comes from the path (`/r/blue-otter`), the query or the hash; the rest from the query:
- * `name`, `autojoin=1`, `publish=camera,mic,screen|none`, `codec=vp8|h264|vp9|av1`, `simulcast=1` (encodings at most), `subscribe=0`, `maxheight=360`, `size=640x360` (of the camera),
+ * `name`, `autojoin=1`, `publish=camera,mic,screen|none`, `codec=vp8|h264|vp9|av1`, `scalability=L3T3_KEY` (one encoding with layers), `simulcast=1` (encodings at most), `subscribe=0`, `maxheight=360`, `size=640x360` (of the camera),
  * `token`, and `forceTcp=1` to take the TCP path even where UDP works.
  * @param {URL} url
  */
@@ -19,6 +19,7 @@ export function readParams(url) {
     autojoin: query.get("autojoin") === "1",
     publish: readPublish(query.get("publish") ?? "camera,mic"),
     codec: query.get("codec") ?? undefined,
+    scalabilityMode: query.get("scalability") ?? undefined,
     simulcast: Number(query.get("simulcast")) || undefined,
     subscribe: query.get("subscribe") !== "0",
     maxHeight: Number(query.get("maxheight")) || undefined,

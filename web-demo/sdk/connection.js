@@ -145,7 +145,9 @@ export class Connection extends Emitter {
   #growTo(kind, count) {
     const missing = count - this.#slots.filter((slot) => slot.kind === kind).length;
     for (let i = 0; i < missing; i++) {
-      this.#slots.push({ kind, transceiver: this.pc.addTransceiver(kind, { direction: "recvonly" }) });
+      const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
+      if (kind === "video") receiveDependencies(transceiver);
+      this.#slots.push({ kind, transceiver });
     }
     return missing > 0;
   }
@@ -155,4 +157,19 @@ export class Connection extends Emitter {
     for (const local of this.#locals) local.unbind({ stop: false });
     this.pc.close();
   }
+}
+
+/**
+ * Chromium tells spatial layers of AV1 apart by the dependency descriptor, but offers it for what it sends only.
+ * @param {RTCRtpTransceiver} transceiver
+ */
+function receiveDependencies(transceiver) {
+  // webrtc-extensions, which TypeScript's library lacks.
+  const extended = /** @type {any} */ (transceiver);
+  /** @type {{ uri: string, direction: string }[] | undefined} */
+  const extensions = extended.getHeaderExtensionsToNegotiate?.();
+  const descriptor = extensions?.find(({ uri }) => uri.endsWith("#dependency-descriptor-rtp-header-extension"));
+  if (!descriptor) return;
+  descriptor.direction = "sendrecv";
+  extended.setHeaderExtensionsToNegotiate(extensions);
 }

@@ -56,21 +56,25 @@ export class LocalTrack extends Emitter {
    * @param {{
    *   source: Source,
    *   codec?: string,
+   *   scalabilityMode?: string,
    *   encodings?: RTCRtpEncodingParameters[],
    *   simulcast?: number,
    *   recapture?: () => Promise<MediaStreamTrack>,
    * }} options `codec`: "vp8", "h264", ...: the only one offered, where the browser has it;
+   *   `scalabilityMode`: video is one encoding with these layers, "L3T3_KEY" for example;
    *   `encodings`: other ones than those that suit source and size; `simulcast`: the largest so many of these;
    *   `recapture` opens the device again, so that muting may release it (the camera's light goes off)
    */
-  constructor(track, { source, codec, encodings, simulcast = Infinity, recapture }) {
+  constructor(track, { source, codec, scalabilityMode, encodings, simulcast = Infinity, recapture }) {
     super();
     this.source = source;
     this.kind = /** @type {import("./protocol.js").Kind} */ (track.kind);
     this.track = this.#prepare(track);
     this.#recapture = recapture;
     this.#codec = codec;
-    this.#encodings = encodings ?? encodingsFor(source, track.getSettings().height ?? 720).slice(-Math.max(1, simulcast));
+    const height = track.getSettings().height ?? 720;
+    const layered = scalabilityMode && this.kind === "video" ? [{ scalabilityMode, maxBitrate: goodBitrate(height) }] : null;
+    this.#encodings = encodings ?? layered ?? encodingsFor(source, height).slice(-Math.max(1, simulcast));
   }
 
   get mid() {

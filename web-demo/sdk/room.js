@@ -18,13 +18,15 @@ import { Subscriptions } from "./subscriptions.js";
  *   name: string,
  *   token?: string,
  *   codec?: string,
+ *   scalabilityMode?: string,
  *   simulcast?: number,
  *   subscribe?: boolean,
  *   maxHeight?: number,
  *   forceTcp?: boolean,
  * }} Options
- * `codec`: publish video in this codec only, "vp8", "h264", ...; `simulcast`: publish at most so many encodings of a video;
- * `subscribe: false`: receive nothing; `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates
+ * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
+ * webrtc-svc) instead of several; `simulcast`: publish at most so many encodings of a video; `subscribe: false`: receive nothing;
+ * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates
  */
 
 /**
@@ -181,7 +183,8 @@ export class Room extends Emitter {
    * @param {ConstructorParameters<typeof LocalTrack>[1]} options
    */
   async publish(track, options) {
-    const local = new LocalTrack(track, { codec: this.#options.codec, simulcast: this.#options.simulcast, ...options });
+    const { codec, scalabilityMode, simulcast } = this.#options;
+    const local = new LocalTrack(track, { codec, scalabilityMode, simulcast, ...options });
     local.on("ended", () => this.#onLocalEnded(local));
     this.localTracks.add(local);
     let connection = this.#connection;

@@ -248,7 +248,7 @@ mod tests {
             assert_eq!((meta.starts_frame, meta.keyframe), (true, reference.is_none()));
             assert_eq!((meta.temporal, meta.layer_sync), (1, true));
             assert_eq!(meta.size, reference.is_none().then_some((640, 360)));
-            assert_eq!(meta.vp8.map(|v| (v.picture_id, v.tl0_pic_idx)), Some((0x1234, 9)));
+            assert_eq!(meta.picture.map(|v| (v.picture_id, v.tl0_pic_idx)), Some((0x1234, 9)));
             assert_eq!(inspect(Codec::Vp8, &payloads[0]).stamp, Some(stamp(reference)));
             assert!(!inspect(Codec::Vp8, &payloads[1]).starts && !vp8::parse(&payloads[1]).unwrap().starts_frame);
         }

@@ -132,6 +132,7 @@ impl Ladder {
                 let packets = (rate / 8.0 / fps / MAX_PAYLOAD as f64).ceil() * fps;
                 let option = LayerOption {
                     encoding: EncodingIndex(index as u8),
+                    spatial: 0,
                     temporal,
                     rate: Bitrate::bps(rate as u64),
                     height: encoding.height,

@@ -176,7 +176,7 @@ mod tests {
         set_number(Codec::Vp8, &mut payload, 0x1234);
         let meta = vp8::parse(&payload).unwrap();
         assert_eq!((meta.starts_frame, meta.keyframe, meta.size), (true, true, Some((640, 360))));
-        assert_eq!(meta.vp8.map(|numbers| (numbers.picture_id, numbers.tl0_pic_idx)), Some((0x1234, 0x34)));
+        assert_eq!(meta.picture.map(|numbers| (numbers.picture_id, numbers.tl0_pic_idx)), Some((0x1234, 0x34)));
         assert!(!vp8::parse(&first(Codec::Vp8, 1)).unwrap().keyframe);
         let meta = h264::parse(&first(Codec::H264, 0), Some(true));
         assert_eq!((meta.keyframe, meta.size), (true, Some((640, 360))));

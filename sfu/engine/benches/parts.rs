@@ -161,6 +161,7 @@ fn demux(criterion: &mut Criterion) {
 fn allocator(criterion: &mut Criterion) {
     let option = |encoding: u8, temporal: u8, kbps: u64, height: u16| LayerOption {
         encoding: EncodingIndex(encoding),
+        spatial: 0,
         temporal,
         rate: Bitrate::kbps(kbps),
         height,

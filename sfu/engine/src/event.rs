@@ -188,6 +188,8 @@ pub enum Sending {
         encoding: EncodingIndex,
         /// Its rid, where it has one.
         rid: Option<Rid>,
+        /// Highest spatial layer sent.
+        spatial: u8,
         /// Highest temporal layer sent.
         temporal: u8,
         /// Picture size in pixels where known.
@@ -223,8 +225,10 @@ pub enum PauseReason {
 pub struct Quality {
     /// Round trip in milliseconds, where measured.
     pub rtt_ms: Option<f32>,
-    /// Interarrival jitter in milliseconds, the larger of both directions.
-    pub jitter_ms: f32,
+    /// Interarrival jitter in milliseconds of what the client sends, the worst of its sources.
+    pub uplink_jitter_ms: f32,
+    /// Interarrival jitter in milliseconds that the client reports.
+    pub downlink_jitter_ms: f32,
     /// Share of packets from the client that did not arrive, 0 to 1.
     pub uplink_loss: f32,
     /// Share of packets to the client that it reports lost, 0 to 1.

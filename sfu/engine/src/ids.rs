@@ -29,7 +29,7 @@ pub struct TrackId {
 pub struct RequestId(pub u64);
 
 /// Index of an encoding within its track: 0 is the lowest quality.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EncodingIndex(pub u8);
 
 impl fmt::Display for RoomId {

@@ -2,6 +2,7 @@
 //!
 //! Parsed once per received packet; every subscriber reads the same value. Owned by a [`crate::uplink::store::PacketStore`].
 
+use crate::rtp::dependency::{References, TargetLayers};
 use crate::units::{ExtSeq, PayloadType, RtpTime};
 use std::time::Instant;
 
@@ -83,6 +84,16 @@ pub enum Codec {
     Opus,
     /// RFC 7741; 90 kHz.
     Vp8,
+    /// RFC 9628; 90 kHz.
+    Vp9 {
+        /// Profile 0 to 3: bit depth and chroma.
+        profile: u8,
+    },
+    /// RTP payload format of the Alliance for Open Media; 90 kHz.
+    Av1 {
+        /// Profile 0 to 2.
+        profile: u8,
+    },
     /// RFC 6184; 90 kHz.
     H264 {
         /// `profile_idc` and `profile_iop` of profile-level-id; the level does not decide compatibility.
@@ -97,7 +108,7 @@ impl Codec {
     pub fn kind(self) -> MediaKind {
         match self {
             Codec::Opus => MediaKind::Audio,
-            Codec::Vp8 | Codec::H264 { .. } => MediaKind::Video,
+            Codec::Vp8 | Codec::Vp9 { .. } | Codec::Av1 { .. } | Codec::H264 { .. } => MediaKind::Video,
         }
     }
 
@@ -111,6 +122,8 @@ impl Codec {
         match self {
             Codec::Opus => "opus",
             Codec::Vp8 => "VP8",
+            Codec::Vp9 { .. } => "VP9",
+            Codec::Av1 { .. } => "AV1",
             Codec::H264 { .. } => "H264",
         }
     }
@@ -140,21 +153,53 @@ pub struct PacketMeta {
 pub struct FrameMeta {
     /// First packet of a frame.
     pub starts_frame: bool,
-    /// First packet of a frame from which decoding can start (only ever set together with `starts_frame`).
+    /// Last packet of a frame, where the codec has frames of several spatial layers in one picture.
+    pub ends_frame: bool,
+    /// First packet of a picture from which decoding can start (only ever set together with `starts_frame`).
     pub keyframe: bool,
+    /// Spatial layer, 0 where the encoding has none.
+    pub spatial: u8,
     /// Temporal layer, 0 where the codec or the encoder has none.
     pub temporal: u8,
     /// From this frame on, a receiver may take this temporal layer: the frame depends on the base layer only.
     pub layer_sync: bool,
-    /// Picture size in pixels (width, height), where a keyframe tells it.
+    /// No frame of a higher spatial layer is predicted from this one: who takes a higher layer does not need it.
+    pub unneeded_above: bool,
+    /// Picture size of this spatial layer in pixels (width, height), where a keyframe tells it.
     pub size: Option<(u16, u16)>,
-    /// VP8 fields that the rewriter renumbers.
-    pub vp8: Option<Vp8Numbers>,
+    /// Fields of the payload descriptor that the rewriter renumbers.
+    pub picture: Option<PictureNumbers>,
+    /// From which frames it is predicted, where that is known.
+    pub dependencies: Option<Dependencies>,
+    /// Its dependency descriptor, where it has a readable one.
+    pub descriptor: Option<DescriptorPlace>,
 }
 
-/// VP8 payload descriptor fields that must stay continuous for the receiver (RFC 7741 section 4.2).
+/// From which frames of its encoding a frame is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vp8Numbers {
+pub struct Dependencies {
+    /// Counts the frames of all spatial layers; never wraps, and may leave numbers out.
+    pub number: u64,
+    /// How far back the frames are that it refers to.
+    pub references: References,
+}
+
+/// What a dependency descriptor has that receivers see differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorPlace {
+    /// Frame number as the publisher wrote it.
+    pub frame_number: u16,
+    /// Where the mask of active decode targets stands or would stand, in bits.
+    pub mask_at: u16,
+    /// Decode targets that the publisher sends.
+    pub active: u32,
+    /// Layers of the decode targets.
+    pub layers: TargetLayers,
+}
+
+/// Payload descriptor fields that must stay continuous for the receiver: VP8 (RFC 7741 section 4.2), VP9 (RFC 9628 section 4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureNumbers {
     /// PictureID: 7 or 15 bits, see `long_picture_id`.
     pub picture_id: u16,
     /// Offset of PictureID's first byte in the payload; 0 where the descriptor has none.
@@ -165,4 +210,6 @@ pub struct Vp8Numbers {
     pub tl0_pic_idx: u8,
     /// Offset of TL0PICIDX in the payload; 0 where the descriptor has none.
     pub tl0_at: u8,
+    /// The receiver takes a hole in the PictureIDs for a loss (VP8). Otherwise differences of PictureIDs mean something, and must stay.
+    pub consecutive: bool,
 }

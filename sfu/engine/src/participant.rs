@@ -6,12 +6,13 @@ use crate::downlink::Downlink;
 use crate::engine::keys::{RoomKey, TrackKey};
 use crate::event::Quality;
 use crate::ids::ParticipantId;
+use crate::progress::Progress;
 use crate::sdp::Negotiation;
 use crate::transport::Transport;
 use crate::uplink::Uplink;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A participant of this engine.
 pub struct Participant {
@@ -35,6 +36,8 @@ pub struct Participant {
     pub queued: bool,
     /// The earliest wake-up that the engine has noted for it.
     pub wake_at: Option<Instant>,
+    /// How far it has come with joining.
+    pub progress: Progress,
     /// The control plane was told that media can flow.
     pub connected: bool,
     /// When its connection quality is told next; while it is connected.
@@ -56,13 +59,15 @@ impl Participant {
     /// How good its connection is now.
     pub fn quality(&mut self, now: Instant, tracks: &SlotMap<TrackKey, Track>) -> Quality {
         let arrival = || self.uplink.tracks().filter_map(|key| tracks.get(key)).flat_map(Track::reception);
-        let jitter = arrival().map(|r| r.jitter()).fold(self.downlink.jitter(), Duration::max);
+        let jitter = arrival().map(|r| r.jitter()).max().unwrap_or_default();
         let (received, lost) = arrival().fold((0, 0), |(received, lost), r| (received + r.received(), lost + r.lost()));
         let uplink_loss = self.uplink.loss_since_last(received, lost);
+        let downlink_jitter_ms = self.downlink.jitter().as_secs_f32() * 1000.0;
         let estimator = self.downlink.estimator();
         Quality {
             rtt_ms: estimator.rtt().map(|rtt| rtt.as_secs_f32() * 1000.0),
-            jitter_ms: jitter.as_secs_f32() * 1000.0,
+            uplink_jitter_ms: jitter.as_secs_f32() * 1000.0,
+            downlink_jitter_ms,
             uplink_loss,
             downlink_loss: estimator.loss(),
             downlink_estimate: estimator.estimate(),

@@ -79,7 +79,7 @@ pub struct EncodingReport {
     pub frame_rate: f32,
     /// Temporal layers that flow.
     pub temporal_layers: u8,
-    /// Rate of all temporal layers.
+    /// Rate of all layers.
     pub rate: Bitrate,
     /// Packets received, retransmissions not included.
     pub packets: u64,
@@ -145,16 +145,16 @@ fn track(now: Instant, track: &Track) -> TrackReport {
 fn encoding(now: Instant, kind: MediaKind, encoding: &Encoding) -> EncodingReport {
     let (rates, reception) = (&encoding.rates, encoding.reception.as_ref());
     let layers = rates.temporal_layers(now);
-    let highest = layers.saturating_sub(1);
+    let spatial = rates.spatial_layers(now).saturating_sub(1);
     EncodingReport {
         rid: encoding.rid,
         ssrc: encoding.ssrc,
         active: encoding.activity.active_since().is_some(),
         wanted: encoding.is_wanted(),
         size: rates.size(),
-        frame_rate: if kind == MediaKind::Video { rates.frame_rate(now, highest) } else { 0.0 },
+        frame_rate: if kind == MediaKind::Video { rates.frame_rate(now, spatial, u8::MAX) } else { 0.0 },
         temporal_layers: layers,
-        rate: rates.rate(now, highest),
+        rate: rates.total(now),
         packets: reception.map_or(0, |r| r.received()),
         lost: reception.map_or(0, |r| r.lost()),
         jitter: reception.map_or(Duration::ZERO, |r| r.jitter()),
@@ -168,7 +168,7 @@ fn slots(downlink: &Downlink, tracks: &SlotMap<TrackKey, Track>) -> Vec<SlotRepo
         let preference = track.map(|track| downlink.preference(track.id)).unwrap_or_default();
         let (packets, octets) = slot.sent();
         SlotReport {
-            state: slot.state(|encoding| track.map(|t| t.describe(encoding)).unwrap_or_default()),
+            state: slot.state(|layer| track.map(|t| t.describe(layer)).unwrap_or_default()),
             target: slot.forwarder.target().map(|target| (target.encoding, target.temporal)),
             priority: preference.priority,
             max_height: preference.max_height,

@@ -1,13 +1,19 @@
 //! Counters of an engine as plain integers, and the value in which they leave it once a second.
 
-use crate::downlink::SubscriptionState;
+use crate::downlink::{SubscriptionState, Written};
 use crate::drops::DropCounters;
 use crate::engine::keys::{ParticipantKey, RoomKey, TrackKey};
-use crate::event::DisconnectReason;
+use crate::event::{DisconnectReason, Quality};
+use crate::histogram::{LongTimes, Rates, Ratios, ShortTimes};
+use crate::media::MediaKind;
 use crate::participant::Participant;
+use crate::progress::{JoinPhase, Progress};
 use crate::room::Room;
+use crate::rtcp::Rtcp;
+use crate::sdp::MAX_ENCODINGS;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
+use std::time::{Duration, Instant};
 
 /// Cumulative counters since the engine began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,24 +45,85 @@ pub struct Counters {
     pub data_messages: InOut,
     /// Payload bytes of those.
     pub data_bytes: InOut,
-    /// RTCP packets.
-    pub rtcp_packets: InOut,
+    /// Parts of compound RTCP packets, in the order of [`RtcpKind::ALL`].
+    pub rtcp: [InOut; RtcpKind::ALL.len()],
     /// Packets asked for again, by us (out) and by receivers (in).
     pub nacks: InOut,
-    /// Key frames asked for, by us (out) and by receivers (in).
-    pub keyframe_requests: InOut,
     /// Switches of the layer that a receiver gets, to a higher encoding or temporal layer.
     pub layer_switches_up: u64,
     /// The same to a lower one, or to a pause.
     pub layer_switches_down: u64,
-    /// Transports that became ready over UDP, and over TCP.
-    pub connected: [u64; 2],
+    /// Transports that became ready over UDP and over TCP, each over IPv4 and over IPv6.
+    pub connected: [[u64; 2]; 2],
     /// Transports that ended without ever having had a valid address.
     pub never_connected: u64,
     /// DTLS handshakes that ended well.
     pub handshakes_completed: u64,
     /// Participants that lost their transport, in the order of [`DisconnectReason::ALL`].
     pub disconnects: [u64; DisconnectReason::ALL.len()],
+    /// Probes of a downlink's bandwidth that were begun.
+    pub probes: u64,
+    /// Distributions.
+    pub distributions: Distributions,
+}
+
+/// Distributions of what the engine measures. The last five get a value for each connected participant every two seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distributions {
+    /// From a packet's arrival at the machine until it is sealed for a receiver, for each receiver; without retransmissions.
+    pub forward_latency: ShortTimes,
+    /// The part of that which the packet waited in the receiver's pacer, by kind.
+    pub pacer_delay: [ShortTimes; 2],
+    /// From the choice of an encoding until its key frame came.
+    pub keyframe_wait: LongTimes,
+    /// How long each phase of joining took, in the order of [`JoinPhase::ALL`].
+    pub join: [LongTimes; JoinPhase::ALL.len()],
+    /// Round trips.
+    pub rtt: LongTimes,
+    /// Interarrival jitter of what clients send.
+    pub jitter_in: ShortTimes,
+    /// Interarrival jitter that receivers report.
+    pub jitter_out: ShortTimes,
+    /// Share of packets lost, from clients and to clients.
+    pub loss: [Ratios; 2],
+    /// Estimated capacity of the downlinks.
+    pub estimate: Rates,
+}
+
+impl Distributions {
+    /// A phase of a participant's join is over, unless it was already.
+    #[inline]
+    pub fn note_phase(&mut self, now: Instant, progress: &mut Progress, phase: JoinPhase) {
+        if let Some(took) = progress.complete(now, phase)
+            && let Some(distribution) = self.join.get_mut(phase as usize)
+        {
+            distribution.observe_time(took);
+        }
+    }
+
+    /// Notes a packet sent for the first time.
+    pub fn note_sent(&mut self, written: &Written) {
+        if let Some(latency) = written.latency {
+            self.forward_latency.observe_time(latency);
+        }
+        if let Some(delay) = self.pacer_delay.get_mut(written.kind as usize) {
+            delay.observe_time(written.queued);
+        }
+    }
+
+    /// Notes how a participant's connection does.
+    pub fn note(&mut self, quality: &Quality) {
+        let time = |ms: f32| Duration::try_from_secs_f32(ms / 1000.0).unwrap_or_default();
+        if let Some(rtt) = quality.rtt_ms {
+            self.rtt.observe_time(time(rtt));
+        }
+        self.jitter_in.observe_time(time(quality.uplink_jitter_ms));
+        self.jitter_out.observe_time(time(quality.downlink_jitter_ms));
+        let [uplink, downlink] = &mut self.loss;
+        uplink.observe_ratio(quality.uplink_loss);
+        downlink.observe_ratio(quality.downlink_loss);
+        self.estimate.observe(quality.downlink_estimate.as_bps() / 8);
+    }
 }
 
 impl Counters {
@@ -65,9 +132,82 @@ impl Counters {
         self.disconnects.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Parts of RTCP packets of one kind.
+    pub fn rtcp(&self, kind: RtcpKind) -> InOut {
+        self.rtcp.get(kind as usize).copied().unwrap_or_default()
+    }
+
     /// DTLS handshakes that did not end well.
     pub fn handshakes_failed(&self) -> u64 {
         self.disconnected(DisconnectReason::HandshakeFailed) + self.disconnected(DisconnectReason::BadCertificate)
+    }
+}
+
+/// What the parts of a compound RTCP packet are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RtcpKind {
+    /// SR (RFC 3550).
+    SenderReport,
+    /// RR (RFC 3550).
+    ReceiverReport,
+    /// Generic NACK (RFC 4585).
+    Nack,
+    /// Picture loss indication (RFC 4585).
+    Pli,
+    /// Full intra request (RFC 5104).
+    Fir,
+    /// Receiver estimated maximum bitrate.
+    Remb,
+    /// Transport-wide feedback.
+    TransportFeedback,
+    /// Congestion control feedback (RFC 8888).
+    Ccfb,
+    /// All else.
+    Other,
+}
+
+impl RtcpKind {
+    /// Every kind, in the order of the counters.
+    pub const ALL: [RtcpKind; 9] = [
+        RtcpKind::SenderReport,
+        RtcpKind::ReceiverReport,
+        RtcpKind::Nack,
+        RtcpKind::Pli,
+        RtcpKind::Fir,
+        RtcpKind::Remb,
+        RtcpKind::TransportFeedback,
+        RtcpKind::Ccfb,
+        RtcpKind::Other,
+    ];
+
+    /// Value of the `type` label in Prometheus.
+    pub const fn label(self) -> &'static str {
+        match self {
+            RtcpKind::SenderReport => "sender_report",
+            RtcpKind::ReceiverReport => "receiver_report",
+            RtcpKind::Nack => "nack",
+            RtcpKind::Pli => "pli",
+            RtcpKind::Fir => "fir",
+            RtcpKind::Remb => "remb",
+            RtcpKind::TransportFeedback => "transport_feedback",
+            RtcpKind::Ccfb => "ccfb",
+            RtcpKind::Other => "other",
+        }
+    }
+
+    /// What a parsed part is.
+    pub fn of(part: &Rtcp<'_>) -> Self {
+        match part {
+            Rtcp::SenderReport(_) => RtcpKind::SenderReport,
+            Rtcp::ReceiverReport(_) => RtcpKind::ReceiverReport,
+            Rtcp::Nack(_) => RtcpKind::Nack,
+            Rtcp::Pli { .. } => RtcpKind::Pli,
+            Rtcp::Fir(_) => RtcpKind::Fir,
+            Rtcp::Remb(_) => RtcpKind::Remb,
+            Rtcp::TransportFeedback(_) => RtcpKind::TransportFeedback,
+            Rtcp::Ccfb(_) => RtcpKind::Ccfb,
+            Rtcp::Goodbye(_) | Rtcp::ReferenceTime { .. } | Rtcp::ReferenceEcho { .. } => RtcpKind::Other,
+        }
     }
 }
 
@@ -97,8 +237,14 @@ pub struct EngineSnapshot {
     pub subscriptions_active: [u64; 2],
     /// Bound slots whose first decodable packet has not come, by kind.
     pub subscriptions_starting: [u64; 2],
-    /// Bound slots on which nothing is sent, by kind.
+    /// Bound slots on which nothing is sent for want of bandwidth, by kind.
+    pub subscriptions_starved: [u64; 2],
+    /// Bound slots on which nothing is sent for another reason, by kind.
     pub subscriptions_paused: [u64; 2],
+    /// Video slots that carry media, by the encoding that flows, lowest first.
+    pub encodings: [u64; MAX_ENCODINGS],
+    /// Participants by their media connection: not there yet, there, lost.
+    pub connections: [u64; 3],
 }
 
 impl EngineSnapshot {
@@ -120,10 +266,19 @@ impl EngineSnapshot {
         for track in tracks.values().filter(|track| track.owner().is_some()) {
             add(&mut snapshot.tracks, track.source as usize, 1);
         }
+        for participant in participants.values() {
+            add(&mut snapshot.connections, participant.progress.connection(participant.connected), 1);
+        }
         for (kind, state) in participants.values().flat_map(|p| p.downlink.subscriptions()) {
             let counters = match state {
-                SubscriptionState::Active => &mut snapshot.subscriptions_active,
+                SubscriptionState::Active(encoding) => {
+                    if kind == MediaKind::Video {
+                        add(&mut snapshot.encodings, usize::from(encoding.0), 1);
+                    }
+                    &mut snapshot.subscriptions_active
+                }
                 SubscriptionState::Starting => &mut snapshot.subscriptions_starting,
+                SubscriptionState::Starved => &mut snapshot.subscriptions_starved,
                 SubscriptionState::Paused => &mut snapshot.subscriptions_paused,
             };
             add(counters, kind as usize, 1);

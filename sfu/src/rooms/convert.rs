@@ -103,7 +103,7 @@ pub(super) fn slot(slot: &SlotState) -> wire::Slot {
 
 fn sending(sending: Sending) -> wire::SlotState {
     match sending {
-        Sending::Layer { encoding, rid, temporal, size, codec } => wire::SlotState::Sending {
+        Sending::Layer { encoding, rid, temporal, size, codec, .. } => wire::SlotState::Sending {
             encoding: encoding.0,
             rid: rid.map(|rid| rid.to_string()),
             temporal,

@@ -143,7 +143,9 @@ impl Rooms {
             }
             Event::Quality { participant, quality } => {
                 let details = convert::quality_details(&quality);
-                self.with_member(participant, |room| room.quality_measured(participant, score(&quality), details));
+                let score = score(&quality);
+                self.counters.quality_scores.observe(f64::from(score));
+                self.with_member(participant, |room| room.quality_measured(participant, score, details));
             }
             Event::Report { request, participants } => {
                 if let Some((_, waiting)) = self.reports.remove(&request) {
@@ -279,7 +281,9 @@ impl Rooms {
             over
         });
         if let Some((_, room)) = removed {
-            self.by_id.remove(&room.lock().id);
+            let room = room.lock();
+            self.by_id.remove(&room.id);
+            self.counters.room_sizes.observe(room.most_members as f64);
             self.counters.rooms.decrement();
         }
     }
@@ -437,6 +441,6 @@ fn score(quality: &Quality) -> f32 {
     stats::quality::score(Conditions {
         loss: f64::from(quality.uplink_loss.max(quality.downlink_loss)),
         rtt: quality.rtt_ms.map(|ms| Duration::from_secs_f32(ms.max(0.0) / 1000.0)),
-        jitter: Duration::from_secs_f32(quality.jitter_ms.max(0.0) / 1000.0),
+        jitter: Duration::from_secs_f32(quality.uplink_jitter_ms.max(quality.downlink_jitter_ms).max(0.0) / 1000.0),
     })
 }

@@ -20,6 +20,8 @@ pub(super) struct Room {
     pub(super) created_at: SystemTime,
     /// How often it has become empty: tells one time without anybody from a later one.
     pub(super) emptied: u64,
+    /// The most members that it had at once.
+    pub(super) most_members: usize,
     speaker: Option<ParticipantId>,
 }
 
@@ -58,7 +60,7 @@ const SCORE_STEP: f32 = 0.25;
 impl Room {
     pub(super) fn new(id: RoomId, name: wire::RoomName, terms: Terms) -> Self {
         let (members, created_at) = (BTreeMap::new(), SystemTime::now());
-        Room { id, name, members, terms, created_at, emptied: 0, speaker: None }
+        Room { id, name, members, terms, created_at, emptied: 0, most_members: 0, speaker: None }
     }
 
     /// The room as webhooks name it.
@@ -108,6 +110,7 @@ impl Room {
         };
         let participant = member.info(id);
         self.members.insert(id, member);
+        self.most_members = self.most_members.max(self.members.len());
         self.tell_others(id, &ServerMessage::ParticipantJoined { participant });
     }
 

@@ -4,13 +4,15 @@ use crate::lifecycle::{self, Health};
 use crate::rooms::Rooms;
 use crate::settings::Settings;
 use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use signaling::auth::Authority;
 use stats::{ControlPlane, Registry};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a browser may remember what CORS allows.
@@ -35,18 +37,36 @@ pub(super) fn public(
     Router::new()
         .fallback(get(|uri: Uri, headers: HeaderMap| async move { asset(uri.path(), &headers) }))
         .merge(signaling::router(rooms.clone(), authority.clone(), config.clone(), control.clone()))
-        .merge(signaling::whip::router(rooms, authority, config, control))
+        .merge(signaling::whip::router(rooms, authority, config, control.clone()))
         .merge(lifecycle::router(health))
+        .layer(from_fn_with_state(control, time))
         .layer(cors(&settings.http.cors_origins))
 }
 
 /// What operators reach.
-pub(super) fn admin(rooms: Arc<Rooms>, authority: Arc<Authority>, registry: Registry, health: Arc<Health>) -> Router {
+pub(super) fn admin(
+    rooms: Arc<Rooms>,
+    authority: Arc<Authority>,
+    registry: Registry,
+    control: Arc<ControlPlane>,
+    health: Arc<Health>,
+) -> Router {
     let metrics = move || async move { ([(header::CONTENT_TYPE, stats::CONTENT_TYPE)], stats::render(&registry)) };
     Router::new()
         .route("/metrics", get(metrics))
         .merge(signaling::api::router(rooms, authority))
         .merge(lifecycle::router(health))
+        .layer(from_fn_with_state(control, time))
+}
+
+/// Counts a request with the time until its answer. What no route takes is the page and its files.
+async fn time(State(control): State<Arc<ControlPlane>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let (method, began) = (request.method().clone(), Instant::now());
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("page", MatchedPath::as_str);
+    control.http.observe(route, method.as_str(), response.status().as_u16(), began.elapsed());
+    response
 }
 
 /// Which pages of other origins may use the server: their own tokens are their only right, as nothing here goes by cookies.

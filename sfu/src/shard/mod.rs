@@ -21,10 +21,12 @@ use queues::{News, ShardQueues};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use sfu_engine::crypto::RTCCryptoProvider as CryptoProvider;
+use sfu_engine::histogram::ShortTimes;
 use sfu_engine::ids::ShardId;
 use sfu_engine::relay::Batch;
 use sfu_engine::transport::dtls::DtlsCertificate;
 use sfu_engine::{Command, Engine, EngineConfig, Event, Protocol, Tuple};
+use snapshot::OwnFigures;
 use stats::{Lane, ShardSlot};
 use std::net::UdpSocket as StdUdpSocket;
 use std::sync::Arc;
@@ -89,6 +91,8 @@ struct Shard {
     first_port: usize,
     stats: Arc<ShardSlot>,
     busy: Duration,
+    /// How long the turns of the loop took.
+    ticks: ShortTimes,
     send_drops: u64,
     relay_drops: u64,
     next_snapshot: Instant,
@@ -137,6 +141,7 @@ impl Shard {
                 first_port: 0,
                 stats: queues.stats,
                 busy: Duration::ZERO,
+                ticks: ShortTimes::default(),
                 send_drops: 0,
                 relay_drops: 0,
                 next_snapshot: Instant::now(),
@@ -169,7 +174,9 @@ impl Shard {
             if let Err(end) = self.flush(Instant::now()) {
                 return end;
             }
-            self.busy += began.elapsed();
+            let tick = began.elapsed();
+            self.busy += tick;
+            self.ticks.observe_time(tick);
         }
     }
 
@@ -357,8 +364,9 @@ impl Shard {
             Lane { name: "relay", depth: 0, dropped: self.relay_drops },
             Lane { name: "sockets", depth: 0, dropped: self.send_drops },
         ];
-        let traffic = self.udp.iter().map(UdpPort::traffic).sum();
-        self.stats.publish(snapshot::compose(&self.engine.snapshot(), busy.min(1.0), traffic, lanes));
+        let udp = self.udp.iter().map(UdpPort::traffic).sum();
+        let own = OwnFigures { busy_ratio: busy.min(1.0), ticks: &self.ticks, udp, lanes };
+        self.stats.publish(snapshot::compose(&self.engine.snapshot(), own));
     }
 
     /// Says goodbye to every participant.

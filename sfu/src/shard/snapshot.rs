@@ -3,55 +3,116 @@
 use sfu_engine::EngineSnapshot;
 use sfu_engine::drops::DropReason;
 use sfu_engine::event::DisconnectReason;
+use sfu_engine::histogram::{Histogram, RATIO_ONE, ShortTimes};
+use sfu_engine::progress::JoinPhase;
+use sfu_engine::snapshot::{Counters, Distributions, InOut, RtcpKind};
 use stats::{
-    IceResults, KeyframeRequests, Lane, LayerSwitches, PerDirection, PerKind, ShardSnapshot, Subscriptions, Tracks,
-    UdpTraffic,
+    Connections, Distribution, IceResults, KeyframeRequests, Lane, LayerSwitches, PerDirection, PerFamily, PerKind,
+    ShardSnapshot, Subscriptions, Tracks, UdpTraffic,
 };
 
+/// One second in the microseconds of the engine's distributions of times.
+const SECOND: f64 = 1e6;
+
+/// What a shard counts beside its engine.
+pub(super) struct OwnFigures<'a> {
+    pub(super) busy_ratio: f64,
+    pub(super) ticks: &'a ShortTimes,
+    pub(super) udp: UdpTraffic,
+    pub(super) lanes: Vec<Lane>,
+}
+
 /// Puts the engine's figures and the shard's own together.
-pub(super) fn compose(engine: &EngineSnapshot, busy_ratio: f64, udp: UdpTraffic, lanes: Vec<Lane>) -> ShardSnapshot {
+pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnapshot {
     let counters = &engine.counters;
     let kinds = |[audio, video]: [u64; 2]| PerKind { audio, video };
     let [camera, microphone, screen, screen_audio] = engine.tracks;
+    let [connecting, connected, lost] = engine.connections;
     let state = |kind: usize| Subscriptions {
         active: engine.subscriptions_active[kind],
         starting: engine.subscriptions_starting[kind],
+        starved: engine.subscriptions_starved[kind],
         paused: engine.subscriptions_paused[kind],
     };
-    let requests = |pli| KeyframeRequests { pli, fir: 0 };
-    ShardSnapshot {
+    let [ice_udp, ice_tcp] = counters.connected.map(|[ipv4, ipv6]| PerFamily { ipv4, ipv6 });
+    let snapshot = ShardSnapshot {
         tracks: Tracks { camera, microphone, screen, screen_audio },
         subscriptions: PerKind { audio: state(0), video: state(1) },
+        encodings: engine.encodings.to_vec(),
+        connections: Connections { connecting, connected, lost },
         rtp_packets: PerDirection { received: kinds(counters.rtp_packets_in), sent: kinds(counters.rtp_packets_out) },
         rtp_bytes: PerDirection { received: kinds(counters.rtp_bytes_in), sent: kinds(counters.rtp_bytes_out) },
         rtp_packets_lost: PerDirection { received: kinds(counters.rtp_lost_in), sent: kinds(counters.rtp_lost_out) },
-        rtp_retransmitted: PerDirection {
-            received: counters.retransmissions.received,
-            sent: counters.retransmissions.sent,
-        },
-        rtcp_packets: PerDirection { received: counters.rtcp_packets.received, sent: counters.rtcp_packets.sent },
-        nacks: PerDirection { received: counters.nacks.received, sent: counters.nacks.sent },
-        keyframe_requests: PerDirection {
-            received: requests(counters.keyframe_requests.received),
-            sent: requests(counters.keyframe_requests.sent),
-        },
+        rtp_retransmitted: both(counters.retransmissions),
+        rtcp_packets: RtcpKind::ALL.map(|kind| (kind.label(), both(counters.rtcp(kind)))).to_vec(),
+        nacks: both(counters.nacks),
+        keyframe_requests: keyframe_requests(counters),
         packets_dropped: DropReason::ALL.iter().map(|reason| (reason.label(), engine.drops.get(*reason))).collect(),
         layer_switches: LayerSwitches { up: counters.layer_switches_up, down: counters.layer_switches_down },
+        probes: counters.probes,
+        probe_packets: counters.probe_packets,
+        congestion_marks: counters.ce_marks,
         dtls_completed: counters.handshakes_completed,
         dtls_failed: counters.handshakes_failed(),
         disconnects: DisconnectReason::ALL
             .iter()
             .map(|reason| (reason.label(), counters.disconnected(*reason)))
             .collect(),
-        ice: IceResults {
-            connected_udp: counters.connected[0],
-            connected_tcp: counters.connected[1],
-            failed: counters.never_connected,
-        },
-        udp,
+        ice: IceResults { udp: ice_udp, tcp: ice_tcp, failed: counters.never_connected },
+        udp: own.udp,
         run_padding_bytes: counters.run_padding_bytes,
-        relayed: PerDirection { received: counters.relayed.received, sent: counters.relayed.sent },
-        busy_ratio,
-        lanes,
+        relayed: both(counters.relayed),
+        busy_ratio: own.busy_ratio,
+        ticks: distribution(own.ticks, SECOND),
+        lanes: own.lanes,
+        ..ShardSnapshot::default()
+    };
+    with_distributions(snapshot, &counters.distributions)
+}
+
+fn with_distributions(snapshot: ShardSnapshot, engine: &Distributions) -> ShardSnapshot {
+    let [audio, video] = &engine.pacer_delay;
+    let [received, sent] = &engine.loss;
+    ShardSnapshot {
+        forward_latency: distribution(&engine.forward_latency, SECOND),
+        pacer_delay: PerKind { audio: distribution(audio, SECOND), video: distribution(video, SECOND) },
+        keyframe_wait: distribution(&engine.keyframe_wait, SECOND),
+        join: JoinPhase::ALL
+            .iter()
+            .zip(&engine.join)
+            .map(|(phase, took)| (phase.label(), distribution(took, SECOND)))
+            .collect(),
+        rtt: distribution(&engine.rtt, SECOND),
+        jitter: PerDirection {
+            received: distribution(&engine.jitter_in, SECOND),
+            sent: distribution(&engine.jitter_out, SECOND),
+        },
+        loss: PerDirection {
+            received: distribution(received, RATIO_ONE as f64),
+            sent: distribution(sent, RATIO_ONE as f64),
+        },
+        estimate: distribution(&engine.estimate, 1.0),
+        ..snapshot
+    }
+}
+
+/// A distribution in a base unit, of which `unit` is one in the engine's.
+fn distribution<const L: u32, const B: usize>(histogram: &Histogram<L, B>, unit: f64) -> Distribution {
+    Distribution {
+        buckets: histogram.buckets().map(|(bound, count)| (bound as f64 / unit, count)).collect(),
+        above: histogram.above(),
+        sum: histogram.sum() as f64 / unit,
+    }
+}
+
+fn both(counter: InOut) -> PerDirection<u64> {
+    PerDirection { received: counter.received, sent: counter.sent }
+}
+
+fn keyframe_requests(counters: &Counters) -> PerDirection<KeyframeRequests> {
+    let (pli, fir) = (counters.rtcp(RtcpKind::Pli), counters.rtcp(RtcpKind::Fir));
+    PerDirection {
+        received: KeyframeRequests { pli: pli.received, fir: fir.received },
+        sent: KeyframeRequests { pli: pli.sent, fir: fir.sent },
     }
 }

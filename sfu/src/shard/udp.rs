@@ -93,7 +93,7 @@ impl UdpPort {
 
     /// Calls and datagrams so far.
     pub(crate) fn traffic(&self) -> UdpTraffic {
-        self.traffic
+        UdpTraffic { socket_drops: socket_drops(&self.socket), ..self.traffic }
     }
 
     /// Whether datagrams of this tuple come and go here.
@@ -109,8 +109,14 @@ impl UdpPort {
         for (slice, buffer) in slices.iter_mut().zip(buffers.iter_mut()) {
             *slice = IoSliceMut::new(buffer);
         }
-        let received =
-            socket.try_io(Interest::READABLE, || state.recv(UdpSockRef::from(&*socket), &mut slices, metas)).ok()?;
+        let received = socket.try_io(Interest::READABLE, || state.recv(UdpSockRef::from(&*socket), &mut slices, metas));
+        let received = match received {
+            Ok(received) => received,
+            Err(error) => {
+                traffic.receive_errors += u64::from(error.kind() != io::ErrorKind::WouldBlock);
+                return None;
+            }
+        };
         // One after the other, so that the kernel's wall clock times can be carried over to the monotonic clock.
         let now = Instant::now();
         let wall_now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -156,6 +162,27 @@ impl UdpPort {
         count(&mut self.traffic.joined.sent, &mut self.traffic.single.sent, datagrams);
         Ok(())
     }
+}
+
+/// Datagrams that came to a socket whose buffer was full, since it was made.
+#[cfg(target_os = "linux")]
+fn socket_drops(socket: &UdpSocket) -> u64 {
+    use std::os::fd::AsRawFd;
+    /// Index of the drops among the figures of SO_MEMINFO (linux/sock_diag.h).
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut figures = [0_u32; SK_MEMINFO_DROPS + 1];
+    let mut length = size_of_val(&figures) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `figures`, which has that size and takes any bytes.
+    let outcome = unsafe {
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+        libc::getsockopt(socket.as_raw_fd(), level, option, figures.as_mut_ptr().cast(), &mut length)
+    };
+    if outcome == 0 { u64::from(figures[SK_MEMINFO_DROPS]) } else { 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn socket_drops(_: &UdpSocket) -> u64 {
+    0
 }
 
 /// Counts datagrams that crossed the kernel as one unit.
@@ -250,6 +277,21 @@ mod tests {
                 (joined, 5 - joined, if joined > 0 { 3 } else { 5 })
             );
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn datagrams_that_a_full_buffer_turns_away_are_counted() {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let receiver = UdpPort::new(bind(loopback).unwrap(), 1).unwrap();
+        let mut sender = UdpPort::new(bind(loopback).unwrap(), 1).unwrap();
+        let tuple = Tuple { protocol: Protocol::Udp, local: sender.local, remote: receiver.local };
+        assert_eq!(receiver.traffic().socket_drops, 0);
+        // Nobody reads, and the kernel gives a socket at most twice what it was asked for.
+        for _ in 0..2 * SOCKET_BUFFER_BYTES / 1000 + 1 {
+            sender.send(&tuple, &[0; 1000], 1000);
+        }
+        assert!(receiver.traffic().socket_drops > 0);
     }
 
     #[tokio::test]

@@ -38,7 +38,12 @@ async fn what_is_not_there_is_404_and_what_is_not_meant_405() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_the_catalogue_and_move_with_a_call() {
-    let server = Server::start(&["--shards", "2"]).await;
+    // With a key, a token is looked at; open, nobody needs one.
+    let key = ("SLUICE_ACCESS__KEYS__MAIN", "a secret of this test, long enough");
+    let server = Server::start_with(&["--shards", "2", "--open"], &[key]).await;
+    assert_eq!(server.metric("sluice_ready", &[]).await, 1.0);
+    let bad = [("Authorization", "Bearer nonsense"), ("Content-Type", "application/sdp")];
+    assert_eq!(server.send("POST", "/whip/room", &bad, "v=0").await.status, 401);
     {
         let ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;
         let grace = Participant::join(&server, "room", "Grace", Plan::TALK).await;
@@ -61,6 +66,24 @@ async fn metrics_are_the_catalogue_and_move_with_a_call() {
             ("sluice_rtcp_packets_total", &[("direction", "sent")], 1.0),
             ("sluice_keyframe_requests_total", &[("direction", "sent")], 1.0),
             ("sluice_dtls_handshakes_total", &[("outcome", "completed")], 2.0),
+            ("sluice_auth_failures_total", &[("reason", "token-malformed")], 1.0),
+            ("sluice_http_request_duration_seconds_count", &[("route", "/whip/{room}"), ("status", "401")], 1.0),
+            ("sluice_peers", &[("state", "connected")], 2.0),
+            ("sluice_subscription_encodings", &[], 2.0),
+            ("sluice_ice_results_total", &[("protocol", "udp"), ("family", "ipv4")], 2.0),
+            ("sluice_rtcp_packets_total", &[("direction", "received"), ("type", "transport_feedback")], 1.0),
+            ("sluice_join_duration_seconds_count", &[("phase", "signaling")], 2.0),
+            ("sluice_join_duration_seconds_count", &[("phase", "ice")], 2.0),
+            ("sluice_join_duration_seconds_count", &[("phase", "dtls")], 2.0),
+            ("sluice_join_duration_seconds_count", &[("phase", "first_media")], 2.0),
+            ("sluice_forward_latency_seconds_count", &[], 20.0),
+            ("sluice_pacer_delay_seconds_count", &[("kind", "video")], 10.0),
+            ("sluice_keyframe_wait_seconds_count", &[], 1.0),
+            ("sluice_rtt_seconds_count", &[], 1.0),
+            ("sluice_loss_ratio_count", &[("direction", "sent")], 1.0),
+            ("sluice_downlink_estimate_bytes_per_second_count", &[], 1.0),
+            ("sluice_quality_score_count", &[], 2.0),
+            ("sluice_shard_tick_duration_seconds_count", &[("shard", "1")], 1.0),
         ] {
             server.metric_reaches(name, labels, |value| value >= least).await;
         }

@@ -42,6 +42,7 @@ async fn sigterm_lets_calls_end_by_themselves() {
     let told = ada.signaling.nth("going-away", 0).await;
     assert_eq!(told["seconds"], 600, "{told}");
     assert_eq!(server.get("/readyz").await.status, 503);
+    assert_eq!((server.metric("sluice_ready", &[]).await, server.metric("sluice_draining", &[]).await), (0.0, 1.0));
     assert_eq!(server.get("/livez").await.status, 200);
 
     // No new room; who belongs to a call that goes on still gets in, and media flows.

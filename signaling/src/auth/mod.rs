@@ -17,12 +17,16 @@ pub use grants::{Grants, PublishGrant, RoomGrant};
 pub use keys::{KeyError, Keys};
 
 use parking_lot::RwLock;
+use stats::ControlPlane;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Decides on tokens. Shared by everything that takes requests; its policy can be replaced while it runs.
 #[derive(Debug)]
-pub struct Authority(RwLock<Arc<Policy>>);
+pub struct Authority {
+    policy: RwLock<Arc<Policy>>,
+    counters: Arc<ControlPlane>,
+}
 
 /// By which rules.
 #[derive(Debug)]
@@ -38,19 +42,23 @@ pub struct Policy {
 }
 
 impl Authority {
-    /// An authority that goes by `policy`.
-    pub fn new(policy: Policy) -> Authority {
-        Authority(RwLock::new(Arc::new(policy)))
+    /// An authority that goes by `policy` and counts whom it refuses.
+    pub fn new(policy: Policy, counters: Arc<ControlPlane>) -> Authority {
+        Authority { policy: RwLock::new(Arc::new(policy)), counters }
     }
 
     /// Goes by another policy from now on. Whoever is in already stays.
     pub fn replace(&self, policy: Policy) {
-        *self.0.write() = Arc::new(policy);
+        *self.policy.write() = Arc::new(policy);
     }
 
     /// What the bearer of `token` may do.
     pub fn admit(&self, token: Option<&str>, now: SystemTime) -> Result<Grants, TokenError> {
-        let policy = self.0.read().clone();
+        self.check(token, now).inspect_err(|error| self.counters.auth_failures.count(error.code()))
+    }
+
+    fn check(&self, token: Option<&str>, now: SystemTime) -> Result<Grants, TokenError> {
+        let policy = self.policy.read().clone();
         match token.filter(|token| !token.is_empty()) {
             // There is nothing to check a token by.
             _ if policy.open && policy.keys.is_empty() => Ok(Grants::everything()),
@@ -66,7 +74,9 @@ impl Authority {
         let grants = self.admit(token, now)?;
         match &grants.room {
             RoomGrant::Named(granted) if !grants.allows_room(room) => {
-                Err(TokenError::WrongRoom { granted: granted.clone(), asked: room.to_owned() })
+                let error = TokenError::WrongRoom { granted: granted.clone(), asked: room.to_owned() };
+                self.counters.auth_failures.count(error.code());
+                Err(error)
             }
             _ => Ok(grants),
         }

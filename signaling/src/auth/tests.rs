@@ -25,7 +25,7 @@ fn keys() -> Keys {
 }
 
 fn authority(keys: Keys) -> Authority {
-    Authority::new(Policy { keys, open: false, leeway: LEEWAY, audience: None })
+    Authority::new(Policy { keys, open: false, leeway: LEEWAY, audience: None }, Arc::default())
 }
 
 /// A token with any header and claims, signed by the secret as HS256 does.
@@ -188,7 +188,10 @@ fn misspelled_grants_are_errors_since_they_would_restrict_nothing() {
 #[test]
 fn the_audience_must_agree_on_both_sides() {
     let claims = |aud: Value| json!({"exp": at(60), "aud": aud, "sluice": {"room": "*"}});
-    let strict = Authority::new(Policy { keys: keys(), open: false, leeway: LEEWAY, audience: Some("sluice".into()) });
+    let strict = Authority::new(
+        Policy { keys: keys(), open: false, leeway: LEEWAY, audience: Some("sluice".into()) },
+        Arc::default(),
+    );
     let ask = |claims: &Value| strict.admit(Some(&token(claims)), now()).map(drop).map_err(|e| e.code());
     assert_eq!(ask(&claims(json!("sluice"))), Ok(()));
     assert_eq!(ask(&claims(json!(["mail", "sluice"]))), Ok(()));
@@ -209,7 +212,7 @@ fn a_token_for_one_room_opens_no_other() {
 
 #[test]
 fn only_an_open_server_takes_callers_without_a_token() {
-    let open = |keys: Keys| Authority::new(Policy { keys, open: true, leeway: LEEWAY, audience: None });
+    let open = |keys: Keys| Authority::new(Policy { keys, open: true, leeway: LEEWAY, audience: None }, Arc::default());
     let closed = authority(keys());
     for nothing in [None, Some("")] {
         assert_eq!(closed.admit(nothing, now()).unwrap_err(), TokenError::Missing);

@@ -8,7 +8,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn page() -> String {
-    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md")).expect("the page is there")
+    read("protocol.md")
+}
+
+fn read(page: &str) -> String {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
+    std::fs::read_to_string(format!("{docs}{page}")).expect("the page is there")
 }
 
 /// The values that `type` can have in a definition of the schema.
@@ -43,7 +48,7 @@ fn every_message_has_an_example_and_every_example_is_a_message() {
 
 #[test]
 fn every_error_and_close_code_is_explained() {
-    let page = page();
+    let (page, troubleshooting) = (page(), read("troubleshooting.md"));
     let text = String::new;
     let bad = BadMessage { id: None, path: None, detail: text(), hint: text() };
     let service = [
@@ -86,6 +91,7 @@ fn every_error_and_close_code_is_explained() {
     ];
     for refusal in own.into_iter().chain(service.map(Refusal::from)) {
         assert!(page.contains(&format!("\n| `{}` |", refusal.code())), "{refusal:?}");
+        assert!(troubleshooting.contains(&format!("\n| `{}` |", refusal.code())), "{refusal:?}");
     }
     for code in [
         CloseCode::Left,

@@ -41,7 +41,7 @@ pub(super) fn token(sluice: Value) -> String {
 pub(super) fn authority(open: bool) -> Arc<Authority> {
     let mut keys = Keys::default();
     keys.add_secret("test", SECRET).expect("long enough");
-    Arc::new(Authority::new(Policy { keys, open, leeway: Duration::ZERO, audience: None }))
+    Arc::new(Authority::new(Policy { keys, open, leeway: Duration::ZERO, audience: None }, Arc::default()))
 }
 
 /// What a pipe between client and server holds: small, so that a client that does not read is noticed.

@@ -8,7 +8,6 @@ use crate::command::Priority;
 use crate::engine::keys::{ParticipantKey, TrackKey};
 use crate::event::PauseReason;
 use crate::forward::Target;
-use crate::ids::EncodingIndex;
 use crate::media::{MediaKind, Source};
 use crate::room::Room;
 use crate::units::Bitrate;
@@ -59,7 +58,7 @@ impl Downlink {
         for decision in &decisions {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
-                Choice::Layer(layer) => (Some(Target { encoding: layer.encoding, temporal: layer.temporal }), None),
+                Choice::Layer(layer) => (Some(layer.target()), None),
                 Choice::Paused => (None, Some(PauseReason::Bandwidth)),
                 Choice::Hidden => (None, Some(PauseReason::NotVisible)),
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
@@ -87,7 +86,7 @@ impl Downlink {
                 total = total.plus(track.rate(now));
                 None
             };
-            slot.forwarder.set_target(pause.is_none().then_some(Target { encoding: EncodingIndex(0), temporal: 0 }));
+            slot.forwarder.set_target(pause.is_none().then_some(Target::default()));
             set_pause(slot, pause, &mut self.states_changed);
         }
         total
@@ -106,13 +105,15 @@ impl Downlink {
                 set_pause(slot, Some(pause), &mut self.states_changed);
                 continue;
             }
+            let mut options = track.layer_options(now);
+            options.retain(|option| option.spatial == 0 || slot.reads_spatial_layers());
             wishes.push(Wish {
                 slot: index,
                 priority: effective_priority(preference.priority, track, room),
                 source: track.source,
                 max_height: preference.max_height.min(self.cap),
-                options: track.layer_options(now),
-                current: slot.forwarder.target().or(slot.forwarder.current()).map(|c| (c.encoding, c.temporal)),
+                options,
+                current: slot.forwarder.target().or(slot.forwarder.current()),
             });
         }
         wishes
@@ -127,10 +128,11 @@ impl Downlink {
         tracks: &mut SlotMap<TrackKey, Track>,
     ) -> Vec<TrackKey> {
         let mut concerned = Vec::new();
-        for slot in self.slots.iter().flatten() {
+        for slot in self.slots.iter_mut().flatten() {
+            let waiting = slot.forwarder.wants_keyframe();
+            slot.waiting_since = waiting.map(|_| slot.waiting_since.unwrap_or(now));
             let Some(binding) = slot.binding.as_ref() else { continue };
             let Some(track) = tracks.get_mut(binding.track) else { continue };
-            let waiting = slot.forwarder.wants_keyframe();
             let changed = if binding.pause == Some(PauseReason::NoMedia) {
                 // Nothing is known of the track yet: whatever comes is welcome.
                 track.set_interest(receiver, track.encoding_indices())
@@ -157,7 +159,7 @@ struct Wish {
     source: Source,
     max_height: u16,
     options: Vec<LayerOption>,
-    current: Option<(EncodingIndex, u8)>,
+    current: Option<Target>,
 }
 
 impl Wish {

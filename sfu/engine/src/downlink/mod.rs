@@ -18,7 +18,7 @@ pub mod slot;
 use crate::command::Preference;
 use crate::config::{DownlinkRates, WallClock};
 use crate::engine::keys::{ParticipantKey, TrackKey};
-use crate::event::SlotState;
+use crate::event::{PauseReason, SlotState};
 use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind};
 use crate::rtcp::write::{self, SenderInfo};
@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What happened on a downlink over some time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// How often the pacer's queue was full.
     pub overflows: u64,
@@ -56,6 +56,10 @@ pub struct Counts {
     pub lost: [u64; 2],
     /// Packets that the client reported as marked Congestion Experienced.
     pub ce_marks: u64,
+    /// Probes begun.
+    pub probes: u64,
+    /// How long slots waited for the key frame of an encoding that they switched to.
+    pub keyframe_waits: Vec<Duration>,
 }
 
 /// What an offer means for a slot.
@@ -72,11 +76,13 @@ pub enum SlotFate {
 /// What a bound slot does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionState {
-    /// Media flows.
-    Active,
+    /// Media of this encoding flows.
+    Active(EncodingIndex),
     /// A layer is chosen, its first decodable packet has not come.
     Starting,
-    /// Nothing is sent.
+    /// Nothing is sent, for want of bandwidth.
+    Starved,
+    /// Nothing is sent, for another reason.
     Paused,
 }
 
@@ -89,6 +95,10 @@ pub struct Written {
     pub kind: MediaKind,
     /// Bytes of padding by which it joins its run.
     pub run_padding: usize,
+    /// How long it waited in the pacer.
+    pub queued: Duration,
+    /// How long ago it came from its publisher, where it is sent for the first time.
+    pub latency: Option<Duration>,
 }
 
 /// One receiver's downlink.
@@ -122,6 +132,10 @@ pub struct Downlink {
     lost: [u64; 2],
     /// Switches of layers up and down since last taken.
     switches: (u64, u64),
+    /// Probes begun since last taken.
+    probes: u64,
+    /// Waits for key frames that ended since last taken.
+    keyframe_waits: Vec<Duration>,
     rate: RateMeter,
     reports: Vec<PacketReport>,
     jitter: Duration,
@@ -154,6 +168,8 @@ impl Downlink {
             overflows: 0,
             lost: [0; 2],
             switches: (0, 0),
+            probes: 0,
+            keyframe_waits: Vec::new(),
             rate: RateMeter::default(),
             reports: Vec::new(),
             jitter: Duration::ZERO,
@@ -246,9 +262,10 @@ impl Downlink {
     pub fn subscriptions(&self) -> impl Iterator<Item = (MediaKind, SubscriptionState)> + '_ {
         self.slots.iter().flatten().filter_map(|slot| {
             let state = match (slot.binding.as_ref()?.pause, slot.forwarder.current()) {
+                (Some(PauseReason::Bandwidth), _) => SubscriptionState::Starved,
                 (Some(_), _) => SubscriptionState::Paused,
                 (None, None) => SubscriptionState::Starting,
-                (None, Some(_)) => SubscriptionState::Active,
+                (None, Some(flows)) => SubscriptionState::Active(flows.encoding),
             };
             Some((slot.kind, state))
         })
@@ -309,7 +326,7 @@ impl Downlink {
         }
         let changed = self.slots.iter_mut().flatten().filter_map(|slot| {
             let track = slot.binding.as_ref().and_then(|b| tracks.get(b.track));
-            slot.poll_state(|encoding| track.map(|t| t.describe(encoding)).unwrap_or_default())
+            slot.poll_state(|layer| track.map(|t| t.describe(layer)).unwrap_or_default())
         });
         changed.collect()
     }
@@ -373,7 +390,9 @@ impl Downlink {
     pub fn take_counts(&mut self) -> Counts {
         let (switches_up, switches_down) = std::mem::take(&mut self.switches);
         let (overflows, lost) = (std::mem::take(&mut self.overflows), std::mem::take(&mut self.lost));
-        Counts { overflows, switches_up, switches_down, lost, ce_marks: self.sent_numbers.take_ce_marks() }
+        let (probes, keyframe_waits) = (std::mem::take(&mut self.probes), std::mem::take(&mut self.keyframe_waits));
+        let ce_marks = self.sent_numbers.take_ce_marks();
+        Counts { overflows, switches_up, switches_down, lost, ce_marks, probes, keyframe_waits }
     }
 
     /// The track and encoding that flow under an SSRC of ours now.
@@ -410,10 +429,11 @@ impl Downlink {
         self.estimator.handle_timeout(now);
         if let Some(probe) = self.estimator.poll_probe(now) {
             self.pacer.start_probe(now, probe);
+            self.probes += 1;
         }
         self.pacer.set_rate(now, self.estimator.pacing_rate());
         if self.trickle_timeout().is_some_and(|at| at <= now)
-            && let Some((bytes, padding)) = self.plain_padding()
+            && let Some((bytes, padding)) = self.plain_padding(now)
         {
             // A full queue has something to send anyway.
             let _ = self.pacer.enqueue(now, Class::Padding, bytes, padding);

@@ -6,7 +6,7 @@ use super::run::Run;
 use super::slot::{Slot, Stamp};
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
 use crate::engine::keys::TrackKey;
-use crate::forward::{EncodingView, Outgoing, Target};
+use crate::forward::{EncodingView, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtcp::Nack;
@@ -32,6 +32,7 @@ pub(super) struct Queued {
     track: TrackKey,
     outgoing: Outgoing,
     again: bool,
+    queued_at: Instant,
 }
 
 impl Downlink {
@@ -55,7 +56,7 @@ impl Downlink {
         slot.forwarder.forward(now, encoding, packet, views, &mut |outgoing: Outgoing| {
             let stored = outgoing.source.and_then(|seq| views.get(usize::from(outgoing.encoding.0))?.store.get(seq));
             let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
-            let queued = Queued { slot: index, track: key, outgoing, again: false };
+            let queued = Queued { slot: index, track: key, outgoing, again: false, queued_at: now };
             if pacer.enqueue(now, class, bytes, queued).is_err() {
                 refused.push(queued);
             }
@@ -72,15 +73,18 @@ impl Downlink {
             self.guard.invalidate();
         }
         let after = slot.forwarder.current();
+        if slot.waiting_since.is_some() && after.is_some() && slot.forwarder.wants_keyframe().is_none() {
+            let waited = slot.waiting_since.take().map(|since| now.saturating_duration_since(since));
+            self.keyframe_waits.extend(waited);
+        }
         self.states_changed |= before != after;
         if before.is_some() && after.is_none() {
             // The source started over: ask for a key frame without waiting.
             self.guard.invalidate();
         }
         if let (Some(before), Some(after)) = (before, after) {
-            let rank = |t: Target| (t.encoding, t.temporal);
-            self.switches.0 += u64::from(rank(after) > rank(before));
-            self.switches.1 += u64::from(rank(after) < rank(before));
+            self.switches.0 += u64::from(after > before);
+            self.switches.1 += u64::from(after < before);
         }
         self.overflows += u64::from(overflow);
     }
@@ -103,7 +107,7 @@ impl Downlink {
                 continue;
             }
             self.repair.take(bytes);
-            let again = Queued { slot: index, track: track_key, outgoing, again: true };
+            let again = Queued { slot: index, track: track_key, outgoing, again: true, queued_at: now };
             queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
         }
         queued
@@ -125,7 +129,7 @@ impl Downlink {
                 }
             }
             let wanted = self.pacer.padding_needed(now)?;
-            let Some((bytes, padding)) = self.padding(wanted, tracks) else {
+            let Some((bytes, padding)) = self.padding(now, wanted, tracks) else {
                 self.pacer.abort_probe();
                 return None;
             };
@@ -136,7 +140,7 @@ impl Downlink {
     /// When everything is paused for want of bandwidth, a packet of padding now and then brings the feedback that can end the
     /// pause, also where nothing was ever sent because the only layer is beyond the first guess.
     pub(super) fn trickle_timeout(&self) -> Option<Instant> {
-        let can_pad = || self.plain_padding().is_some();
+        let can_pad = || self.padding_slots().any(|(_, slot)| slot.binding.is_some());
         let since = self.sent_at.or(self.allocated_at);
         since.filter(|_| self.starved && can_pad()).map(|at| at + TRICKLE_INTERVAL)
     }
@@ -187,27 +191,29 @@ impl Downlink {
         self.pacer.on_written(bytes);
         self.estimator.on_sent(now, SentPacket { transport_seq: self.transport_seq, bytes, probe: released.probe });
         self.transport_seq = self.transport_seq.wrapping_add(1);
-        Some(Written { class: released.class, kind: slot.kind, run_padding })
+        let queued_for = now.saturating_duration_since(queued.queued_at);
+        let latency = stored.filter(|_| !queued.again).map(|p| now.saturating_duration_since(p.meta.arrival));
+        Some(Written { class: released.class, kind: slot.kind, run_padding, queued: queued_for, latency })
     }
 
     /// What to pad a probe with: the newest packet of a video slot sent again, which repairs loss that nobody noticed yet, or plain padding
     /// where that packet is much larger than wanted or forgotten.
-    fn padding(&self, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
+    fn padding(&self, now: Instant, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
         let newest = self.padding_slots().find_map(|(index, slot)| {
             let track = slot.binding.as_ref()?.track;
             let outgoing = slot.forwarder.last_sent()?;
             let bytes = Slot::size_of(Some(stored_of(tracks, track, &outgoing)?));
-            let queued = Queued { slot: index, track, outgoing, again: true };
+            let queued = Queued { slot: index, track, outgoing, again: true, queued_at: now };
             (bytes < wanted.saturating_mul(2)).then_some((bytes + PACKET_OVERHEAD, queued))
         });
-        newest.or_else(|| self.plain_padding())
+        newest.or_else(|| self.plain_padding(now))
     }
 
-    pub(super) fn plain_padding(&self) -> Option<(usize, Queued)> {
+    pub(super) fn plain_padding(&self, now: Instant) -> Option<(usize, Queued)> {
         let (slot, track) =
             self.padding_slots().find_map(|(index, slot)| Some((index, slot.binding.as_ref()?.track)))?;
         let outgoing = Outgoing::padding();
-        Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, Queued { slot, track, outgoing, again: true }))
+        Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, Queued { slot, track, outgoing, again: true, queued_at: now }))
     }
 
     /// The video slots on whose retransmission source padding can be sent.
@@ -229,7 +235,7 @@ pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
 
 impl Queued {
     fn emptied(self) -> Self {
-        Queued { outgoing: Outgoing { source: None, marker: false, vp8: None, ..self.outgoing }, ..self }
+        Queued { outgoing: Outgoing { source: None, marker: false, picture: None, ..self.outgoing }, ..self }
     }
 }
 

@@ -4,10 +4,11 @@
 
 use crate::engine::keys::TrackKey;
 use crate::event::{PauseReason, Sending, SlotState};
-use crate::forward::{Forwarder, Outgoing};
-use crate::ids::{EncodingIndex, TrackId};
+use crate::forward::{Forwarder, Outgoing, Target};
+use crate::ids::TrackId;
 use crate::media::{Codec, MediaKind};
 use crate::rtp::codec::vp8;
+use crate::rtp::dependency;
 use crate::rtp::extension::{AbsSendTime, ForwardedExtensions, write_transport_cc};
 use crate::rtp::packet::{RtpHeader, append_padding, write_header};
 use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotSection};
@@ -37,6 +38,8 @@ pub struct Slot {
     pub forwarder: Forwarder,
     /// The track that is being sent here.
     pub binding: Option<Binding>,
+    /// Since when it waits for a key frame.
+    pub waiting_since: Option<Instant>,
     payloads: Vec<PayloadMapping>,
     extensions: ExtensionMap,
     rtx_seq: SeqNo,
@@ -46,6 +49,8 @@ pub struct Slot {
     lost: i32,
     mid_known: bool,
     resent: [(SeqNo, Option<Instant>); RESENT_MEMORY],
+    /// The dependency descriptor of the packet that is being written; kept for its memory.
+    descriptor: Vec<u8>,
     reported: Option<SlotState>,
 }
 
@@ -84,6 +89,7 @@ impl Slot {
             rests: false,
             forwarder: Forwarder::new(kind, SeqNo(low_start(rng)), RtpTime(rng.next_u32())),
             binding: None,
+            waiting_since: None,
             payloads: section.codecs.clone(),
             extensions: section.extensions.clone(),
             rtx_seq: SeqNo(low_start(rng)),
@@ -92,6 +98,7 @@ impl Slot {
             lost: 0,
             mid_known: false,
             resent: [(SeqNo(0), None); RESENT_MEMORY],
+            descriptor: Vec::new(),
             reported: None,
         }
     }
@@ -131,6 +138,12 @@ impl Slot {
             binding.codec = codec;
             binding.payload = payload;
         }
+    }
+
+    /// Whether the receiver can tell spatial layers of the bound track apart. Those of AV1 are told by the dependency descriptor alone.
+    pub fn reads_spatial_layers(&self) -> bool {
+        let codec = self.binding.as_ref().and_then(|b| b.codec);
+        !matches!(codec, Some(Codec::Av1 { .. })) || self.extensions.id(ExtensionKind::DependencyDescriptor).is_some()
     }
 
     /// Whether the bound track's codec is known and this section cannot carry it.
@@ -181,7 +194,7 @@ impl Slot {
         let start = out.len();
         let payload_type = self.binding.as_ref()?.payload.as_ref()?.rtx?;
         let (ssrc, seq) = (self.rtx_ssrc?, self.rtx_seq);
-        let outgoing = Outgoing { encoding: EncodingIndex(0), source: None, seq, timestamp, marker: false, vp8: None };
+        let outgoing = Outgoing::empty(seq, timestamp);
         self.write_head(&outgoing, (payload_type, ssrc, seq), None, stamp, out);
         append_padding(out, start, u8::MAX);
         self.rtx_seq = SeqNo(seq.0.wrapping_add(1));
@@ -234,23 +247,21 @@ impl Slot {
     }
 
     /// The slot's state where it differs from what was last reported.
-    pub fn poll_state(
-        &mut self,
-        describe: impl Fn(EncodingIndex) -> (Option<Rid>, Option<(u16, u16)>),
-    ) -> Option<SlotState> {
+    pub fn poll_state(&mut self, describe: impl Fn(Target) -> (Option<Rid>, Option<(u16, u16)>)) -> Option<SlotState> {
         let state = self.state(describe);
         let changed = self.reported.as_ref().map_or(state.track.is_some(), |old| *old != state);
         changed.then(|| self.reported.insert(state).clone())
     }
 
     /// What the slot carries now, and how.
-    pub fn state(&self, describe: impl Fn(EncodingIndex) -> (Option<Rid>, Option<(u16, u16)>)) -> SlotState {
+    pub fn state(&self, describe: impl Fn(Target) -> (Option<Rid>, Option<(u16, u16)>)) -> SlotState {
         let track = self.binding.as_ref().map(|b| {
             let sending = match (b.pause, self.forwarder.current(), b.codec) {
                 (Some(reason), _, _) => Sending::Paused(reason),
                 (None, Some(current), Some(codec)) => {
-                    let (rid, size) = describe(current.encoding);
-                    Sending::Layer { encoding: current.encoding, rid, temporal: current.temporal, size, codec }
+                    let (rid, size) = describe(current);
+                    let (encoding, spatial) = (current.encoding, current.spatial);
+                    Sending::Layer { encoding, rid, spatial, temporal: current.temporal, size, codec }
                 }
                 (None, _, None) => Sending::Paused(PauseReason::NoMedia),
                 (None, None, Some(_)) => Sending::Starting,
@@ -261,7 +272,7 @@ impl Slot {
     }
 
     fn write_head(
-        &self,
+        &mut self,
         outgoing: &Outgoing,
         (payload_type, ssrc, seq): (PayloadType, Ssrc, SeqNo),
         packet: Option<&StoredPacket>,
@@ -273,10 +284,15 @@ impl Slot {
         let mid = (!self.mid_known).then_some((ExtensionKind::Mid, self.mid.as_bytes()));
         let own = [(ExtensionKind::TransportCc, &transport_seq[..]), (ExtensionKind::AbsSendTime, &sent_at[..])];
         let own = own.into_iter().chain(mid).filter_map(|(kind, bytes)| Some((self.extensions.id(kind)?, bytes)));
-        let passed_on = ForwardedExtensions::for_receiver(
-            packet.map(StoredPacket::extensions).unwrap_or_default(),
-            &self.extensions,
-        );
+        let elements = packet.map(StoredPacket::extensions).unwrap_or_default();
+        let described = packet.is_some_and(|packet| write_descriptor(outgoing, packet, &mut self.descriptor));
+        let descriptor_id = self.extensions.id(ExtensionKind::DependencyDescriptor);
+        let passed_on = ForwardedExtensions::for_receiver(elements, &self.extensions).filter_map(|(id, bytes)| {
+            match Some(id) == descriptor_id {
+                true => described.then_some((id, self.descriptor.as_slice())),
+                false => Some((id, bytes)),
+            }
+        });
         let header = RtpHeader { marker: outgoing.marker, payload_type, seq, timestamp: outgoing.timestamp, ssrc };
         write_header(out, &header, own.chain(passed_on), self.extensions.two_byte_allowed());
     }
@@ -290,10 +306,25 @@ fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut V
     let Some(packet) = packet else { return Some(()) };
     let at = out.len();
     out.extend_from_slice(packet.payload());
-    if let (Some(numbers), Some(layout)) = (outgoing.vp8, packet.meta.frame.vp8) {
+    if let (Some(numbers), Some(layout)) = (outgoing.picture, packet.meta.frame.picture) {
         vp8::patch(out.get_mut(at..)?, &layout, numbers.picture_id, numbers.tl0_pic_idx);
     }
     Some(())
+}
+
+/// The packet's dependency descriptor as the receiver must see it; false where there is none, none that could be read, or none that is
+/// needed: VP8 and VP9 tell everything in their payload descriptors.
+fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8>) -> bool {
+    let frame = &packet.meta.frame;
+    let Some(place) = frame.descriptor.filter(|_| frame.picture.is_none()) else { return false };
+    let mut elements = ForwardedExtensions::iter(packet.extensions());
+    let Some((_, bytes)) = elements.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor) else {
+        return false;
+    };
+    let mask = place.active & place.layers.within(outgoing.limit.spatial, outgoing.limit.temporal);
+    let tells_mask = frame.starts_frame && place.layers.len() > 1;
+    let active = tells_mask.then_some((place.mask_at, place.layers.len(), mask));
+    dependency::rewrite(bytes, outgoing.frame_number, active, out)
 }
 
 /// A random first sequence number in the lower half: a receiver that loses the packets before an early wrap could not tell the SRTP

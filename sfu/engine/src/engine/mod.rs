@@ -21,6 +21,7 @@ use crate::event::Event;
 use crate::ids::{ParticipantId, RoomId, TrackId};
 use crate::net::Tuple;
 use crate::participant::{Carried, Participant};
+use crate::progress::{JoinPhase, Progress};
 use crate::relay::{Message, Outbox};
 use crate::report::ParticipantReport;
 use crate::room::Room;
@@ -126,6 +127,9 @@ impl Engine {
                     // The answer goes first: whoever waits for it knows that what follows is no longer about the time before.
                     let place = self.events.len();
                     let result = self.negotiate(now, key, &sdp, &published);
+                    if let Some(participant) = self.participants.get_mut(key).filter(|_| result.is_ok()) {
+                        self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Signaling);
+                    }
                     self.events.insert(place, Event::Answer { participant, request, result });
                 }
             }
@@ -253,6 +257,7 @@ impl Engine {
             data: DataChannels::new(now, self.config.limits.data_rate, permissions.data),
             queued: false,
             wake_at: None,
+            progress: Progress::new(now),
             connected: false,
             quality_at: None,
             carried: Carried::default(),

@@ -7,10 +7,11 @@ use crate::event::Event;
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::net::Tuple;
+use crate::progress::JoinPhase;
 use crate::rtcp::{self, Rtcp};
 use crate::rtp::extension::ReceivedExtensions;
 use crate::rtp::packet::RtpPacket;
-use crate::snapshot::add;
+use crate::snapshot::{RtcpKind, add};
 use crate::transport::demux::{PacketClass, classify};
 use crate::transport::ice::username_fragment;
 use crate::units::ExtSeq;
@@ -42,6 +43,9 @@ impl Engine {
                 previous.forget(&tuple);
             }
             self.events.push_back(Event::TupleValidated { tuple });
+            if let Some(participant) = self.participants.get_mut(key) {
+                self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Ice);
+            }
         }
         if let Some(removed) = outcome.removed {
             self.forget_tuple(key, removed);
@@ -103,6 +107,7 @@ impl Engine {
         let track_key = uplink.track_of(stream).ok_or(DropReason::RtpUnknownSource)?;
         let track = self.tracks.get_mut(track_key).ok_or(DropReason::RtpUnknownSource)?;
         let kind = track.kind as usize;
+        self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::FirstMedia);
         add(&mut self.counters.rtp_packets_in, kind, 1);
         add(&mut self.counters.rtp_bytes_in, kind, bytes.len() as u64);
         self.counters.retransmissions.received += u64::from(stream.is_rtx);
@@ -187,7 +192,9 @@ impl Engine {
 
     /// One part of a compound RTCP packet.
     fn receive_rtcp(&mut self, now: Instant, key: ParticipantKey, part: &Rtcp<'_>) {
-        self.counters.rtcp_packets.received += 1;
+        if let Some(counter) = self.counters.rtcp.get_mut(RtcpKind::of(part) as usize) {
+            counter.received += 1;
+        }
         let Some(participant) = self.participants.get_mut(key) else { return };
         match part {
             Rtcp::SenderReport(report) => {
@@ -217,7 +224,6 @@ impl Engine {
 
     /// A receiver cannot decode: asks the publisher of what flows there now.
     fn receiver_needs_keyframe(&mut self, now: Instant, key: ParticipantKey, media: crate::units::Ssrc) {
-        self.counters.keyframe_requests.received += 1;
         let Some((track_key, encoding)) = self.participants.get(key).and_then(|p| p.downlink.playing(media)) else {
             return;
         };

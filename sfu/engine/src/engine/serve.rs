@@ -7,8 +7,9 @@ use crate::drops::DropReason;
 use crate::event::Event;
 use crate::net::Protocol;
 use crate::participant::Participant;
-use crate::rtcp::Batch;
-use crate::snapshot::add;
+use crate::progress::JoinPhase;
+use crate::rtcp::{self, Batch};
+use crate::snapshot::{RtcpKind, add};
 use crate::transport::TransportEvent;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,10 @@ impl Engine {
         self.counters.layer_switches_up += counts.switches_up;
         self.counters.layer_switches_down += counts.switches_down;
         self.counters.ce_marks += counts.ce_marks;
+        self.counters.probes += counts.probes;
+        for wait in counts.keyframe_waits {
+            self.counters.distributions.keyframe_wait.observe_time(wait);
+        }
         for (kind, lost) in counts.lost.into_iter().enumerate() {
             add(&mut self.counters.rtp_lost_out, kind, lost);
         }
@@ -76,7 +81,10 @@ impl Engine {
         let mut suspended = None;
         while let Some(event) = transport.poll_event() {
             match event {
-                TransportEvent::HandshakeCompleted => self.counters.handshakes_completed += 1,
+                TransportEvent::HandshakeCompleted => {
+                    self.counters.handshakes_completed += 1;
+                    self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Dtls);
+                }
                 TransportEvent::Disconnected(reason) => {
                     if let Some(counter) = self.counters.disconnects.get_mut(reason as usize) {
                         *counter += 1;
@@ -94,7 +102,10 @@ impl Engine {
         if transport.is_ready() && !participant.connected {
             participant.connected = true;
             let is_tcp = transport.selected().is_some_and(|tuple| tuple.protocol == Protocol::Tcp);
-            add(&mut self.counters.connected, usize::from(is_tcp), 1);
+            let is_ipv6 = transport.selected().is_some_and(|tuple| tuple.remote.ip().to_canonical().is_ipv6());
+            if let Some(by_family) = self.counters.connected.get_mut(usize::from(is_tcp)) {
+                add(by_family, usize::from(is_ipv6), 1);
+            }
             participant.quality_at = Some(now + QUALITY_INTERVAL);
             participant.downlink.allocate_soon();
             self.events.push_back(Event::Connected { participant: participant.id });
@@ -134,7 +145,6 @@ impl Engine {
             let Some(track) = self.tracks.get_mut(track) else { continue };
             let asked = track.write_requests(now, rtt, participant.uplink.ssrc, &mut rtcp);
             self.counters.nacks.sent += asked.packets as u64;
-            self.counters.keyframe_requests.sent += asked.keyframes as u64;
             add(&mut self.counters.rtp_lost_in, track.kind as usize, asked.given_up);
         }
         if participant.uplink.report_is_due(now) {
@@ -143,7 +153,11 @@ impl Engine {
         }
         let Some(transport) = participant.transport.as_mut() else { return };
         for packet in rtcp.into_packets() {
-            self.counters.rtcp_packets.sent += 1;
+            rtcp::parse(&packet, |part| {
+                if let Some(counter) = self.counters.rtcp.get_mut(RtcpKind::of(&part) as usize) {
+                    counter.sent += 1;
+                }
+            });
             transport.send_rtcp(packet);
         }
     }
@@ -154,6 +168,7 @@ impl Engine {
         if participant.quality_at.is_some_and(|at| at <= now) {
             participant.quality_at = Some(now + QUALITY_INTERVAL);
             let quality = participant.quality(now, &self.tracks);
+            self.counters.distributions.note(&quality);
             self.events.push_back(Event::Quality { participant: participant.id, quality });
         }
         if participant.downlink.allocation_is_due(now) {

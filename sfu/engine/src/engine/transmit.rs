@@ -5,6 +5,7 @@ use super::keys::ParticipantKey;
 use crate::downlink::pace::Class;
 use crate::downlink::run::Run;
 use crate::net::{Protocol, Transmit, Tuple};
+use crate::progress::JoinPhase;
 use crate::snapshot::add;
 use std::time::Instant;
 
@@ -75,6 +76,9 @@ impl Engine {
                 Class::Audio | Class::Video => {
                     add(&mut self.counters.rtp_packets_out, written.kind as usize, 1);
                     add(&mut self.counters.rtp_bytes_out, written.kind as usize, length as u64);
+                    self.counters.distributions.note_sent(&written);
+                    let progress = &mut participant.progress;
+                    self.counters.distributions.note_phase(now, progress, JoinPhase::FirstMedia);
                 }
             }
             if segment == 0 {

@@ -3,7 +3,7 @@
 //! Holds no payload: that is fetched from the encoding's store when a packet is sent again.
 
 use super::rewriter::Offsets;
-use super::{Outgoing, OutgoingVp8};
+use super::{Outgoing, OutgoingPicture, Target};
 use crate::ids::EncodingIndex;
 use crate::units::{ExtSeq, RtpTime, SeqNo};
 
@@ -44,6 +44,8 @@ pub(super) struct Reserved {
     pub(super) encoding: EncodingIndex,
     /// Temporal layers above this one are not sent at this position.
     pub(super) temporal_limit: u8,
+    /// Nor are spatial layers above this one.
+    pub(super) spatial_limit: u8,
 }
 
 /// A packet as it was sent.
@@ -52,10 +54,14 @@ pub(super) struct Sent {
     pub(super) source: ExtSeq,
     pub(super) timestamp: RtpTime,
     pub(super) picture_id: u16,
+    pub(super) frame_number: u16,
     pub(super) tl0_pic_idx: u8,
     pub(super) encoding: EncodingIndex,
     pub(super) marker: bool,
-    pub(super) is_vp8: bool,
+    pub(super) has_picture: bool,
+    /// The layers that the slot took.
+    pub(super) spatial_limit: u8,
+    pub(super) temporal_limit: u8,
 }
 
 impl History {
@@ -143,7 +149,7 @@ impl Entry {
         match self {
             Entry::Reserved(_) | Entry::Forgotten => None,
             Entry::Sent(sent) => Some(sent.outgoing(number)),
-            Entry::Fill(sent) => Some(Outgoing { source: None, marker: false, vp8: None, ..sent.outgoing(number) }),
+            Entry::Fill(sent) => Some(Outgoing { source: None, marker: false, picture: None, ..sent.outgoing(number) }),
         }
     }
 
@@ -158,14 +164,16 @@ impl Entry {
 
 impl Sent {
     pub(super) fn outgoing(&self, number: ExtSeq) -> Outgoing {
-        let vp8 = OutgoingVp8 { picture_id: self.picture_id, tl0_pic_idx: self.tl0_pic_idx };
+        let picture = OutgoingPicture { picture_id: self.picture_id, tl0_pic_idx: self.tl0_pic_idx };
         Outgoing {
             encoding: self.encoding,
             source: Some(self.source),
             seq: number.wire(),
             timestamp: self.timestamp,
             marker: self.marker,
-            vp8: self.is_vp8.then_some(vp8),
+            picture: self.has_picture.then_some(picture),
+            frame_number: self.frame_number,
+            limit: Target { encoding: self.encoding, spatial: self.spatial_limit, temporal: self.temporal_limit },
         }
     }
 }

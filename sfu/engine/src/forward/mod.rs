@@ -5,6 +5,7 @@
 //! in flight: the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
 //! arrival, so a late packet gets the decision of its position.
 
+mod dropped;
 mod history;
 mod rewriter;
 mod selector;
@@ -61,21 +62,30 @@ pub struct Outgoing {
     pub timestamp: RtpTime,
     /// Marker bit.
     pub marker: bool,
-    /// What to write into a VP8 descriptor, by [`patch`](crate::rtp::codec::vp8::patch).
-    pub vp8: Option<OutgoingVp8>,
+    /// What to write into a VP8 or VP9 descriptor, by [`patch`](crate::rtp::codec::vp8::patch).
+    pub picture: Option<OutgoingPicture>,
+    /// Frame number of the dependency descriptor, where the packet has one.
+    pub frame_number: u16,
+    /// The layers that the slot takes at this position.
+    pub limit: Target,
 }
 
 impl Outgoing {
+    /// A packet without a source.
+    pub fn empty(seq: SeqNo, timestamp: RtpTime) -> Self {
+        let (encoding, limit) = (EncodingIndex(0), Target::default());
+        Outgoing { encoding, source: None, seq, timestamp, marker: false, picture: None, frame_number: 0, limit }
+    }
+
     /// No packet of any source: padding for a probe, which takes no number of the slot.
     pub fn padding() -> Self {
-        let (seq, timestamp) = (SeqNo(0), RtpTime(0));
-        Outgoing { encoding: EncodingIndex(0), source: None, seq, timestamp, marker: false, vp8: None }
+        Outgoing::empty(SeqNo(0), RtpTime(0))
     }
 }
 
-/// The renumbered fields of a VP8 descriptor.
+/// The renumbered fields of a VP8 or VP9 descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutgoingVp8 {
+pub struct OutgoingPicture {
     /// PictureID, 15 bits. A descriptor with 7 bits takes the low ones.
     pub picture_id: u16,
     /// TL0PICIDX.
@@ -123,7 +133,7 @@ impl Forwarder {
     }
 
     /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to its base
-    /// temporal layer where the wish is for a lower one.
+    /// temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose frames were not sent so far.
     pub fn set_target(&mut self, target: Option<Target>) {
         self.selector.set_target(target);
     }
@@ -217,7 +227,7 @@ impl Forwarder {
             let before = tracks.get(usize::from(old.0))?.clock.capture_time(time);
             Some(view.clock.capture_time(packet.meta.timestamp).saturating_sub(before))
         });
-        self.selector.start();
+        self.selector.start(&packet.meta.frame);
         self.rewriter.start(now, encoding, &packet.meta, capture_step);
         self.set_decided(encoding, ExtSeq(first.0.saturating_sub(1)));
         self.forward_next(now, encoding, packet, emit);
@@ -237,7 +247,7 @@ impl Forwarder {
         emit: &mut dyn FnMut(Outgoing),
     ) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
-        let Some(limit) = self.selector.current().map(|current| current.temporal) else { return };
+        let Some(limit) = self.selector.current() else { return };
         let meta = &packet.meta;
         let missing = meta.seq.0.saturating_sub(decided.0 + 1);
         if self.history.newest().0.saturating_sub(self.sent.0) + missing > MAX_UNSENT {
@@ -246,15 +256,17 @@ impl Forwarder {
         let first = Reserved {
             source: ExtSeq(decided.0 + 1),
             encoding,
-            temporal_limit: limit,
+            temporal_limit: limit.temporal,
+            spatial_limit: limit.spatial,
             offsets: self.rewriter.offsets(),
         };
         self.history.reserve(first, missing);
         self.rewriter.pass_over(missing);
         self.set_decided(encoding, meta.seq);
         // The publisher's padding is its own probing: it takes no number.
-        let selected = !packet.payload().is_empty() && self.selector.admit(&meta.frame);
-        let sent = self.rewriter.rewrite(now, encoding, meta, selected);
+        let selected = !packet.payload().is_empty() && self.selector.admit(meta);
+        let limit = self.selector.current().unwrap_or(limit);
+        let sent = self.rewriter.rewrite(now, limit, meta, selected);
         if selected {
             let number = self.history.push(Entry::Sent(sent));
             self.sent = number;
@@ -265,8 +277,9 @@ impl Forwarder {
     /// The packet's position has been passed: it is sent under its reserved number, if it has one.
     fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut dyn FnMut(Outgoing)) {
         let Some((number, reserved)) = self.history.find_reserved(encoding, packet.meta.seq) else { return };
-        let selected = !packet.payload().is_empty() && packet.meta.frame.temporal <= reserved.temporal_limit;
-        let sent = reserved.offsets.apply(encoding, &packet.meta);
+        let limit = Target { encoding, spatial: reserved.spatial_limit, temporal: reserved.temporal_limit };
+        let selected = !packet.payload().is_empty() && self.selector.admit_late(limit, &packet.meta.frame);
+        let sent = reserved.offsets.apply(limit, &packet.meta);
         let entry = if selected { Entry::Sent(sent) } else { Entry::Fill(sent) };
         self.history.replace(number, entry);
         if let Some(outgoing) = entry.outgoing(number) {

@@ -1,11 +1,12 @@
-//! The numbers under which a slot's packets travel: timestamps, VP8 PictureID and TL0PICIDX.
+//! The numbers under which a slot's packets travel: timestamps, PictureID, TL0PICIDX, the frame number of dependency descriptors.
 //!
 //! Within a run of one encoding each outgoing number is the source's plus an offset. Offsets change where a run starts and, for
 //! PictureID, where a frame is dropped. Sequence numbers are the [`History`](super::history)'s, since repairs hang on them.
 
+use super::Target;
 use super::history::Sent;
 use crate::ids::EncodingIndex;
-use crate::media::{MediaKind, PacketMeta, Vp8Numbers};
+use crate::media::{MediaKind, PacketMeta, PictureNumbers};
 use crate::rtp::codec::vp8::PICTURE_ID_MASK;
 use crate::units::RtpTime;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const MAX_AHEAD: Duration = Duration::from_secs(10);
 const MAX_BACK: Duration = Duration::from_secs(1);
 /// The longest step, in clock ticks: no receiver takes it for a step back.
 const MAX_STEP: i64 = 1 << 30;
-/// Most VP8 numbers left free for frames of an ended run that may still come.
+/// Most picture numbers left free for frames of an ended run that may still come.
 const MAX_SKIPPED: u64 = 63;
 
 /// Numbering state of one slot.
@@ -28,7 +29,9 @@ pub(super) struct Rewriter {
     first_timestamp: RtpTime,
     offsets: Offsets,
     last: Option<Last>,
-    last_vp8: Option<LastVp8>,
+    last_picture: Option<LastPicture>,
+    /// Frame number of the newest frame, as it was sent or would have been.
+    last_frame_number: Option<u16>,
     /// The next packet gets a marker bit: sound begins (RFC 3551 section 4.1).
     marks_next: bool,
 }
@@ -38,6 +41,7 @@ pub(super) struct Rewriter {
 pub(super) struct Offsets {
     timestamp: u32,
     picture_id: u16,
+    frame_number: u16,
     tl0_pic_idx: u8,
 }
 
@@ -50,20 +54,28 @@ struct Last {
     source: Option<(EncodingIndex, RtpTime)>,
 }
 
-/// The newest VP8 frame.
+/// The newest picture.
 #[derive(Clone, Copy, Debug)]
-struct LastVp8 {
+struct LastPicture {
     /// Its timestamp at the source.
     timestamp: RtpTime,
     /// What the source wrote into it. With the offsets it gives the newest numbers sent.
-    numbers: Vp8Numbers,
+    numbers: PictureNumbers,
     /// Packets missing behind it: each may be a frame of its own that comes late.
     missing: u64,
 }
 
 impl Rewriter {
     pub(super) fn new(kind: MediaKind, first_timestamp: RtpTime) -> Self {
-        Rewriter { kind, first_timestamp, offsets: Offsets::default(), last: None, last_vp8: None, marks_next: false }
+        Rewriter {
+            kind,
+            first_timestamp,
+            offsets: Offsets::default(),
+            last: None,
+            last_picture: None,
+            last_frame_number: None,
+            marks_next: false,
+        }
     }
 
     /// Begins a run of `encoding` with the frame of packet `meta`. `capture_step`: microseconds from the capture of the newest
@@ -85,13 +97,18 @@ impl Rewriter {
             }
         };
         self.offsets.timestamp = timestamp.0.wrapping_sub(meta.timestamp.0);
-        if let Some(numbers) = meta.frame.vp8 {
-            if let Some(last) = self.last_vp8 {
+        if let Some(numbers) = meta.frame.picture {
+            if let Some(last) = self.last_picture {
                 let skipped = last.missing.min(MAX_SKIPPED) as u8;
                 self.continue_picture_id(&last, numbers, 1 + u16::from(skipped));
                 self.continue_tl0(&last, numbers, 1 + skipped);
             }
-            self.last_vp8 = Some(LastVp8 { timestamp: meta.timestamp, numbers, missing: 0 });
+            self.last_picture = Some(LastPicture { timestamp: meta.timestamp, numbers, missing: 0 });
+        }
+        if let (Some(place), Some(last)) = (meta.frame.descriptor, self.last_frame_number) {
+            // Receivers drop a key frame that counts as older than the last one. Holes mean nothing.
+            let next = last.wrapping_add(1 + MAX_SKIPPED as u16);
+            self.offsets.frame_number = next.wrapping_sub(place.frame_number);
         }
         self.last = Some(Last { at: now, timestamp, source: Some((encoding, meta.timestamp)) });
         self.marks_next = self.kind == MediaKind::Audio;
@@ -99,19 +116,22 @@ impl Rewriter {
 
     /// The next `missing` packets of the run have not come.
     pub(super) fn pass_over(&mut self, missing: u64) {
-        if let Some(last) = &mut self.last_vp8 {
+        if let Some(last) = &mut self.last_picture {
             last.missing = last.missing.saturating_add(missing);
         }
     }
 
     /// Numbers for the next packet of the run, in the source's order. A packet that is not `selected` passes here too, so that its
     /// frame leaves no hole.
-    pub(super) fn rewrite(&mut self, now: Instant, encoding: EncodingIndex, meta: &PacketMeta, selected: bool) -> Sent {
-        if let Some(numbers) = meta.frame.vp8 {
+    pub(super) fn rewrite(&mut self, now: Instant, limit: Target, meta: &PacketMeta, selected: bool) -> Sent {
+        if let Some(numbers) = meta.frame.picture {
             self.follow_frame(meta, numbers, selected);
         }
-        let source = Some((encoding, meta.timestamp));
-        let mut sent = self.offsets.apply(encoding, meta);
+        let source = Some((limit.encoding, meta.timestamp));
+        let mut sent = self.offsets.apply(limit, meta);
+        if meta.frame.descriptor.is_some() {
+            self.last_frame_number = Some(sent.frame_number);
+        }
         match &mut self.last {
             // A source may reorder pictures; the slot's clock only runs forward.
             Some(last) if sent.timestamp.distance(last.timestamp) < 0 => last.at = now,
@@ -155,35 +175,35 @@ impl Rewriter {
 
     /// Follows the source into its next frame, or stays in this one. Numbers that step further than missing packets explain have
     /// been reset: they continue from what was sent last. A frame that is not sent takes no PictureID.
-    fn follow_frame(&mut self, meta: &PacketMeta, numbers: Vp8Numbers, selected: bool) {
-        let last = self.last_vp8.replace(LastVp8 { timestamp: meta.timestamp, numbers, missing: 0 });
+    fn follow_frame(&mut self, meta: &PacketMeta, numbers: PictureNumbers, selected: bool) {
+        let last = self.last_picture.replace(LastPicture { timestamp: meta.timestamp, numbers, missing: 0 });
         if last.is_some_and(|last| last.timestamp == meta.timestamp) {
             return;
         }
         if let Some(last) = last {
             let mask = if numbers.long_picture_id { PICTURE_ID_MASK } else { 0x7F };
             let step = numbers.picture_id.wrapping_sub(last.numbers.picture_id) & mask;
-            if step == 0 || u64::from(step) > last.missing + 1 {
+            if numbers.consecutive && (step == 0 || u64::from(step) > last.missing + 1) {
                 self.continue_picture_id(&last, numbers, 1);
             }
             let step = numbers.tl0_pic_idx.wrapping_sub(last.numbers.tl0_pic_idx);
-            if u64::from(step) > last.missing + 1 {
+            if numbers.consecutive && u64::from(step) > last.missing + 1 {
                 self.continue_tl0(&last, numbers, u8::from(meta.frame.temporal == 0));
             }
         }
-        if !selected {
+        if !selected && numbers.consecutive {
             self.offsets.picture_id = self.offsets.picture_id.wrapping_sub(1);
         }
     }
 
     /// `source` gets the PictureID `step` after the newest sent.
-    fn continue_picture_id(&mut self, last: &LastVp8, source: Vp8Numbers, step: u16) {
+    fn continue_picture_id(&mut self, last: &LastPicture, source: PictureNumbers, step: u16) {
         let sent = last.numbers.picture_id.wrapping_add(self.offsets.picture_id);
         self.offsets.picture_id = sent.wrapping_add(step).wrapping_sub(source.picture_id);
     }
 
     /// `source` gets the TL0PICIDX `step` after the newest sent.
-    fn continue_tl0(&mut self, last: &LastVp8, source: Vp8Numbers, step: u8) {
+    fn continue_tl0(&mut self, last: &LastPicture, source: PictureNumbers, step: u8) {
         let sent = last.numbers.tl0_pic_idx.wrapping_add(self.offsets.tl0_pic_idx);
         self.offsets.tl0_pic_idx = sent.wrapping_add(step).wrapping_sub(source.tl0_pic_idx);
     }
@@ -199,17 +219,20 @@ impl Rewriter {
 }
 
 impl Offsets {
-    /// The numbers for one packet.
-    pub(super) fn apply(&self, encoding: EncodingIndex, meta: &PacketMeta) -> Sent {
-        let vp8 = meta.frame.vp8;
+    /// The numbers for one packet. A picture ends with its highest spatial layer that is sent, and so does the marker.
+    pub(super) fn apply(&self, limit: Target, meta: &PacketMeta) -> Sent {
+        let picture = meta.frame.picture;
         Sent {
             source: meta.seq,
-            encoding,
+            encoding: limit.encoding,
             timestamp: RtpTime(meta.timestamp.0.wrapping_add(self.timestamp)),
-            marker: meta.marker,
-            is_vp8: vp8.is_some(),
-            picture_id: vp8.map_or(0, |v| v.picture_id.wrapping_add(self.picture_id) & PICTURE_ID_MASK),
-            tl0_pic_idx: vp8.map_or(0, |v| v.tl0_pic_idx.wrapping_add(self.tl0_pic_idx)),
+            marker: meta.marker || (meta.frame.ends_frame && meta.frame.spatial == limit.spatial),
+            has_picture: picture.is_some(),
+            picture_id: picture.map_or(0, |v| v.picture_id.wrapping_add(self.picture_id) & PICTURE_ID_MASK),
+            tl0_pic_idx: picture.map_or(0, |v| v.tl0_pic_idx.wrapping_add(self.tl0_pic_idx)),
+            frame_number: meta.frame.descriptor.map_or(0, |d| d.frame_number.wrapping_add(self.frame_number)),
+            spatial_limit: limit.spatial,
+            temporal_limit: limit.temporal,
         }
     }
 }

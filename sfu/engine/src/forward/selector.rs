@@ -1,15 +1,24 @@
-//! Which packets a slot gets: the encoding and the temporal layers that flow, and when they change.
+//! Which packets a slot gets: the encoding and the layers that flow, and when they change. One selector for all codecs: it knows
+//! frames by their layers and, where the codec tells, by the frames that they refer to.
 //!
-//! Sees the packets of the encoding that flows in the publisher's order.
+//! Sees the packets of the encoding that flows in the publisher's order. A frame that refers to a frame which was not sent is not
+//! sent either, whatever its layer.
 
+use super::dropped::Dropped;
 use crate::ids::EncodingIndex;
-use crate::media::FrameMeta;
+use crate::media::{FrameMeta, PacketMeta};
+use crate::units::RtpTime;
 
-/// An encoding and the highest temporal layer of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Spatial layers that a payload can name.
+const SPATIAL_LAYERS: usize = 8;
+
+/// An encoding and the highest layers of it. Higher is more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// Which encoding.
     pub encoding: EncodingIndex,
+    /// Highest spatial layer; 0 where the encoding has none.
+    pub spatial: u8,
     /// Highest temporal layer; without effect where the encoding has none.
     pub temporal: u8,
 }
@@ -18,8 +27,14 @@ pub struct Target {
 #[derive(Debug, Default)]
 pub(super) struct Selector {
     target: Option<Target>,
-    /// `temporal` is the limit in force, which can lag behind the target's.
+    /// `spatial` and `temporal` are the limits in force, which can lag behind the target's.
     current: Option<Target>,
+    /// The picture that the last decision was about.
+    picture: Option<RtpTime>,
+    /// By spatial layer, whether a frame of its base temporal layer was left out since the last key picture: then the layer cannot be
+    /// gone on with.
+    broken: [bool; SPATIAL_LAYERS],
+    dropped: Dropped,
 }
 
 impl Selector {
@@ -38,15 +53,20 @@ impl Selector {
         self.current
     }
 
-    /// The encoding that is to flow as soon as it can be started.
+    /// The encoding that is to flow as soon as it can be started, or whose spatial layers change with its next keyframe.
     pub(super) fn waits_for(&self) -> Option<EncodingIndex> {
-        let wanted = self.target?.encoding;
-        (self.current.map(|current| current.encoding) != Some(wanted)).then_some(wanted)
+        let wanted = self.target?;
+        let flows = self.current.is_some_and(|current| {
+            current.encoding == wanted.encoding && wanted.spatial <= current.spatial && !self.is_broken(wanted.spatial)
+        });
+        (!flows).then_some(wanted.encoding)
     }
 
     /// A keyframe of the wanted encoding begins.
-    pub(super) fn start(&mut self) {
+    pub(super) fn start(&mut self, frame: &FrameMeta) {
         self.current = self.target;
+        self.picture = None;
+        self.dropped = Dropped::before(frame.dependencies.map_or(0, |of| of.number));
     }
 
     /// What flowed is gone; the target stays.
@@ -54,33 +74,73 @@ impl Selector {
         self.current = None;
     }
 
-    /// Whether the next packet of the encoding that flows is to be sent. Changes the temporal limit at the start of a frame.
-    pub(super) fn admit(&mut self, frame: &FrameMeta) -> bool {
+    /// Whether the next packet of the encoding that flows is to be sent. Changes the limits at the start of a picture.
+    pub(super) fn admit(&mut self, meta: &PacketMeta) -> bool {
         let Some(mut current) = self.current else { return false };
-        if frame.starts_frame {
-            current.temporal = self.next_limit(current, frame);
+        let frame = &meta.frame;
+        if frame.starts_frame && (frame.keyframe || self.picture != Some(meta.timestamp)) {
+            self.picture = Some(meta.timestamp);
+            current = self.next_limits(current, frame);
             self.current = Some(current);
         }
-        frame.temporal <= current.temporal
+        let sent = self.decide(current, frame);
+        if frame.temporal == 0
+            && let Some(broken) = self.broken.get_mut(usize::from(frame.spatial))
+        {
+            *broken |= !sent;
+        }
+        sent
     }
 
-    fn next_limit(&self, current: Target, frame: &FrameMeta) -> u8 {
+    /// The same for a packet that comes late, under the limits of its position.
+    pub(super) fn admit_late(&mut self, limit: Target, frame: &FrameMeta) -> bool {
+        self.decide(limit, frame)
+    }
+
+    /// Whether a frame is sent under these limits; remembers it where not.
+    fn decide(&mut self, limit: Target, frame: &FrameMeta) -> bool {
+        let taken = frame.spatial <= limit.spatial && frame.temporal <= limit.temporal;
+        let needed = frame.spatial == limit.spatial || !frame.unneeded_above;
+        let Some(dependencies) = &frame.dependencies else { return taken && needed };
+        let sent = taken && needed && self.dropped.allow(dependencies);
+        self.dropped.note(dependencies.number, !sent);
+        sent
+    }
+
+    fn next_limits(&mut self, current: Target, frame: &FrameMeta) -> Target {
+        let target = self.target.filter(|target| target.encoding == current.encoding);
+        if frame.keyframe {
+            self.broken = [false; SPATIAL_LAYERS];
+            if let Some(target) = target {
+                return target;
+            }
+        }
         let limit = current.temporal;
-        let wanted = match self.target {
-            Some(target) if target.encoding == current.encoding => target.temporal,
-            // Congestion will not wait for the lower encoding's keyframe.
-            Some(target) if target.encoding < current.encoding => 0,
-            _ => limit,
+        let (spatial, wanted) = match (target, self.target) {
+            // A lower spatial layer is taken at once where its frames have been sent all along.
+            (Some(target), _) if target.spatial < current.spatial && !self.is_broken(target.spatial) => {
+                (target.spatial, target.temporal)
+            }
+            // Congestion will not wait for a keyframe, of the lower encoding or of a layer that cannot be gone on with.
+            (Some(target), _) if target.spatial < current.spatial => (current.spatial, 0),
+            (Some(target), _) => (current.spatial, target.temporal),
+            (None, Some(target)) if target.encoding < current.encoding => (current.spatial, 0),
+            (None, _) => (current.spatial, limit),
         };
         // A layer is added where its sync frame frees it from what was not sent, and only on top of the one below: other
         // frames of a layer may lean on every layer under it.
         let climbs = frame.layer_sync && limit.checked_add(1) == Some(frame.temporal);
-        if frame.keyframe || wanted < limit {
+        let temporal = if frame.keyframe || wanted < limit {
             wanted
         } else if climbs && frame.temporal <= wanted {
             frame.temporal
         } else {
             limit
-        }
+        };
+        Target { spatial, temporal, ..current }
+    }
+
+    fn is_broken(&self, spatial: u8) -> bool {
+        self.broken.get(usize::from(spatial)).is_none_or(|broken| *broken)
     }
 }

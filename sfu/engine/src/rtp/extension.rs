@@ -126,6 +126,11 @@ impl ForwardedExtensions {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// The bytes of one element.
+    pub fn get(&self, kind: ExtensionKind) -> Option<&[u8]> {
+        Self::iter(self.as_bytes()).find(|(of, _)| *of == kind).map(|(_, data)| data)
+    }
+
     /// Reads the compact form back: kind and bytes of each element.
     pub fn iter(compact: &[u8]) -> impl Iterator<Item = (ExtensionKind, &[u8])> + Clone {
         let mut rest = compact;

@@ -1,5 +1,7 @@
 //! RTP: reading and writing packets (RFC 3550), header extensions (RFC 8285), payload descriptors.
 
+pub mod bits;
 pub mod codec;
+pub mod dependency;
 pub mod extension;
 pub mod packet;

@@ -51,6 +51,8 @@ struct Known {
 const KNOWN: &[Known] = &[
     Known { name: "opus", kind: MediaKind::Audio, clock_rate: "48000", channels: "2", codec: |_| Some(Codec::Opus) },
     Known { name: "VP8", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: |_| Some(Codec::Vp8) },
+    Known { name: "VP9", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: vp9 },
+    Known { name: "AV1", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: av1 },
     Known { name: "H264", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: h264 },
 ];
 
@@ -292,6 +294,19 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// Reads VP9 parameters (RFC 9628 section 6): profile 0 where none is given.
+fn vp9(fmtp: &str) -> Option<Codec> {
+    let profile = parameter(fmtp, "profile-id").unwrap_or("0").parse().ok().filter(|profile| *profile <= 3)?;
+    Some(Codec::Vp9 { profile })
+}
+
+/// Reads AV1 parameters (RTP Payload Format for AV1, section 7.2). Level and tier do not decide compatibility here: who
+/// sends keeps within what the answer repeats.
+fn av1(fmtp: &str) -> Option<Codec> {
+    let profile = parameter(fmtp, "profile").unwrap_or("0").parse().ok().filter(|profile| *profile <= 2)?;
+    Some(Codec::Av1 { profile })
+}
+
 /// Reads H.264 parameters (RFC 6184 section 8.1). Interleaved mode (2) is nobody's.
 fn h264(fmtp: &str) -> Option<Codec> {
     let packetization_mode = parameter(fmtp, "packetization-mode").unwrap_or("0").parse().ok()?;
@@ -341,6 +356,14 @@ mod tests {
         }
         assert_eq!(profile("4d001f"), Some(0x4d00));
         assert_eq!((profile("64001f"), profile("640c1f")), (Some(0x6400), Some(0x640c)));
+    }
+
+    #[test]
+    fn vp9_and_av1_are_told_apart_by_profile() {
+        assert_eq!([vp9(""), vp9("profile-id=2")], [0, 2].map(|profile| Some(Codec::Vp9 { profile })));
+        let fmtp = "level-idx=5;profile=1;tier=0";
+        assert_eq!([av1(""), av1(fmtp)], [0, 1].map(|profile| Some(Codec::Av1 { profile })));
+        assert_eq!([vp9("profile-id=4"), av1("profile=x")], [None, None]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::drops::DropReason;
 use crate::forward::EncodingView;
 use crate::ids::EncodingIndex;
 use crate::media::{FrameMeta, MediaKind, PacketMeta};
+use crate::rtp::codec::Reader;
 use crate::rtp::packet::RtpPacket;
 use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
 use crate::uplink::activity::{Activity, Change};
@@ -46,6 +47,8 @@ pub struct Encoding {
     pub activity: Activity,
     /// Arrival statistics; there from the first packet on.
     pub reception: Option<Reception>,
+    /// Reads what packets say about their frames.
+    pub reader: Reader,
     /// The SSRC of the last packet.
     pub ssrc: Option<Ssrc>,
     /// Its RTP timestamps on the engine's time line, as of the last packet.
@@ -90,6 +93,7 @@ impl Encoding {
             rates: LayerRates::default(),
             activity: Activity::new(kind),
             reception: None,
+            reader: Reader::default(),
             ssrc: None,
             numbers_from: 0,
             given_up: 0,
@@ -206,19 +210,25 @@ impl Encoding {
             }
             return;
         }
-        let (width, height) = self.rates.size().unwrap_or((0, 0));
         let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         if is_young {
             // What is measured so far says nothing yet: assume all temporal layers, and what such a picture usually costs.
-            let rate =
-                Bitrate::bps((u64::from(width) * u64::from(height) * USUAL_FPS * USUAL_MILLIBITS_PER_PIXEL) / 1000);
-            let temporal = LayerRates::MAX_TEMPORAL as u8 - 1;
-            options.push(LayerOption { encoding: index, temporal, rate, height, fps: USUAL_FPS as u8 });
+            let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
+            for spatial in 0..self.rates.spatial_layers(now).max(1) {
+                let (width, height) = self.rates.size_of(spatial).unwrap_or((0, 0));
+                let pixels = u64::from(width) * u64::from(height) * USUAL_FPS;
+                let rate = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
+                options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
+            }
             return;
         }
-        for temporal in 0..self.rates.temporal_layers(now).max(1) {
-            let (rate, fps) = (self.rates.stable(temporal), self.rates.frame_rate(now, temporal).round() as u8);
-            options.push(LayerOption { encoding: index, temporal, rate, height, fps });
+        for spatial in 0..self.rates.spatial_layers(now).max(1) {
+            let height = self.rates.size_of(spatial).map_or(0, |(_, height)| height);
+            for temporal in 0..self.rates.temporal_layers(now).max(1) {
+                let rate = self.rates.stable(spatial, temporal);
+                let fps = self.rates.frame_rate(now, spatial, temporal).round() as u8;
+                options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
+            }
         }
     }
 
@@ -286,6 +296,7 @@ impl Encoding {
     fn restart(&mut self, clock_rate: u32) {
         self.store.clear();
         self.nack.reset();
+        self.reader = Reader::default();
         self.clock = CaptureClock::new(clock_rate);
     }
 }

@@ -1,4 +1,4 @@
-//! How fast an encoding comes: bits, packets and frames per second, in total and for each temporal layer.
+//! How fast an encoding comes: bits, packets and frames per second, in total and for each spatial and temporal layer.
 //!
 //! Fed with every packet by the uplink; read by the allocator (what a layer costs) and by statistics.
 
@@ -82,21 +82,29 @@ impl Bucket {
     }
 }
 
-/// The rates of one encoding by temporal layer. A figure "up to" a layer includes the layers below it, which it depends on.
+/// The rates of one encoding by layer. A figure "up to" a layer includes what it depends on of the layers below it.
 #[derive(Clone, Debug, Default)]
 pub struct LayerRates {
-    layers: [Layer; LayerRates::MAX_TEMPORAL],
-    /// Of the base layer, what came in key frames.
-    keyframes: RateMeter,
+    layers: [[Layer; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
+    /// By spatial layer, what came in key pictures.
+    keyframes: [RateMeter; LayerRates::MAX_SPATIAL],
     in_keyframe: bool,
-    size: Option<(u16, u16)>,
+    sizes: [Option<(u16, u16)>; LayerRates::MAX_SPATIAL],
     refreshed: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Layer {
-    media: RateMeter,
+    /// Frames on which higher spatial layers depend, or would.
+    shared: Flow,
+    /// Frames that only those need who take this spatial layer.
+    own: Flow,
     frames: RateMeter,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Flow {
+    media: RateMeter,
     mean: Bitrate,
     stable: Bitrate,
 }
@@ -104,6 +112,8 @@ struct Layer {
 impl LayerRates {
     /// Temporal layers told apart; higher ones count as the highest of these.
     pub const MAX_TEMPORAL: usize = 4;
+    /// Spatial layers told apart; higher ones count as the highest of these.
+    pub const MAX_SPATIAL: usize = 3;
     /// Time over which sizes of frames are averaged: long enough that a key frame is no rise.
     const MEAN: Duration = Duration::from_secs(3);
     /// Share of a key frame that encoders save on the frames after it.
@@ -116,69 +126,105 @@ impl LayerRates {
     /// Counts a packet; `bytes` as they count against a receiver's budget.
     pub fn on_packet(&mut self, now: Instant, frame: &FrameMeta, bytes: usize) {
         let temporal = usize::from(frame.temporal).min(Self::MAX_TEMPORAL - 1);
-        let Some(layer) = self.layers.get_mut(temporal) else { return };
-        layer.media.on_packet(now, bytes);
+        let spatial = usize::from(frame.spatial).min(Self::MAX_SPATIAL - 1);
+        let Some(layer) = self.layers.get_mut(spatial).and_then(|layers| layers.get_mut(temporal)) else { return };
+        let flow = if frame.unneeded_above { &mut layer.own } else { &mut layer.shared };
+        flow.media.on_packet(now, bytes);
         if frame.starts_frame {
             layer.frames.on_packet(now, 0);
-            self.in_keyframe = frame.keyframe;
+            // The higher spatial layers of a key picture belong to it.
+            self.in_keyframe = frame.keyframe || (self.in_keyframe && spatial > 0);
         }
-        if self.in_keyframe && temporal == 0 {
-            self.keyframes.on_packet(now, bytes);
+        if let Some(keyframes) = self.keyframes.get_mut(spatial).filter(|_| self.in_keyframe && temporal == 0) {
+            keyframes.on_packet(now, bytes);
         }
-        self.size = frame.size.or(self.size);
+        if let Some(size) = self.sizes.get_mut(spatial) {
+            *size = frame.size.or(*size);
+        }
     }
 
     /// Brings the stable rates up to date; call it every 100 ms or so, at least before [`LayerRates::stable`] is read.
     pub fn refresh(&mut self, now: Instant) {
         let elapsed = self.refreshed.map(|at| now.saturating_duration_since(at));
         self.refreshed = Some(now);
-        let mut paid_back = self.keyframes.rate(now).scale(Self::PAID_BACK);
-        for layer in &mut self.layers {
-            let measured = layer.media.rate(now).minus(std::mem::take(&mut paid_back));
-            let Some(elapsed) = elapsed.filter(|_| layer.stable > Bitrate::ZERO) else {
-                (layer.mean, layer.stable) = (measured, measured);
-                continue;
-            };
-            let constant = if measured > layer.stable.scale(Self::MOVED) { Self::RISE } else { Self::MEAN };
-            layer.mean = approach(layer.mean, measured, elapsed, constant);
-            layer.stable = layer.mean.max(approach(layer.stable, layer.mean, elapsed, Self::FALL));
+        for (layers, keyframes) in self.layers.iter_mut().zip(&self.keyframes) {
+            let mut paid_back = keyframes.rate(now).scale(Self::PAID_BACK);
+            for flow in layers.iter_mut().flat_map(|layer| [&mut layer.shared, &mut layer.own]) {
+                flow.refresh(now, elapsed, std::mem::take(&mut paid_back));
+            }
         }
     }
 
-    /// Rate up to layer `temporal` that one can plan with: rises within a second, falls slowly, so that a still picture or a
+    /// Rate up to a layer that one can plan with: rises within a second, falls slowly, so that a still picture or a
     /// quiet moment does not invite an up-switch that the next movement takes back.
-    pub fn stable(&self, temporal: u8) -> Bitrate {
-        self.up_to(temporal).map(|layer| layer.stable).fold(Bitrate::ZERO, Bitrate::plus)
+    pub fn stable(&self, spatial: u8, temporal: u8) -> Bitrate {
+        self.up_to(spatial, temporal).map(|flow| flow.stable).fold(Bitrate::ZERO, Bitrate::plus)
     }
 
-    /// Rate up to layer `temporal` over the last second.
-    pub fn rate(&self, now: Instant, temporal: u8) -> Bitrate {
-        self.up_to(temporal).map(|layer| layer.media.rate(now)).fold(Bitrate::ZERO, Bitrate::plus)
+    /// Rate of all layers over the last second.
+    pub fn total(&self, now: Instant) -> Bitrate {
+        let flows = self.layers.iter().flatten().flat_map(|layer| [&layer.shared, &layer.own]);
+        flows.map(|flow| flow.media.rate(now)).fold(Bitrate::ZERO, Bitrate::plus)
     }
 
-    /// Frames per second up to layer `temporal`.
-    pub fn frame_rate(&self, now: Instant, temporal: u8) -> f32 {
-        self.up_to(temporal).map(|layer| layer.frames.frequency(now)).sum()
+    /// Frames per second of a spatial layer, up to a temporal one.
+    pub fn frame_rate(&self, now: Instant, spatial: u8, temporal: u8) -> f32 {
+        let layers = self.layers.get(usize::from(spatial)).into_iter().flatten();
+        layers.take(usize::from(temporal) + 1).map(|layer| layer.frames.frequency(now)).sum()
     }
 
     /// How many temporal layers the last second had: the highest seen and one, 0 for silence.
     pub fn temporal_layers(&self, now: Instant) -> u8 {
-        let highest = self.layers.iter().rposition(|layer| layer.media.rate(now) > Bitrate::ZERO);
+        let highest = |layers: &[Layer; Self::MAX_TEMPORAL]| layers.iter().rposition(|layer| layer.flows(now));
+        self.layers.iter().filter_map(highest).max().map_or(0, |highest| highest as u8 + 1)
+    }
+
+    /// How many spatial layers the last second had, likewise.
+    pub fn spatial_layers(&self, now: Instant) -> u8 {
+        let highest = self.layers.iter().rposition(|layers| layers.iter().any(|layer| layer.flows(now)));
         highest.map_or(0, |highest| highest as u8 + 1)
     }
 
-    /// Picture size that the last keyframe told.
+    /// Largest picture size that the last keyframe told.
     pub fn size(&self) -> Option<(u16, u16)> {
-        self.size
+        self.sizes.iter().rev().find_map(|size| *size)
+    }
+
+    /// The same of one spatial layer.
+    pub fn size_of(&self, spatial: u8) -> Option<(u16, u16)> {
+        self.sizes.get(usize::from(spatial)).copied().flatten()
     }
 
     /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on without a key frame.
     pub fn reset(&mut self) {
-        *self = LayerRates { size: self.size, ..LayerRates::default() };
+        *self = LayerRates { sizes: self.sizes, ..LayerRates::default() };
     }
 
-    fn up_to(&self, temporal: u8) -> impl Iterator<Item = &Layer> {
-        self.layers.iter().take(usize::from(temporal) + 1)
+    fn up_to(&self, spatial: u8, temporal: u8) -> impl Iterator<Item = &Flow> {
+        let (spatial, temporal) = (usize::from(spatial), usize::from(temporal) + 1);
+        let below = self.layers.iter().take(spatial).flat_map(move |layers| layers.iter().take(temporal));
+        let itself = self.layers.get(spatial).into_iter().flat_map(move |layers| layers.iter().take(temporal));
+        below.map(|layer| &layer.shared).chain(itself.flat_map(|layer| [&layer.shared, &layer.own]))
+    }
+}
+
+impl Layer {
+    fn flows(&self, now: Instant) -> bool {
+        [&self.shared, &self.own].iter().any(|flow| flow.media.rate(now) > Bitrate::ZERO)
+    }
+}
+
+impl Flow {
+    fn refresh(&mut self, now: Instant, elapsed: Option<Duration>, paid_back: Bitrate) {
+        let measured = self.media.rate(now).minus(paid_back);
+        let Some(elapsed) = elapsed.filter(|_| self.stable > Bitrate::ZERO) else {
+            (self.mean, self.stable) = (measured, measured);
+            return;
+        };
+        let moved = measured > self.stable.scale(LayerRates::MOVED);
+        let constant = if moved { LayerRates::RISE } else { LayerRates::MEAN };
+        self.mean = approach(self.mean, measured, elapsed, constant);
+        self.stable = self.mean.max(approach(self.stable, self.mean, elapsed, LayerRates::FALL));
     }
 }
 
@@ -194,8 +240,9 @@ mod tests {
 
     use super::*;
 
-    const FRAME: FrameMeta =
-        FrameMeta { starts_frame: true, keyframe: false, temporal: 0, layer_sync: false, size: None, vp8: None };
+    fn frame(temporal: u8) -> FrameMeta {
+        FrameMeta { starts_frame: true, temporal, ..FrameMeta::default() }
+    }
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -252,18 +299,37 @@ mod tests {
         for n in 0..200u64 {
             let now = start + ms(n * 10);
             let temporal = [0, 2, 1, 2][n as usize % 4];
-            rates.on_packet(now, &FrameMeta { temporal, ..FRAME }, 500);
-            rates.on_packet(now, &FrameMeta { temporal, starts_frame: false, ..FRAME }, 500);
+            rates.on_packet(now, &frame(temporal), 500);
+            rates.on_packet(now, &FrameMeta { starts_frame: false, ..frame(temporal) }, 500);
         }
         let now = start + ms(2000);
         rates.refresh(now);
         for (temporal, kbps, fps) in [(0, 200, 25.0), (1, 400, 50.0), (2, 800, 100.0), (3, 800, 100.0)] {
-            assert_near(rates.rate(now, temporal), kbps, 0.1);
-            assert_near(rates.stable(temporal), kbps, 0.1);
-            assert!((rates.frame_rate(now, temporal) - fps).abs() <= fps * 0.1);
+            assert_near(rates.stable(0, temporal), kbps, 0.1);
+            assert!((rates.frame_rate(now, 0, temporal) - fps).abs() <= fps * 0.1);
         }
-        assert_eq!(rates.temporal_layers(now), 3);
+        assert_near(rates.total(now), 800, 0.1);
+        assert_eq!((rates.spatial_layers(now), rates.temporal_layers(now)), (1, 3));
         assert_eq!(rates.temporal_layers(now + ms(1100)), 0);
+    }
+
+    #[test]
+    fn a_spatial_layer_costs_what_it_needs_of_those_below_it() {
+        let (mut rates, start) = (LayerRates::default(), Instant::now());
+        for n in 0..200u64 {
+            for spatial in 0..3 {
+                // The top layer needs the bottom one, and nobody above needs the middle one.
+                let layer = FrameMeta { spatial, unneeded_above: spatial == 1, ..frame(0) };
+                rates.on_packet(start + ms(n * 10), &layer, 125);
+            }
+        }
+        let now = start + ms(2000);
+        rates.refresh(now);
+        assert_eq!(rates.spatial_layers(now), 3);
+        for (spatial, kbps) in [(0, 100), (1, 200), (2, 200)] {
+            assert_near(rates.stable(spatial, 0), kbps, 0.1);
+            assert!((rates.frame_rate(now, spatial, 0) - 100.0).abs() < 10.0);
+        }
     }
 
     #[test]
@@ -271,11 +337,11 @@ mod tests {
         let (mut rates, mut now) = (LayerRates::default(), Instant::now());
         let mut run = |bytes: usize, duration: u64| {
             for _ in 0..duration / 100 {
-                (0..10).for_each(|_| rates.on_packet(now, &FRAME, bytes));
+                (0..10).for_each(|_| rates.on_packet(now, &frame(0), bytes));
                 now += ms(100);
                 rates.refresh(now);
             }
-            rates.stable(0)
+            rates.stable(0, 0)
         };
         assert_near(run(125, 5000), 100, 0.1);
         assert!(run(1250, 2000) > Bitrate::kbps(800));
@@ -286,8 +352,8 @@ mod tests {
     #[test]
     fn the_picture_size_of_the_last_keyframe_stays_known() {
         let (mut rates, now) = (LayerRates::default(), Instant::now());
-        rates.on_packet(now, &FrameMeta { size: Some((640, 360)), ..FRAME }, 1);
-        rates.on_packet(now, &FRAME, 1);
+        rates.on_packet(now, &FrameMeta { size: Some((640, 360)), ..frame(0) }, 1);
+        rates.on_packet(now, &frame(0), 1);
         rates.reset();
         assert_eq!(rates.size(), Some((640, 360)));
     }

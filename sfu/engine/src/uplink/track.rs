@@ -11,14 +11,14 @@ use crate::command::PublishHint;
 use crate::downlink::allocate::LayerOption;
 use crate::drops::DropReason;
 use crate::engine::keys::{ParticipantKey, RoomKey};
-use crate::forward::EncodingView;
+use crate::forward::{EncodingView, Target};
 use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind, PacketMeta, Source};
 use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
 use crate::rtp::codec;
 use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
 use crate::rtp::packet::RtpPacket;
-use crate::sdp::{ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
+use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
 use crate::units::{Bitrate, ExtSeq, Mid, Rid, Ssrc};
 use crate::uplink::activity::Change;
 use crate::uplink::clock::PublisherClock;
@@ -116,8 +116,6 @@ impl<'a> Views<'a> {
 pub struct Requests {
     /// Packets, by NACK.
     pub packets: usize,
-    /// Key frames, by PLI or FIR.
-    pub keyframes: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
 }
@@ -192,8 +190,14 @@ impl Track {
 
         let ext_seq = encoding.number(now, seq, packet, codec.clock_rate())?;
         let previous = encoding.store.get(ExtSeq(ext_seq.0.wrapping_sub(1))).map(|p| p.meta);
-        let frame =
-            codec::parse(codec, payload, packet.timestamp(), previous.as_ref()).ok_or(DropReason::RtpMalformed)?;
+        let forwarded = ForwardedExtensions::gather(packet, ids);
+        let received = codec::Received {
+            payload,
+            descriptor: forwarded.get(ExtensionKind::DependencyDescriptor),
+            timestamp: packet.timestamp(),
+            marker: packet.marker(),
+        };
+        let frame = encoding.reader.read(codec, &received, previous.as_ref()).ok_or(DropReason::RtpMalformed)?;
         let meta = PacketMeta {
             seq: ext_seq,
             timestamp: packet.timestamp(),
@@ -203,7 +207,6 @@ impl Track {
             audio_level: extensions.audio_level.map(|level| level.level),
             frame,
         };
-        let forwarded = ForwardedExtensions::gather(packet, ids);
         match encoding.store.insert(meta, forwarded.as_bytes(), payload) {
             Inserted::New => {}
             Inserted::Duplicate => return Err(DropReason::RtpDuplicate),
@@ -310,12 +313,12 @@ impl Track {
 
     /// Media rate of all encodings over the last second.
     pub fn rate(&self, now: Instant) -> Bitrate {
-        self.encodings.iter().map(|e| e.rates.rate(now, u8::MAX)).fold(Bitrate::ZERO, Bitrate::plus)
+        self.encodings.iter().map(|e| e.rates.total(now)).fold(Bitrate::ZERO, Bitrate::plus)
     }
 
-    /// Rid and picture size of an encoding.
-    pub fn describe(&self, index: EncodingIndex) -> (Option<Rid>, Option<(u16, u16)>) {
-        self.encoding(index).map(|e| (e.rid, e.rates.size())).unwrap_or_default()
+    /// Rid and picture size of a layer.
+    pub fn describe(&self, layer: Target) -> (Option<Rid>, Option<(u16, u16)>) {
+        self.encoding(layer.encoding).map(|e| (e.rid, e.rates.size_of(layer.spatial))).unwrap_or_default()
     }
 
     // ----- towards the publisher -----
@@ -344,7 +347,6 @@ impl Track {
                 Some(KeyframeRequest::Fir { number }) => write::fir(rtcp.packet(), sender, media, number),
                 None => continue,
             }
-            requests.keyframes += 1;
         }
         requests
     }

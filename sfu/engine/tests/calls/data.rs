@@ -45,8 +45,8 @@ fn a_message_reaches_everybody_else_with_its_senders_name() {
     world.run(seconds(1));
     let hello = Message { from: "p1".into(), topic: "chat".into(), payload: b"hello".to_vec(), is_lossy: false };
     let pointer = Message { from: "p2".into(), topic: "pointer".into(), payload: vec![1, 2], is_lossy: true };
-    assert_eq!(world.data(1).messages, [pointer.clone()]);
-    assert_eq!(world.data(2).messages, [hello.clone()]);
+    assert_eq!(world.data(1).messages, std::slice::from_ref(&pointer));
+    assert_eq!(world.data(2).messages, std::slice::from_ref(&hello));
     world.data(3).messages.sort_by_key(|message| message.is_lossy);
     assert_eq!(world.data(3).messages, [hello, pointer]);
 }

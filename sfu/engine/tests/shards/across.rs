@@ -4,6 +4,7 @@ use crate::harness::{Access, Publish, World, millis, seconds};
 use sfu_engine::Event;
 use sfu_engine::command::Preference;
 use sfu_engine::event::Sending;
+use sfu_engine::snapshot::RtcpKind;
 
 /// The publisher, alone on shard 1, and six viewers, two on each shard.
 fn audience(seed: u64) -> World {
@@ -47,7 +48,7 @@ fn a_packet_crosses_once_however_many_take_it() {
 fn a_key_frame_that_many_wait_for_is_asked_of_the_publisher_once() {
     let mut world = audience(52);
     world.run(seconds(8));
-    let asked = world.total(|s| s.counters.keyframe_requests.sent);
+    let asked = world.total(|s| s.counters.rtcp(RtcpKind::Pli).sent);
     // Three viewers on three shards come at the same moment.
     for id in [9, 10, 11] {
         world.join(id, Access::default(), &[], (1, 1));
@@ -57,7 +58,7 @@ fn a_key_frame_that_many_wait_for_is_asked_of_the_publisher_once() {
         assert!(pictures(&world, id, seconds(8)) > 30, "{id}: {}", pictures(&world, id, seconds(8)));
     }
     // They start at the lowest encoding and rise: one request for each encoding on the way.
-    let asked = world.total(|s| s.counters.keyframe_requests.sent) - asked;
+    let asked = world.total(|s| s.counters.rtcp(RtcpKind::Pli).sent) - asked;
     assert!((1..=3).contains(&asked), "{asked} requests");
 }
 

@@ -15,6 +15,7 @@ pub use guard::SolveGuard;
 pub use utility::utility;
 
 use crate::command::Priority;
+use crate::forward::Target;
 use crate::ids::EncodingIndex;
 use crate::media::Source;
 use crate::units::Bitrate;
@@ -36,6 +37,8 @@ const MAX_REPAIRED_LOSS: f64 = 0.2;
 pub struct LayerOption {
     /// The encoding.
     pub encoding: EncodingIndex,
+    /// Its highest spatial layer.
+    pub spatial: u8,
     /// Its highest temporal layer.
     pub temporal: u8,
     /// What that costs on the wire, measured.
@@ -60,7 +63,7 @@ pub struct Subscription<'a, K> {
     /// The layers that arrive from the publisher, in any order; empty while muted or not yet there.
     pub options: &'a [LayerOption],
     /// What is being sent or about to be.
-    pub current: Option<(EncodingIndex, u8)>,
+    pub current: Option<Target>,
 }
 
 /// What is to be sent of one track.
@@ -210,7 +213,7 @@ impl<K> Subscription<'_, K> {
         let filling = self.options.iter().map(|o| o.height).filter(|height| *height >= self.max_height).min();
         let cap = filling.unwrap_or(u16::MAX);
         let options = self.options.iter().enumerate().filter(move |(_, option)| option.height <= cap);
-        options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.rank() <= now))
+        options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.target() <= now))
     }
 
     fn without_bandwidth(&self) -> Choice {
@@ -223,16 +226,16 @@ impl<K> Subscription<'_, K> {
 }
 
 impl LayerOption {
-    /// Encoding and temporal layer: higher is more.
-    fn rank(&self) -> (EncodingIndex, u8) {
-        (self.encoding, self.temporal)
+    /// The layer itself.
+    pub fn target(&self) -> Target {
+        Target { encoding: self.encoding, spatial: self.spatial, temporal: self.temporal }
     }
 }
 
-/// What an option takes from the budget: its rate and, for a switch to a higher encoding, room for the key frame that it begins with.
+/// What an option takes from the budget: its rate and, for a switch to a higher encoding or spatial layer, room for the key frame that it begins with.
 /// To start and to switch down must always be possible, so they need no room.
 fn cost<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> Bitrate {
-    if subscription.current.is_none_or(|(encoding, _)| option.encoding <= encoding) {
+    if subscription.current.is_none_or(|now| (option.encoding, option.spatial) <= (now.encoding, now.spatial)) {
         return option.rate;
     }
     let share = (KEYFRAME_FRAMES - 1.0) / (f64::from(option.fps.max(1)) * KEYFRAME_SPREAD_S);

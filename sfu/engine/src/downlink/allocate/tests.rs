@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 fn layer(encoding: u8, temporal: u8, kbps: u64, height: u16, fps: u8) -> LayerOption {
-    LayerOption { encoding: EncodingIndex(encoding), temporal, rate: Bitrate::kbps(kbps), height, fps }
+    LayerOption { encoding: EncodingIndex(encoding), spatial: 0, temporal, rate: Bitrate::kbps(kbps), height, fps }
 }
 
 /// Three encodings of three temporal layers.
@@ -59,10 +59,10 @@ fn everybody_is_shown_before_anybody_is_sharp() {
 fn where_there_is_enough_for_all_everybody_gets_the_best_whatever_is_sent_now() {
     let options = simulcast();
     for max_height in [180, 360, 720] {
-        let tiles = options.iter().enumerate().map(|(key, now)| Subscription {
-            current: Some((now.encoding, now.temporal)),
-            ..camera(key, max_height, &options)
-        });
+        let tiles = options
+            .iter()
+            .enumerate()
+            .map(|(key, now)| Subscription { current: Some(now.target()), ..camera(key, max_height, &options) });
         let (choices, _) = solve(100_000, &tiles.collect::<Vec<_>>());
         let best = |choice| matches!(choice, Choice::Layer(option) if (option.height, option.fps) == (max_height, 30));
         assert!(choices.iter().all(|choice| best(*choice)), "{max_height}: {choices:?}");
@@ -110,11 +110,12 @@ fn a_track_without_a_low_layer_does_not_block_the_others() {
 fn what_is_sent_stays_while_a_change_gains_little() {
     let options = simulcast();
     let playing = |current| [Subscription { current, ..camera(0, 720, &options) }];
-    let low = Some((EncodingIndex(1), 2));
+    let top_of = |encoding| Target { encoding: EncodingIndex(encoding), spatial: 0, temporal: 2 };
+    let low = Some(top_of(1));
     assert_eq!(heights(1750, &playing(None)), [720]);
     assert_eq!(heights(1750, &playing(low)), [360], "no room for the key frame");
     assert_eq!(heights(1900, &playing(low)), [720]);
-    assert_eq!(heights(1700, &playing(Some((EncodingIndex(2), 2)))), [720], "once there it stays");
+    assert_eq!(heights(1700, &playing(Some(top_of(2)))), [720], "once there it stays");
     assert_eq!(heights(70, &playing(low)), [180], "to switch down needs no room");
 }
 
@@ -127,7 +128,7 @@ fn choose_in_turn(budgets: &[u64]) -> Vec<Vec<Choice>> {
         allocator.choose(Bitrate::kbps(*kbps), &tiles, &mut decisions);
         for decision in &decisions {
             tiles[decision.key].current = match decision.choice {
-                Choice::Layer(option) => Some((option.encoding, option.temporal)),
+                Choice::Layer(option) => Some(option.target()),
                 _ => None,
             };
         }
@@ -208,9 +209,9 @@ fn exhaustive(class: &[&Subscription<'_, usize>], budget: Bitrate) -> (u32, Bitr
 }
 
 prop_compose! {
-    fn any_option()(encoding in 0u8..3, temporal in 0u8..3, bps in 1u64..3_000_000, height in 0u16..1100, fps in 0u8..61)
+    fn any_option()(encoding in 0u8..3, spatial in 0u8..3, temporal in 0u8..3, bps in 1u64..3_000_000, height in 0u16..1100, fps in 0u8..61)
         -> LayerOption {
-        LayerOption { encoding: EncodingIndex(encoding), temporal, rate: Bitrate::bps(bps), height, fps }
+        LayerOption { encoding: EncodingIndex(encoding), spatial, temporal, rate: Bitrate::bps(bps), height, fps }
     }
 }
 
@@ -222,9 +223,9 @@ prop_compose! {
         screen in any::<bool>(),
         max_height in prop_oneof![Just(u16::MAX), 0u16..1200],
         options in prop::collection::vec(any_option(), 0..6),
-        current in prop::option::of((0u8..3, 0u8..3)),
-    ) -> (Priority, bool, u16, Vec<LayerOption>, Option<(EncodingIndex, u8)>) {
-        (priority, screen, max_height, options, current.map(|(encoding, temporal)| (EncodingIndex(encoding), temporal)))
+        current in prop::option::of((0u8..3, 0u8..3, 0u8..3)),
+    ) -> (Priority, bool, u16, Vec<LayerOption>, Option<Target>) {
+        (priority, screen, max_height, options, current.map(|(encoding, spatial, temporal)| Target { encoding: EncodingIndex(encoding), spatial, temporal }))
     }
 }
 

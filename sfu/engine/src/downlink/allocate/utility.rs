@@ -15,7 +15,7 @@ const LEAST_HEIGHT: f64 = 45.0;
 const FULL_FPS: f64 = 30.0;
 /// How much of the quality is resolution; the rest is frame rate.
 const RESOLUTION_SHARE: (f64, f64) = (0.4, 0.8);
-/// Points that a change of encoding must gain, or another track's start, for the key frame that it needs.
+/// Points that a change of encoding or spatial layer must gain, or another track's start, for the key frame that it needs.
 const ENCODING_SWITCH: f64 = 2.0;
 /// Points that a change of temporal layer must gain.
 const TEMPORAL_SWITCH: f64 = 1.0;
@@ -24,7 +24,7 @@ const TEMPORAL_SWITCH: f64 = 1.0;
 ///
 /// `80 + 120 * size * (share * resolution + (1 - share) * frame rate) - switch`, where `size` is the tile's height over 720,
 /// resolution is the logarithm of the height over 45, relative to that of the tile, frame rate is `log(1 + fps)` relative to
-/// 30 per second, and resolution's share is 0.8 for a screen and 0.4 for a camera. The switch costs 2 to another encoding or from nothing, 1
+/// 30 per second, and resolution's share is 0.8 for a screen and 0.4 for a camera. The switch costs 2 to another encoding or spatial layer or from nothing, 1
 /// to another temporal layer: that is the hysteresis, and less than any step of a ladder gains.
 pub fn utility<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> u32 {
     let tallest = subscription.options.iter().map(|o| o.height).max().unwrap_or(0);
@@ -37,8 +37,8 @@ pub fn utility<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> u
     let quality = share * resolution(f64::from(option.height), tile) + (1.0 - share) * frame_rate(option.fps);
     let switch = match subscription.current {
         None => ENCODING_SWITCH,
-        Some((encoding, _)) if encoding != option.encoding => ENCODING_SWITCH,
-        Some((_, temporal)) if temporal != option.temporal => TEMPORAL_SWITCH,
+        Some(now) if (now.encoding, now.spatial) != (option.encoding, option.spatial) => ENCODING_SWITCH,
+        Some(now) if now.temporal != option.temporal => TEMPORAL_SWITCH,
         _ => 0.0,
     };
     (SHOWN + QUALITY * size * quality - switch).round().max(1.0) as u32

@@ -200,7 +200,11 @@ impl Call {
                 self.pass(1);
             }
             Step::SetTarget(target) => {
-                let target = target.map(|(encoding, temporal)| Target { encoding: EncodingIndex(encoding), temporal });
+                let target = target.map(|(encoding, temporal)| Target {
+                    encoding: EncodingIndex(encoding),
+                    spatial: 0,
+                    temporal,
+                });
                 self.forwarder.set_target(target);
             }
             Step::Bind(track) => {
@@ -222,7 +226,7 @@ impl Call {
         self.pass(20);
         let top = EncodingIndex(ENCODINGS as u8 - 1);
         self.forwarder.set_target(None);
-        self.forwarder.set_target(Some(Target { encoding: top, temporal: 2 }));
+        self.forwarder.set_target(Some(Target { encoding: top, spatial: 0, temporal: 2 }));
         assert_eq!(self.forwarder.wants_keyframe(), Some(top));
         let first = self.tracks[self.bound][usize::from(top.0)].frames.len();
         for _ in 0..EPILOGUE {
@@ -354,7 +358,7 @@ impl Receiver<'_> {
             let first = *first_numbers.entry((emitted.run, frame.first)).or_insert(*number);
             let (start, _) = frames.entry(first).or_insert((*emitted, frame));
             assert_eq!(start.out.timestamp, emitted.out.timestamp, "one timestamp for all packets of a frame");
-            assert_eq!(start.out.vp8, emitted.out.vp8, "one PictureID for all packets of a frame");
+            assert_eq!(start.out.picture, emitted.out.picture, "one PictureID for all packets of a frame");
         }
         frames
     }
@@ -389,12 +393,18 @@ impl Receiver<'_> {
 
     fn payloads_carry_the_numbers(&self) {
         for emitted in self.call.emitted.values() {
-            let (Some(numbers), Some(source)) = (emitted.out.vp8, emitted.out.source) else { continue };
+            let (Some(numbers), Some(source)) = (emitted.out.picture, emitted.out.source) else { continue };
             let encoding = self.encoding(emitted);
             let Some(stored) = encoding.store.get(source) else { continue };
             let mut payload = stored.payload().to_vec();
-            vp8::patch(&mut payload, &stored.meta.frame.vp8.unwrap(), numbers.picture_id, numbers.tl0_pic_idx);
-            let read = codec::parse(encoding.codec(), &payload, stored.meta.timestamp, None).unwrap().vp8.unwrap();
+            vp8::patch(&mut payload, &stored.meta.frame.picture.unwrap(), numbers.picture_id, numbers.tl0_pic_idx);
+            let received = codec::Received {
+                payload: &payload,
+                descriptor: None,
+                timestamp: stored.meta.timestamp,
+                marker: stored.meta.marker,
+            };
+            let read = codec::Reader::default().read(encoding.codec(), &received, None).unwrap().picture.unwrap();
             assert_eq!(read.picture_id, numbers.picture_id & encoding.picture_id_mask());
             assert_eq!(read.tl0_pic_idx, numbers.tl0_pic_idx);
         }
@@ -429,12 +439,12 @@ impl Receiver<'_> {
             assert_eq!(step, frame_b.timestamp.distance(frame_a.timestamp), "{a:?} {b:?}");
         }
         assert!(step > 0, "each frame is later than the one before: {a:?} {b:?}");
-        let (Some(vp8_a), Some(vp8_b)) = (a.out.vp8, b.out.vp8) else { return };
+        let (Some(picture_a), Some(picture_b)) = (a.out.picture, b.out.picture) else { return };
 
         let (behind, ahead) = (self.encoding(a), self.encoding(b));
         let mask = behind.picture_id_mask() & ahead.picture_id_mask();
-        let id_step = usize::from(vp8_b.picture_id.wrapping_sub(vp8_a.picture_id) & mask);
-        let tl0_step = vp8_b.tl0_pic_idx.wrapping_sub(vp8_a.tl0_pic_idx);
+        let id_step = usize::from(picture_b.picture_id.wrapping_sub(picture_a.picture_id) & mask);
+        let tl0_step = picture_b.tl0_pic_idx.wrapping_sub(picture_a.tl0_pic_idx);
         if same_run {
             let kept = self.frames_missed(a, frame_a.first, frame_b.first);
             assert!((1..=1 + kept).contains(&id_step), "PictureID {a:?} to {b:?}: {kept} frames were missing");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod continuity;
+mod dependencies;
 mod layers;
 mod model;
 mod numbers;
@@ -53,7 +54,7 @@ impl Slot {
     }
 
     fn target(&mut self, encoding: u8, temporal: u8) {
-        self.forwarder.set_target(Some(Target { encoding: EncodingIndex(encoding), temporal }));
+        self.forwarder.set_target(Some(Target { encoding: EncodingIndex(encoding), spatial: 0, temporal }));
     }
 
     fn current(&self) -> Option<(u8, u8)> {

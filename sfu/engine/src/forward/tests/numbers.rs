@@ -70,7 +70,7 @@ fn another_track_continues_the_numbers_by_the_time_that_has_passed() {
     let b = slot.frame(0, true)[0];
     assert_eq!(b.seq.distance(a.seq), 1);
     assert!(b.timestamp.distance(a.timestamp).abs_diff(100 * FRAME_TICKS as i32) <= 1);
-    let (a, b) = (a.vp8.unwrap(), b.vp8.unwrap());
+    let (a, b) = (a.picture.unwrap(), b.picture.unwrap());
     assert_eq!((b.picture_id, b.tl0_pic_idx), (a.picture_id + 1, a.tl0_pic_idx + 1));
 }
 
@@ -107,9 +107,9 @@ fn sender_reports_keep_the_capture_time_across_a_switch() {
 fn vp8_numbers_that_the_encoder_resets_continue() {
     let mut slot = Slot::video(&[0]);
     slot.target(0, 0);
-    let a = slot.frame(0, true)[0].vp8.unwrap();
+    let a = slot.frame(0, true)[0].picture.unwrap();
     slot.encodings[0].reset_vp8_numbers(9000, 200);
-    let b = slot.frame(0, true)[0].vp8.unwrap();
+    let b = slot.frame(0, true)[0].picture.unwrap();
     assert_eq!((b.picture_id, b.tl0_pic_idx), (a.picture_id + 1, a.tl0_pic_idx + 1));
 }
 
@@ -123,11 +123,11 @@ fn lost_packets_keep_their_numbers_and_dropped_ones_have_none() {
     assert_eq!(slot.frames(0, 1), [false]);
     let b = slot.frame(0, false)[0];
     assert_eq!(b.seq.distance(a.seq), 3);
-    assert_eq!(b.vp8.unwrap().picture_id, a.vp8.unwrap().picture_id + 2);
+    assert_eq!(b.picture.unwrap().picture_id, a.picture.unwrap().picture_id + 2);
     assert_eq!(slot.forwarder.lookup(SeqNo(a.seq.0.wrapping_add(1))), None, "waits for the publisher's repair");
     let repaired = slot.deliver(0, &lost[1])[0];
     assert_eq!(repaired.seq.distance(a.seq), 2);
-    assert_eq!(repaired.vp8.unwrap().picture_id, a.vp8.unwrap().picture_id + 1);
+    assert_eq!(repaired.picture.unwrap().picture_id, a.picture.unwrap().picture_id + 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! VP8 payload descriptor and the part of the payload header that tells a keyframe (RFC 7741 section 4).
 
-use crate::media::{FrameMeta, Vp8Numbers};
+use crate::media::{FrameMeta, PictureNumbers};
 
 /// PictureID counts modulo 2^15.
 pub const PICTURE_ID_MASK: u16 = 0x7FFF;
@@ -14,7 +14,7 @@ pub fn parse(payload: &[u8]) -> Option<FrameMeta> {
     let (has_picture_id, has_tl0) = (flags & 0x80 != 0, flags & 0x40 != 0);
     let (has_tid, has_key_idx) = (flags & 0x20 != 0, flags & 0x10 != 0);
 
-    let mut numbers = Vp8Numbers { picture_id: 0, picture_id_at: 0, long_picture_id: false, tl0_pic_idx: 0, tl0_at: 0 };
+    let mut numbers = PictureNumbers { consecutive: true, ..PictureNumbers::default() };
     if has_picture_id {
         numbers.picture_id_at = reader.at;
         let high = reader.byte()?;
@@ -38,12 +38,13 @@ pub fn parse(payload: &[u8]) -> Option<FrameMeta> {
         temporal: if has_tid { layer >> 6 } else { 0 },
         layer_sync: has_tid && layer & 0x20 != 0,
         size: if keyframe { picture_size(header) } else { None },
-        vp8: Some(numbers),
+        picture: Some(numbers),
+        ..FrameMeta::default()
     })
 }
 
 /// Writes PictureID and TL0PICIDX into a copy of the payload, in the places and widths that its descriptor has.
-pub fn patch(payload: &mut [u8], numbers: &Vp8Numbers, picture_id: u16, tl0_pic_idx: u8) {
+pub fn patch(payload: &mut [u8], numbers: &PictureNumbers, picture_id: u16, tl0_pic_idx: u8) {
     let [high, low] = (picture_id & PICTURE_ID_MASK).to_be_bytes();
     let at = usize::from(numbers.picture_id_at);
     match payload.get_mut(at..) {
@@ -93,9 +94,15 @@ mod tests {
         let meta = parse(&DELTA).unwrap();
         assert!(meta.starts_frame && !meta.keyframe && meta.layer_sync);
         assert_eq!(meta.temporal, 2);
-        let expected =
-            Vp8Numbers { picture_id: 0x1234, picture_id_at: 2, long_picture_id: true, tl0_pic_idx: 77, tl0_at: 4 };
-        assert_eq!(meta.vp8, Some(expected));
+        let expected = PictureNumbers {
+            picture_id: 0x1234,
+            picture_id_at: 2,
+            long_picture_id: true,
+            tl0_pic_idx: 77,
+            tl0_at: 4,
+            consecutive: true,
+        };
+        assert_eq!(meta.picture, Some(expected));
     }
 
     #[test]
@@ -131,22 +138,22 @@ mod tests {
 
     #[test]
     fn a_patched_descriptor_differs_in_the_two_numbers_only() {
-        let numbers = parse(&DELTA).unwrap().vp8.unwrap();
+        let numbers = parse(&DELTA).unwrap().picture.unwrap();
         let mut payload = DELTA;
         patch(&mut payload, &numbers, 0x7FFF, 3);
         assert_eq!(payload, [0x90, 0xF0, 0xFF, 0xFF, 3, 0xA5, 0x01]);
-        let after = parse(&payload).unwrap().vp8.unwrap();
+        let after = parse(&payload).unwrap().picture.unwrap();
         assert_eq!((after.picture_id, after.tl0_pic_idx), (0x7FFF, 3));
     }
 
     #[test]
     fn a_short_picture_id_stays_short_and_absent_fields_stay_absent() {
         let mut payload = [0x90, 0x80, 0x05, 0x01];
-        let numbers = parse(&payload).unwrap().vp8.unwrap();
+        let numbers = parse(&payload).unwrap().picture.unwrap();
         patch(&mut payload, &numbers, 0x1FF, 9);
         assert_eq!(payload, [0x90, 0x80, 0x7F, 0x01]);
         let mut payload = KEY;
-        let numbers = parse(&payload).unwrap().vp8.unwrap();
+        let numbers = parse(&payload).unwrap().picture.unwrap();
         patch(&mut payload, &numbers, 0x1FF, 9);
         assert_eq!(payload, KEY);
     }
@@ -157,7 +164,7 @@ mod tests {
             if let Some(meta) = parse(&bytes) {
                 prop_assert!(!meta.keyframe || meta.starts_frame);
                 let mut copy = bytes.clone();
-                patch(&mut copy, &meta.vp8.unwrap(), 5, 6);
+                patch(&mut copy, &meta.picture.unwrap(), 5, 6);
                 prop_assert_eq!(parse(&copy).map(|m| (m.starts_frame, m.keyframe, m.temporal, m.size)),
                     Some((meta.starts_frame, meta.keyframe, meta.temporal, meta.size)));
             }

@@ -82,14 +82,20 @@ fn chromium_codecs_keep_their_order_parameters_and_feedback() {
     let all = Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: true };
     assert_eq!(first.feedback, all);
     let payload_types: Vec<u8> = video.codecs.iter().map(|mapping| mapping.payload_type.0).collect();
-    assert_eq!(payload_types, [96, 102, 104, 108, 114, 116, 39]);
+    assert_eq!(payload_types, [96, 102, 104, 108, 114, 116, 39, 45, 98, 100]);
     assert_eq!(video.codecs[3].codec, Codec::H264 { profile: 0x42e0, packetization_mode: 1 });
     let media = &parse(&negotiated.answer).media_descriptions[1];
-    assert_eq!(media.media_name.formats.join(" "), "96 97 102 103 104 107 108 109 114 115 116 117 39 40");
+    assert_eq!(
+        media.media_name.formats.join(" "),
+        "96 97 102 103 104 107 108 109 114 115 116 117 39 40 45 46 98 99 100 101"
+    );
     let lines = section_lines(&negotiated.answer, 1);
     assert!(lines.contains(&"a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"));
     assert!(lines.contains(&"a=fmtp:97 apt=96"));
-    assert!(!negotiated.answer.contains("VP9") && !negotiated.answer.contains("ulpfec"));
+    let svc = video.codecs[7..].iter().map(|mapping| mapping.codec);
+    let expected = [Codec::Av1 { profile: 0 }, Codec::Vp9 { profile: 0 }, Codec::Vp9 { profile: 2 }];
+    assert!(svc.eq(expected));
+    assert!(!negotiated.answer.contains("ulpfec"));
 }
 
 #[test]
