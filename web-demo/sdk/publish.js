@@ -41,6 +41,7 @@ export class LocalTrack extends Emitter {
   track;
   #recapture;
   #codec;
+  /** @type {(RTCRtpEncodingParameters & { scalabilityMode?: string })[]} */
   #encodings;
   /** @type {RTCRtpTransceiver | null} */
   #transceiver = null;
