@@ -89,8 +89,8 @@ mod tests {
         for ratio in [f32::NAN, -1.0, 0.0, 0.4, 1.0, 7.0] {
             ratios.observe_ratio(ratio);
         }
-        let buckets: Vec<_> = ratios.buckets().collect();
-        assert_eq!((buckets[0].1, buckets[9], buckets[10]), (3, (RATIO_ONE / 2, 1), (RATIO_ONE, 2)));
+        let filled: Vec<_> = ratios.buckets().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(filled, [(RATIO_ONE >> 10, 3), (RATIO_ONE / 2, 1), (RATIO_ONE, 2)]);
         let mut times = ShortTimes::default();
         times.observe_time(Duration::from_micros(17));
         assert_eq!(times.buckets().find(|(_, count)| *count > 0), Some((32, 1)));
