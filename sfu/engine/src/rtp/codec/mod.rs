@@ -113,7 +113,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    // Bits are grouped as their fields are.
+    #![allow(clippy::unwrap_used, clippy::unusual_byte_groupings)]
     use super::*;
     use crate::rtp::bits::BitWriter;
 

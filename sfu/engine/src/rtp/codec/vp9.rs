@@ -211,7 +211,8 @@ impl Bytes<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    // Bits are grouped as their fields are.
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unusual_byte_groupings)]
     use super::*;
     use proptest::prelude::*;
 
