@@ -11,6 +11,7 @@ pub mod keyframe;
 pub mod nack;
 pub mod rates;
 pub mod reception;
+pub mod red;
 pub mod rtx;
 pub mod store;
 pub mod streams;
@@ -238,9 +239,12 @@ fn streams_of(section: &Section, all: &[Section]) -> Option<SectionStreams> {
     let SectionRole::Publish(role) = &section.role else { return None };
     let others =
         || all.iter().filter(|other| other.index != section.index && matches!(other.role, SectionRole::Publish(_)));
-    let is_unique =
-        |payload| !others().any(|o| o.codecs.iter().any(|p| p.payload_type == payload || p.rtx == Some(payload)));
-    let all_types = section.codecs.iter().flat_map(|p| [Some(p.payload_type), p.rtx]).flatten();
+    let is_unique = |payload| {
+        !others().any(|o| {
+            o.red == Some(payload) || o.codecs.iter().any(|p| p.payload_type == payload || p.rtx == Some(payload))
+        })
+    };
+    let all_types = section.codecs.iter().flat_map(|p| [Some(p.payload_type), p.rtx]).flatten().chain(section.red);
     Some(SectionStreams {
         section: section.index as u32,
         mid: section.mid,

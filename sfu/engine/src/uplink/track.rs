@@ -19,13 +19,14 @@ use crate::rtp::codec;
 use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
 use crate::rtp::packet::RtpPacket;
 use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
-use crate::units::{Bitrate, ExtSeq, Mid, Rid, Ssrc};
+use crate::units::{Bitrate, ExtSeq, Mid, PayloadType, Rid, Ssrc};
 use crate::uplink::activity::Change;
 use crate::uplink::clock::PublisherClock;
 use crate::uplink::encoding::Encoding;
 use crate::uplink::keyframe::{KeyframeRequest, Method};
 use crate::uplink::nack::Repair;
 use crate::uplink::reception::Reception;
+use crate::uplink::red;
 use crate::uplink::rtx::{self, AssociatedPayloads, Retransmission};
 use crate::uplink::store::Inserted;
 use crate::uplink::streams::StreamRef;
@@ -64,6 +65,8 @@ pub struct Track {
     encodings: Vec<Encoding>,
     payloads: Vec<PayloadMapping>,
     associated: AssociatedPayloads,
+    /// The payload type under which its audio comes with repetitions.
+    red: Option<PayloadType>,
 }
 
 /// A receiver that has the track behind a slot.
@@ -145,6 +148,7 @@ impl Track {
             encodings: Vec::new(),
             payloads: Vec::new(),
             associated: AssociatedPayloads::default(),
+            red: None,
         };
         track.renegotiate(section, role);
         track
@@ -153,6 +157,7 @@ impl Track {
     /// Takes over what a later offer says about the section. Encodings that keep their rid keep their state.
     pub fn renegotiate(&mut self, section: &Section, role: &PublishSection) {
         self.payloads.clone_from(&section.codecs);
+        self.red = section.red;
         self.associated = AssociatedPayloads::new(section.codecs.iter().filter_map(|p| Some((p.rtx?, p.payload_type))));
         let method = if section.codecs.iter().any(|p| p.feedback.pli) { Method::Pli } else { Method::Fir };
         let rids = || role.encodings.iter().map(|e| e.rid).take(MAX_ENCODINGS);
@@ -181,6 +186,9 @@ impl Track {
                 Retransmission::Probe => return Ok(Arrival::default()),
                 Retransmission::Malformed => return Err(DropReason::RtpMalformed),
             }
+        } else if self.red == Some(packet.payload_type()) && !packet.payload().is_empty() {
+            let (payload_type, payload) = red::newest(packet.payload()).ok_or(DropReason::RtpMalformed)?;
+            (None, payload, payload_type)
         } else {
             (None, packet.payload(), packet.payload_type())
         };

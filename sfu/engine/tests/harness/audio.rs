@@ -1,7 +1,7 @@
 //! A microphone, and what hears it.
 
 use super::rtp::{self, Extensions, Head};
-use super::sdp::OPUS;
+use super::sdp::{OPUS, RED};
 use rtc::rtp::Packet;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,6 +18,9 @@ pub struct Microphone {
     /// Level in -dBov: 0 is loudest, 127 silence.
     pub level: u8,
     pub muted: bool,
+    /// Every packet repeats the one before (RFC 2198).
+    pub redundant: bool,
+    before: Vec<u8>,
     pub acknowledged: bool,
     pub sent: u32,
     /// When the first packet was sent.
@@ -35,6 +38,8 @@ impl Microphone {
             ssrc: seed.wrapping_mul(0x85EB_CA6B) | 1,
             level: 30,
             muted: false,
+            redundant: false,
+            before: Vec::new(),
             acknowledged: false,
             sent: 0,
             started: None,
@@ -63,8 +68,14 @@ impl Microphone {
             let mut payload = self.number.to_be_bytes().to_vec();
             payload.extend(self.sent.to_be_bytes());
             payload.resize(PAYLOAD, self.sent as u8);
-            let head =
-                Head { payload_type: OPUS, ssrc: self.ssrc, seq: self.seq, timestamp: self.timestamp, marker: false };
+            let alone = std::mem::replace(&mut self.before, payload.clone());
+            let payload_type = if self.redundant { RED } else { OPUS };
+            if self.redundant {
+                let offset_and_length = (TICKS << 10 | alone.len() as u32).to_be_bytes();
+                let header = [0x80 | OPUS, offset_and_length[1], offset_and_length[2], offset_and_length[3], OPUS];
+                payload = [&header[..], &alone, &payload].concat();
+            }
+            let head = Head { payload_type, ssrc: self.ssrc, seq: self.seq, timestamp: self.timestamp, marker: false };
             let mid = (!self.acknowledged).then_some(self.mid.as_str());
             let extensions = Extensions { audio_level: Some(self.level), mid, ..Extensions::default() };
             out.push(rtp::write(&head, &extensions, *transport_seq, &payload));

@@ -17,6 +17,7 @@ pub const DATA_MID: &str = "data";
 
 /// Payload types.
 pub const OPUS: u8 = 111;
+pub const RED: u8 = 63;
 pub const VP8: u8 = 96;
 pub const VP8_RTX: u8 = 97;
 
@@ -70,7 +71,7 @@ fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &
     };
     let port = if section.role == Role::Stopped { 0 } else { 9 };
     match section.kind {
-        MediaKind::Audio => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS}")),
+        MediaKind::Audio => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS} {RED}")),
         MediaKind::Video => line(format!("m=video {port} UDP/TLS/RTP/SAVPF {VP8} {VP8_RTX}")),
     }
     line("c=IN IP4 0.0.0.0".into());
@@ -110,6 +111,8 @@ fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &
         MediaKind::Audio => {
             line(format!("a=rtpmap:{OPUS} opus/48000/2"));
             line(format!("a=rtcp-fb:{OPUS} transport-cc"));
+            line(format!("a=rtpmap:{RED} red/48000/2"));
+            line(format!("a=fmtp:{RED} {OPUS}/{OPUS}"));
             line(format!("a=fmtp:{OPUS} minptime=10;useinbandfec=1"));
         }
         MediaKind::Video => {

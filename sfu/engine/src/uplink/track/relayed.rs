@@ -154,6 +154,7 @@ impl Track {
             encodings: Vec::new(),
             payloads: Vec::new(),
             associated: AssociatedPayloads::default(),
+            red: None,
         };
         track.describe_anew(description);
         track
