@@ -199,7 +199,7 @@ fn estimator(criterion: &mut Criterion) {
     criterion.bench_function("estimate: a packet sent and reported", |bencher| {
         bencher.iter(|| {
             now += Duration::from_millis(2);
-            estimator.on_sent(now, SentPacket { transport_seq, bytes: 1200, probe: None });
+            estimator.on_sent(now, SentPacket { transport_seq, bytes: 1200, probe: None, repair: false });
             let at = now.duration_since(start) + Duration::from_millis(20);
             reports.push(PacketReport { transport_seq, arrival: Some(ReceiverTime(at.as_micros() as i64)) });
             transport_seq = transport_seq.wrapping_add(1);

@@ -189,7 +189,8 @@ impl Downlink {
         self.sent_at = Some(now);
         self.rate.on_packet(now, bytes);
         self.pacer.on_written(bytes);
-        self.estimator.on_sent(now, SentPacket { transport_seq: self.transport_seq, bytes, probe: released.probe });
+        let (transport_seq, repair) = (self.transport_seq, queued.again);
+        self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe: released.probe, repair });
         self.transport_seq = self.transport_seq.wrapping_add(1);
         let queued_for = now.saturating_duration_since(queued.queued_at);
         let latency = stored.filter(|_| !queued.again).map(|p| now.saturating_duration_since(p.meta.arrival));

@@ -46,6 +46,8 @@ pub struct SentPacket {
     pub bytes: usize,
     /// The probe that it was part of.
     pub probe: Option<ProbeId>,
+    /// It goes on the retransmission source: padding, or something sent again.
+    pub repair: bool,
 }
 
 /// A sent packet that the receiver has plausibly acknowledged for the first time.

@@ -28,6 +28,7 @@ pub(super) struct Entry {
     pub(super) sent: Instant,
     pub(super) bytes: usize,
     pub(super) probe: Option<ProbeId>,
+    pub(super) repair: bool,
     pub(super) fate: Fate,
 }
 
@@ -48,7 +49,8 @@ impl SentHistory {
     /// Remembers a packet. A number that does not follow the last one leaves a gap of unused ones.
     pub(super) fn insert(&mut self, now: Instant, packet: &SentPacket) {
         self.forget_old(now);
-        let entry = Entry { sent: now, bytes: packet.bytes, probe: packet.probe, fate: Fate::InFlight };
+        let entry =
+            Entry { sent: now, bytes: packet.bytes, probe: packet.probe, repair: packet.repair, fate: Fate::InFlight };
         let wire = SeqNo(packet.transport_seq);
         let Some(newest) = self.newest() else {
             self.first = ExtSeq::first(wire).0;
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     fn packet(transport_seq: u16) -> SentPacket {
-        SentPacket { transport_seq, bytes: 1000 + usize::from(transport_seq), probe: None }
+        SentPacket { transport_seq, bytes: 1000 + usize::from(transport_seq), probe: None, repair: false }
     }
 
     #[test]

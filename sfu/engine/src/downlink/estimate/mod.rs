@@ -4,7 +4,7 @@
 //! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
 //! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
-//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss`, `probe`; then `aimd` decides. Feedback
+//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss`, `probe`, `repairs` (can it be probed at all); then `aimd` decides. Feedback
 //! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
 
 mod aimd;
@@ -17,6 +17,7 @@ mod history;
 mod loss;
 mod outage;
 mod probe;
+mod repairs;
 mod reports;
 mod shared;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use history::{Fate, SentHistory};
 use loss::LossControl;
 use outage::Outage;
 use probe::Prober;
+use repairs::Repairs;
 use reports::Reports;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
@@ -93,6 +95,7 @@ pub struct Estimator {
     trendline: Trendline,
     loss: LossControl,
     prober: Prober,
+    repairs: Repairs,
     outage: Outage,
     reports: Reports,
     control: RateControl,
@@ -128,6 +131,7 @@ impl Estimator {
             trendline: Trendline::new(),
             loss: LossControl::default(),
             prober: Prober::new(now),
+            repairs: Repairs::default(),
             outage: Outage::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
@@ -264,8 +268,13 @@ impl Estimator {
             if entry.fate == Fate::InFlight {
                 entry.fate = Fate::Missing;
                 batch.lost += 1;
-                self.loss.observe(entry.sent, entry.bytes, true);
                 entry.probe.into_iter().for_each(|id| self.prober.on_lost(id));
+                if entry.repair && self.repairs.on_lost() {
+                    self.loss.reset(); // it was not the network that lost them
+                }
+                if !(entry.repair && self.repairs.are_unheard()) {
+                    self.loss.observe(entry.sent, entry.bytes, true);
+                }
             }
             return;
         };
@@ -279,6 +288,9 @@ impl Estimator {
         }
         let packet = Acked { sent: entry.sent, arrival, bytes: entry.bytes };
         let probe = entry.probe;
+        if entry.repair {
+            self.repairs.on_arrived();
+        }
         batch.received += 1;
         batch.newest_sent = batch.newest_sent.max(Some(packet.sent));
         let queue = self.take_arrival(now, &packet, batch);
@@ -328,6 +340,7 @@ impl Estimator {
             since_decrease: self.delivery.since_mark(),
             rtt: self.rtt_or_guess(),
             app_limited: self.meter.is_app_limited(now, self.control.rate()),
+            unprobed: self.repairs.are_unheard(),
             ceiling: self.ceiling(),
         };
         let was_draining = self.control.is_draining();
@@ -376,6 +389,7 @@ impl Estimator {
     fn may_probe(&self, now: Instant) -> bool {
         let queueing = self.queue > PROBE_QUEUE || self.control.is_draining() || self.trendline.usage() == Usage::Over;
         !queueing
+            && !self.repairs.are_unheard()
             && self.loss.limit().is_none()
             && self.meter.sent_within(now, IDLE)
             && self.reports.remb(now).is_none()

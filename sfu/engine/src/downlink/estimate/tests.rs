@@ -117,6 +117,20 @@ fn a_receiver_that_reads_its_socket_late_is_no_bottleneck() {
 }
 
 #[test]
+fn a_receiver_that_hears_no_padding_is_given_what_its_link_takes() {
+    for (kbps, demand, least) in [(50_000, 640, 640), (3000, 10_000, 1740), (400, 10_000, 190)] {
+        let (capacity, demand) = (vec![(0, Bitrate::kbps(kbps))], Bitrate::kbps(demand));
+        let samples = Scene { capacity, demand, media: ladder, hears_no_padding: true, ..Scene::default() }.run(60);
+        assert!(mean_kbps(&samples, 20_000) >= least, "{} of {kbps}", mean_kbps(&samples, 20_000));
+        assert!(
+            queue_p95(&samples, 20_000) < Duration::from_millis(250),
+            "{:?} at {kbps}",
+            queue_p95(&samples, 20_000)
+        );
+    }
+}
+
+#[test]
 fn without_feedback_ever_less_is_sent_and_with_it_all_returns() {
     let samples = Scene { deaf: 10_000..16_000, media: ladder, ..Scene::default() }.run(20);
     assert!(samples[10_500].estimate >= Bitrate::kbps(2700), "half a second is a hiccup");
@@ -137,7 +151,7 @@ fn with_packets_in_flight() -> (Estimator, Instant) {
     let mut estimator = Estimator::new(start, EstimatorConfig::default());
     estimator.set_demand(start, Bitrate::kbps(20_000));
     for i in 0..100u16 {
-        let packet = SentPacket { transport_seq: i, bytes: 1000, probe: None };
+        let packet = SentPacket { transport_seq: i, bytes: 1000, probe: None, repair: false };
         estimator.on_sent(start + Duration::from_millis(10) * u32::from(i), packet);
     }
     (estimator, start + Duration::from_secs(1))
@@ -242,7 +256,7 @@ proptest! {
             for packet in 0..6 {
                 let at = now + Duration::from_millis(10) * packet;
                 let transport_seq = (step as u16) * 6 + packet as u16;
-                estimator.on_sent(at, SentPacket { transport_seq, bytes: 1000, probe: None });
+                estimator.on_sent(at, SentPacket { transport_seq, bytes: 1000, probe: None, repair: false });
             }
             let now = now + Duration::from_millis(59);
             estimator.on_feedback(now, &Feedback { reports });
