@@ -21,6 +21,8 @@ pub struct SignalingConfig {
     pub silence_timeout: Duration,
     /// How long a session waits for its client after the WebSocket dropped.
     pub resume_window: Duration,
+    /// The same where the browser said that its page goes away: long enough for a reload, and a closed page leaves no frozen picture behind.
+    pub reload_window: Duration,
     /// Messages that wait for a slow client; one more closes its WebSocket, and the client resumes with the whole state.
     pub event_queue: usize,
     /// WebSockets at once, all clients together.
@@ -40,6 +42,7 @@ impl Default for SignalingConfig {
             ping_interval: Duration::from_secs(10),
             silence_timeout: Duration::from_secs(30),
             resume_window: Duration::from_secs(30),
+            reload_window: Duration::from_secs(5),
             event_queue: 256,
             connections: 20_000,
             connections_per_address: 256,

@@ -49,6 +49,8 @@ pub(crate) enum End {
     TakenOver,
     /// The WebSocket is gone or must go, the session waits. The code is none where the client is gone already.
     Lost(Option<CloseCode>),
+    /// The client's page was closed or reloaded; the session waits, but not for long.
+    GoneAway,
 }
 
 /// A connection's end of an [`EventSink`].

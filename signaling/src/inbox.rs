@@ -6,7 +6,7 @@ use crate::config::SignalingConfig;
 use crate::error::{Fault, Refusal};
 use crate::limits::TokenBucket;
 use crate::protocol::{ClientMessage, CloseCode};
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
 use tokio::time::{Duration, Instant, timeout};
@@ -31,6 +31,8 @@ pub(crate) enum Received {
     Fault(Fault),
     /// Nothing will come any more. The code is none where the client is gone already.
     Lost(Option<CloseCode>),
+    /// The page was closed or reloaded: browsers then say so (RFC 6455 section 7.4.1, code 1001).
+    GoneAway,
 }
 
 impl Inbox {
@@ -52,6 +54,9 @@ impl Inbox {
         loop {
             let frame = match timeout(self.silence_timeout, self.frames.next()).await {
                 Err(_) => return Received::Lost(Some(CloseCode::Silent)),
+                Ok(Some(Ok(Message::Close(Some(frame))))) if frame.code == close_code::AWAY => {
+                    return Received::GoneAway;
+                }
                 Ok(None | Some(Ok(Message::Close(_)))) => return Received::Lost(None),
                 // Also an abrupt end of TCP: then nobody reads the code.
                 Ok(Some(Err(_))) => return Received::Lost(Some(CloseCode::Broken)),

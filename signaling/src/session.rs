@@ -78,16 +78,18 @@ async fn attend<S: RoomService>(
         }
     };
     debug!(?end, "connection ended");
-    let deadline = Instant::now() + server.config.resume_window;
+    let (reload, resume) = (server.config.reload_window, server.config.resume_window);
+    let window = if end == End::GoneAway { reload.min(resume) } else { resume };
+    let deadline = Instant::now() + window;
     match end {
         End::Left => server.end(&session, LeaveReason::Left).await,
         End::Fatal => server.end(&session, LeaveReason::ConnectionLost).await,
         End::Finished => server.sessions.remove(&session),
-        End::TakenOver | End::Lost(_) => {}
+        End::TakenOver | End::Lost(_) | End::GoneAway => {}
     }
     close(close_code(end), &mut inbox, &mut outlet).await;
     drop((outlet, inbox, permit));
-    if let End::Lost(_) = end {
+    if let End::Lost(_) | End::GoneAway = end {
         match session.events.wait_for_resume(generation, deadline).await {
             Wait::Resumed => {}
             Wait::Over => server.sessions.remove(&session),
@@ -107,7 +109,7 @@ impl<S: RoomService> Server<S> {
                 }
                 Received::Message(_) => inbox.mistake(Refusal::NotJoined, None),
                 Received::Fault(fault) => fault,
-                Received::Lost(_) => return Err(None),
+                Received::Lost(_) | Received::GoneAway => return Err(None),
             };
             if fault.fatal {
                 return Err(Some(fault));
@@ -195,7 +197,7 @@ impl<S: RoomService> Server<S> {
         };
         match end {
             End::Left | End::Fatal if !session.events.close(generation) => return End::TakenOver,
-            End::Lost(_) => session.events.detach(generation),
+            End::Lost(_) | End::GoneAway => session.events.detach(generation),
             _ => {}
         }
         if matches!(end, End::Left | End::Fatal | End::Finished) {
@@ -213,6 +215,7 @@ impl<S: RoomService> Server<S> {
                 Received::Message(message) => Ok(message),
                 Received::Fault(fault) => Err(fault),
                 Received::Lost(code) => return End::Lost(code),
+                Received::GoneAway => return End::GoneAway,
             };
             let reply = match message {
                 Ok(ClientMessage::Offer(offer)) if let Some(what) = not_granted(&session.grants, &offer) => {
@@ -331,6 +334,7 @@ fn close_code(end: End) -> Option<CloseCode> {
         End::Finished => Some(CloseCode::Removed),
         End::TakenOver => Some(CloseCode::TakenOver),
         End::Lost(code) => code,
+        End::GoneAway => None,
     }
 }
 

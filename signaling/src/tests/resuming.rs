@@ -7,6 +7,8 @@ use crate::protocol::{ParticipantId, ServerMessage};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::sleep;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode::Away;
 
 fn speaker(id: &str) -> ServerMessage {
     ServerMessage::Speaker { participant: Some(ParticipantId(id.to_owned())) }
@@ -65,6 +67,22 @@ async fn closing_the_websocket_without_leave_can_be_resumed() {
     settle().await;
     let (_client, second) = server.resume(&first).await;
     assert_resumed(&second, true, "p1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_goes_away_may_reload_but_leaves_no_ghost() {
+    let server = Harness::new();
+    let (mut client, mut joined) = server.joined().await;
+    server.room.calls();
+    for wait in [4_000, 4_900] {
+        client.0.close(Some(CloseFrame { code: Away, reason: "".into() })).await.expect("open");
+        sleep(Duration::from_millis(wait)).await;
+        (client, joined) = server.resume(&joined).await;
+        assert_resumed(&joined, true, "p1");
+    }
+    client.0.close(Some(CloseFrame { code: Away, reason: "".into() })).await.expect("open");
+    sleep(Duration::from_millis(5_100)).await;
+    assert_eq!(server.room.calls().last().map(String::as_str), Some("leave p1 ConnectionLost"));
 }
 
 #[tokio::test(start_paused = true)]
