@@ -67,6 +67,7 @@ impl Downlink {
             set_pause(slot, pause, &mut self.states_changed);
         }
         self.decisions = decisions;
+        self.start_from_store(now, tracks);
         self.publish_interest(now, receiver, tracks)
     }
 

@@ -6,7 +6,7 @@ use super::run::Run;
 use super::slot::{Slot, Stamp};
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
 use crate::engine::keys::TrackKey;
-use crate::forward::{EncodingView, Outgoing};
+use crate::forward::{EncodingView, Forwarder, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtcp::Nack;
@@ -22,6 +22,8 @@ const PACKET_OVERHEAD: usize = 20 + 8 + 16;
 const EMPTY_BYTES: usize = Slot::EMPTY_BYTES + PACKET_OVERHEAD;
 /// How often a packet of padding goes out while everything is paused for want of bandwidth.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
+/// A key frame of the store, and what came since, must leave the pacer within this time: a new one would come about as soon.
+const START_WITHIN: Duration = Duration::from_millis(300);
 /// A packet of plain padding: RTP header, extensions and the 255 octets that one length octet can name.
 const PLAIN_PADDING_BYTES: usize = 12 + 12 + 255;
 
@@ -46,14 +48,44 @@ impl Downlink {
         packet: &StoredPacket,
         views: &[EncodingView<'_>],
     ) {
-        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(slot) = self.slots.get(index).and_then(Option::as_ref) else { return };
         if slot.binding.as_ref().is_none_or(|b| b.track != key || b.pause.is_some()) {
             return;
         }
+        self.queue(now, index, key, views, |forwarder, emit| forwarder.forward(now, encoding, packet, views, emit));
+    }
+
+    /// Starts what waits for a key frame from one that came a moment ago, where there is one and it will not wait long in the pacer.
+    pub(super) fn start_from_store(&mut self, now: Instant, tracks: &SlotMap<TrackKey, Track>) {
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get(index).and_then(Option::as_ref) else { continue };
+            if slot.forwarder.wants_keyframe().is_none() || slot.forwarder.current().is_some() {
+                continue;
+            }
+            let Some(key) = slot.binding.as_ref().filter(|b| b.pause.is_none()).map(|b| b.track) else { continue };
+            let Some(track) = tracks.get(key) else { continue };
+            let most = self.estimator.pacing_rate().bytes_in(START_WITHIN.saturating_sub(self.pacer.queue_delay()));
+            let views = track.views();
+            self.queue(now, index, key, views.as_slice(), |forwarder, emit| {
+                forwarder.start_from_store(now, most as usize, views.as_slice(), emit);
+            });
+        }
+    }
+
+    /// Queues what the forwarder of a slot emits.
+    fn queue(
+        &mut self,
+        now: Instant,
+        index: usize,
+        key: TrackKey,
+        views: &[EncodingView<'_>],
+        run: impl FnOnce(&mut Forwarder, &mut dyn FnMut(Outgoing)),
+    ) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let class = if slot.kind == MediaKind::Audio { Class::Audio } else { Class::Video };
         let before = slot.forwarder.current();
         let (pacer, mut refused) = (&mut self.pacer, Vec::new());
-        slot.forwarder.forward(now, encoding, packet, views, &mut |outgoing: Outgoing| {
+        run(&mut slot.forwarder, &mut |outgoing: Outgoing| {
             let stored = outgoing.source.and_then(|seq| views.get(usize::from(outgoing.encoding.0))?.store.get(seq));
             let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
             let queued = Queued { slot: index, track: key, outgoing, again: false, queued_at: now };

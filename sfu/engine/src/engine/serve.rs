@@ -183,5 +183,7 @@ impl Engine {
         for track in participant.downlink.allocate(now, key, room, &mut self.tracks) {
             self.touch_track(track);
         }
+        // What was started from a stored keyframe waits in the pacer.
+        self.touch(key);
     }
 }

@@ -22,7 +22,7 @@ use crate::uplink::store::{PacketStore, StoredPacket};
 use history::{Entry, History, Reserved};
 use rewriter::Rewriter;
 use selector::Selector;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond which SRTP could
 /// not tell the next number's rollover.
@@ -31,6 +31,9 @@ const MAX_UNSENT: u64 = 1 << 14;
 const MAX_JUMP: u64 = 10_000;
 /// So has one that falls back by more than this: the store takes no packet that late.
 const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
+/// While nothing flows, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes what
+/// came since at once, and is at most so far behind until its jitter buffer has caught up.
+const FRESH: Duration = Duration::from_millis(600);
 /// A keyframe whose first packet comes later than this many packets behind its newest is not started from.
 const MAX_REPLAY: u64 = 256;
 
@@ -179,6 +182,27 @@ impl Forwarder {
         }
         if self.selector.waits_for() == Some(encoding) && packet.meta.frame.keyframe {
             self.start(now, encoding, packet, tracks, emit);
+        }
+    }
+
+    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives `emit` that keyframe and what came
+    /// since, unless packets of it are missing or all of it is more than `most` bytes. So those who join together wait for one keyframe.
+    pub fn start_from_store(
+        &mut self,
+        now: Instant,
+        most: usize,
+        tracks: &[EncodingView<'_>],
+        emit: &mut dyn FnMut(Outgoing),
+    ) {
+        let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
+        let Some(store) = tracks.get(usize::from(encoding.0)).map(|view| view.store) else { return };
+        let Some(range) = store.since_keyframe() else { return };
+        let bytes: usize = range.clone().filter_map(|seq| store.get(ExtSeq(seq))).map(|p| p.payload().len()).sum();
+        let Some(first) = store.get(ExtSeq(*range.start())) else { return };
+        // Nothing is shown twice where the slot only paused.
+        let is_new = self.decided.iter().all(|decided| decided.0 == 0);
+        if is_new && bytes <= most && first.meta.arrival + FRESH >= now {
+            self.start(now, encoding, first, tracks, emit);
         }
     }
 

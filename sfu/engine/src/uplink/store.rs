@@ -44,6 +44,8 @@ pub enum Inserted {
 pub struct PacketStore {
     slots: Vec<Option<StoredPacket>>,
     highest: Option<ExtSeq>,
+    /// The first packet of the newest keyframe.
+    keyframe: Option<ExtSeq>,
 }
 
 impl PacketStore {
@@ -54,12 +56,22 @@ impl PacketStore {
 
     /// A store that remembers `slots` sequence numbers (at least 1).
     pub fn new(slots: usize) -> Self {
-        PacketStore { slots: std::iter::repeat_with(|| None).take(slots.max(1)).collect(), highest: None }
+        PacketStore {
+            slots: std::iter::repeat_with(|| None).take(slots.max(1)).collect(),
+            highest: None,
+            keyframe: None,
+        }
     }
 
     /// The newest sequence number stored.
     pub fn highest(&self) -> Option<ExtSeq> {
         self.highest
+    }
+
+    /// The newest keyframe and what came after it, as a range of sequence numbers, where none of its packets is missing.
+    pub fn since_keyframe(&self) -> Option<std::ops::RangeInclusive<u64>> {
+        let range = self.keyframe?.0..=self.highest?.0;
+        range.clone().all(|seq| self.get(ExtSeq(seq)).is_some()).then_some(range)
     }
 
     /// Stores a packet unless it is there or too old.
@@ -78,6 +90,9 @@ impl PacketStore {
         bytes.extend_from_slice(payload);
         *slot = Some(StoredPacket { meta, extensions_len: extensions.len(), bytes });
         self.highest = self.highest.max(Some(meta.seq));
+        if meta.frame.keyframe {
+            self.keyframe = self.keyframe.max(Some(meta.seq));
+        }
         Inserted::New
     }
 
@@ -90,7 +105,7 @@ impl PacketStore {
     /// Forgets every packet, for a source that starts over with other numbers.
     pub fn clear(&mut self) {
         self.slots.fill_with(|| None);
-        self.highest = None;
+        (self.highest, self.keyframe) = (None, None);
     }
 
     fn slot_mut(&mut self, seq: ExtSeq) -> Option<&mut Option<StoredPacket>> {

@@ -206,6 +206,7 @@ impl Call {
                     temporal,
                 });
                 self.forwarder.set_target(target);
+                self.start_from_store();
             }
             Step::Bind(track) => {
                 // What is still under way reaches the store only, since nobody subscribes to it any more.
@@ -218,6 +219,20 @@ impl Call {
             }
             Step::Silence(ticks) => self.pass(u32::from(*ticks)),
             Step::Restart(encoding, timestamp) => self.tracks[self.bound][*encoding].restart(RtpTime(*timestamp)),
+        }
+    }
+
+    fn start_from_store(&mut self) {
+        let now = self.began + Duration::from_micros(u64::from(self.tick) * 100_000 / 3);
+        let encodings = &self.tracks[self.bound];
+        let views: Vec<_> = encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect();
+        let mut out = vec![];
+        self.forwarder.start_from_store(now, usize::MAX, &views, &mut |outgoing| out.push(outgoing));
+        let Some((first, encoding)) = out.first().and_then(|o| Some((o.source?, o.encoding))) else { return };
+        let newest = self.newest[&(self.bound, encoding)];
+        self.runs.push(Run { epoch: self.epoch, track: self.bound, encoding, first, newest });
+        for outgoing in out {
+            self.record(outgoing);
         }
     }
 

@@ -7,6 +7,7 @@ mod dependencies;
 mod layers;
 mod model;
 mod numbers;
+mod stored;
 
 use super::{EncodingView, Forwarder, Outgoing, Target};
 use crate::ids::EncodingIndex;
@@ -76,6 +77,15 @@ impl Slot {
         let stored = self.encodings[encoding].store.get(packet.seq).unwrap();
         let mut sent = vec![];
         self.forwarder.forward(now, EncodingIndex(encoding as u8), stored, &views, &mut |out| sent.push(out));
+        sent
+    }
+
+    /// What it sends of what is stored.
+    fn start_from_store(&mut self, most: usize) -> Vec<Outgoing> {
+        let now = self.began + Duration::from_micros(u64::from(self.tick) * 100_000 / 3);
+        let views: Vec<_> = self.encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect();
+        let mut sent = vec![];
+        self.forwarder.start_from_store(now, most, &views, &mut |out| sent.push(out));
         sent
     }
 
