@@ -290,7 +290,7 @@ impl Downlink {
 
     /// A track is encoded with another codec now.
     pub fn set_codec(&mut self, index: usize, codec: Option<Codec>) {
-        send::give_up(&mut self.pacer, Class::Video, index);
+        send::give_up(&mut self.pacer, Class::Video, index, |_| true);
         if let Some(slot) = self.slot_mut(index) {
             slot.set_codec(codec);
             slot.forwarder.bind();

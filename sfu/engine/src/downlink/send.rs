@@ -22,8 +22,8 @@ const PACKET_OVERHEAD: usize = 20 + 8 + 16;
 const EMPTY_BYTES: usize = Slot::EMPTY_BYTES + PACKET_OVERHEAD;
 /// How often a packet of padding goes out while everything is paused for want of bandwidth.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
-/// A key frame of the store, and what came since, must leave the pacer within this time: a new one would come about as soon.
-const START_WITHIN: Duration = Duration::from_millis(300);
+/// A key frame of the store and what came since must get through in this time, or a new one alone would come as soon.
+const START_WITHIN: Duration = Duration::from_millis(100);
 /// A packet of plain padding: RTP header, extensions and the 255 octets that one length octet can name.
 const PLAIN_PADDING_BYTES: usize = 12 + 12 + 255;
 
@@ -64,7 +64,8 @@ impl Downlink {
             }
             let Some(key) = slot.binding.as_ref().filter(|b| b.pause.is_none()).map(|b| b.track) else { continue };
             let Some(track) = tracks.get(key) else { continue };
-            let most = self.estimator.pacing_rate().bytes_in(START_WITHIN.saturating_sub(self.pacer.queue_delay()));
+            let (room, queued) = (self.estimator.estimate().bytes_in(START_WITHIN), self.pacer.queued_bytes() as u64);
+            let most = room.saturating_sub(queued);
             let views = track.views();
             self.queue(now, index, key, views.as_slice(), |forwarder, emit| {
                 forwarder.start_from_store(now, most as usize, views.as_slice(), emit);
@@ -93,11 +94,18 @@ impl Downlink {
                 refused.push(queued);
             }
         });
+        let after = slot.forwarder.current();
+        if let (Some(before), Some(after)) = (before, after)
+            && after.encoding < before.encoding
+        {
+            // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one.
+            give_up(&mut self.pacer, class, index, |outgoing| outgoing.encoding != after.encoding);
+        }
         let overflow = !refused.is_empty();
         if overflow {
             // What is queued would come too late: give it up and begin anew, at a key frame.
             slot.forwarder.bind();
-            give_up(&mut self.pacer, class, index);
+            give_up(&mut self.pacer, class, index, |_| true);
             for queued in refused {
                 // Where not even this fits, the receiver asks.
                 let _ = self.pacer.enqueue(now, class, EMPTY_BYTES, queued.emptied());
@@ -256,9 +264,10 @@ impl Downlink {
 }
 
 /// Gives up what is queued of a slot. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
-pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
+pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize, which: impl Fn(&Outgoing) -> bool) {
     pacer.revise(class, |queued| {
-        let concerned = queued.slot == slot && !queued.again;
+        let concerned =
+            queued.slot == slot && !queued.again && queued.outgoing.source.is_some() && which(&queued.outgoing);
         concerned.then(|| {
             *queued = queued.emptied();
             EMPTY_BYTES
