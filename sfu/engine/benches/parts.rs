@@ -187,7 +187,7 @@ fn allocator(criterion: &mut Criterion) {
     criterion.bench_function("allocate 26 tracks", |bencher| {
         bencher.iter(|| {
             budget = (budget + 977) % 12_000;
-            allocator.choose(Bitrate::kbps(500 + budget), &subscriptions, &mut decisions)
+            allocator.choose(Bitrate::kbps(500 + budget), 0.0, &subscriptions, &mut decisions)
         });
     });
 }

@@ -1,7 +1,7 @@
 //! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what that means for the
 //! publishers.
 
-use super::allocate::{Choice, LayerOption, Subscription, video_budget};
+use super::allocate::{Choice, Decision, LayerOption, Subscription, video_budget};
 use super::slot::Slot;
 use super::{ALLOCATE_INTERVAL, Downlink};
 use crate::command::Priority;
@@ -48,7 +48,10 @@ impl Downlink {
         let wishes = self.video_wishes(now, room, tracks);
         let subscriptions: Vec<_> = wishes.iter().map(Wish::subscription).collect();
         let mut decisions = std::mem::take(&mut self.decisions);
-        let allocation = self.allocator.choose(budget, &subscriptions, &mut decisions);
+        let caution = self.caution.share(now, budget);
+        let allocation = self.allocator.choose(budget, caution, &subscriptions, &mut decisions);
+        let (higher, lower) = changes(&wishes, &decisions);
+        self.caution.on_choice(now, budget, higher, lower);
         self.demand = allocation.demand;
         self.starved = allocation.paused > 0;
         // With video, the link is explored beforehand up to what a picture of a usual size takes, so that a larger tile need not wait.
@@ -151,6 +154,16 @@ impl Downlink {
         }
         concerned
     }
+}
+
+/// Whether something is chosen higher, and whether something is chosen lower, than what is sent.
+fn changes(wishes: &[Wish], decisions: &[Decision<usize>]) -> (bool, bool) {
+    let target = |decision: &Decision<usize>| match decision.choice {
+        Choice::Layer(option) => Some(option.target()),
+        _ => None,
+    };
+    let orders = wishes.iter().zip(decisions).map(|(wish, decision)| target(decision).cmp(&wish.current));
+    orders.fold((false, false), |(higher, lower), order| (higher || order.is_gt(), lower || order.is_lt()))
 }
 
 /// What one video slot could be given.

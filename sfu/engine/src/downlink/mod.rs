@@ -28,7 +28,7 @@ use crate::snapshot::add;
 use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
 use crate::uplink::track::Track;
-use allocate::{Allocator, Decision, SolveGuard};
+use allocate::{Allocator, Caution, Decision, SolveGuard};
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ReceiverTime};
 use pace::{Class, Pacer};
@@ -118,6 +118,7 @@ pub struct Downlink {
     /// Of the slots that are reported by RFC 8888.
     sent_numbers: SentNumbers,
     guard: SolveGuard,
+    caution: Caution,
     allocated_at: Option<Instant>,
     /// Of the last choice: what audio took, and what all slots could use.
     audio: Bitrate,
@@ -158,6 +159,7 @@ impl Downlink {
             transport_seq: 0,
             sent_numbers: SentNumbers::default(),
             guard: SolveGuard::default(),
+            caution: Caution::default(),
             allocated_at: None,
             audio: Bitrate::ZERO,
             demand: Bitrate::ZERO,

@@ -5,12 +5,14 @@
 //! the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among equal sums the one of the lowest
 //! rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
 
+mod caution;
 mod guard;
 mod knapsack;
 #[cfg(test)]
 mod tests;
 mod utility;
 
+pub use caution::Caution;
 pub use guard::SolveGuard;
 pub use utility::utility;
 
@@ -128,15 +130,17 @@ enum Scope {
 
 impl Allocator {
     /// Chooses with hysteresis: the best solution a little below the budget, unless as much can be had a little above it by going on
-    /// with what is being sent, or less.
+    /// with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`].
     pub fn choose<K: Copy>(
         &mut self,
         budget: Bitrate,
+        caution: f64,
         subscriptions: &[Subscription<'_, K>],
         decisions: &mut Vec<Decision<K>>,
     ) -> Allocation {
         let slack = budget.scale(SLACK.0).plus(SLACK.1);
-        let new = self.solve_within(Scope::All, budget.minus(slack), subscriptions, decisions);
+        let free = slack.plus(budget.scale(caution));
+        let new = self.solve_within(Scope::All, budget.minus(free), subscriptions, decisions);
         let mut kept = Vec::new();
         let held = self.solve_within(Scope::Held, budget.plus(slack), subscriptions, &mut kept);
         if new > held {

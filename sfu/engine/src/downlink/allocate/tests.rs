@@ -125,7 +125,7 @@ fn choose_in_turn(budgets: &[u64]) -> Vec<Vec<Choice>> {
     let mut tiles: Vec<_> = (0..9).map(|key| camera(key, 720, &options)).collect();
     let (mut allocator, mut decisions) = (Allocator::default(), Vec::new());
     let turn = |kbps: &u64| {
-        allocator.choose(Bitrate::kbps(*kbps), &tiles, &mut decisions);
+        allocator.choose(Bitrate::kbps(*kbps), 0.0, &tiles, &mut decisions);
         for decision in &decisions {
             tiles[decision.key].current = match decision.choice {
                 Choice::Layer(option) => Some(option.target()),
@@ -159,7 +159,7 @@ fn cost_of_a_choice() {
     let runs = 1000;
     let start = Instant::now();
     for run in 0..runs {
-        allocator.choose(Bitrate::kbps(5000 + run % 7), &tiles, &mut decisions);
+        allocator.choose(Bitrate::kbps(5000 + run % 7), 0.0, &tiles, &mut decisions);
     }
     println!("26 tracks of 9 layers at 5 Mb/s: {:?} each", start.elapsed() / runs as u32);
 }
