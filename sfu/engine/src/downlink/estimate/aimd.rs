@@ -46,6 +46,8 @@ const UNPROBED_RISE_PER_SECOND: f64 = 1.25;
 const SHARED_RISE_PER_SECOND: f64 = 1.5;
 /// What is sent there in full and does not arrive beyond this share is too much.
 const SHARED_PROVEN: f64 = 1.25;
+/// Media that has just begun to fill it is given so long, and a round trip, to arrive.
+const SHARED_SETTLED: Duration = Duration::from_secs(1);
 /// What arrives proves this much more, far from and near the capacity.
 const PROVEN: f64 = 1.5;
 const NEAR_PROVEN: f64 = 1.05;
@@ -87,6 +89,8 @@ pub(super) struct RateControl {
     promised: bool,
     updated: Option<Instant>,
     draining: Option<Draining>,
+    /// Since when media fills our part of a shared link.
+    filled: Option<Instant>,
     /// Since when there has been a long queue.
     standing: Option<Instant>,
     shared: SharedQueue,
@@ -117,6 +121,7 @@ impl RateControl {
             promised: false,
             updated: None,
             draining: None,
+            filled: None,
             standing: None,
             shared: SharedQueue::default(),
         }
@@ -182,7 +187,10 @@ impl RateControl {
         if let Some(part) = self.shared.part(now, signals.queue, DRAINED) {
             // Our part of a queue that is filled grows with what we send; what does not, meets a slow link and not a neighbour.
             let raised = self.rate.scale(SHARED_RISE_PER_SECOND.powf(elapsed.as_secs_f64()));
-            let filled = signals.delivered.filter(|_| !signals.app_limited);
+            let since = *self.filled.get_or_insert(now);
+            self.filled = self.filled.filter(|_| !signals.app_limited);
+            let settled = self.filled.is_some() && now.saturating_duration_since(since) >= SHARED_SETTLED + signals.rtt;
+            let filled = signals.delivered.filter(|_| settled);
             let proven = filled.map_or(self.max, |rate| rate.scale(SHARED_PROVEN));
             self.rate = self.rate.max(raised.min(part)).min(proven).clamp(self.min, self.max);
             return false;

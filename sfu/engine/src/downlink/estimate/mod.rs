@@ -12,6 +12,7 @@ mod alr;
 mod delay;
 mod delivery;
 mod feedback;
+mod friendly;
 mod groups;
 mod history;
 mod loss;
@@ -35,6 +36,7 @@ use alr::SendMeter;
 use delay::OneWayDelay;
 use delivery::Delivery;
 use feedback::Acked;
+use friendly::FriendlyRate;
 use groups::ArrivalGroups;
 use history::{Fate, SentHistory};
 use loss::LossControl;
@@ -94,6 +96,7 @@ pub struct Estimator {
     groups: ArrivalGroups,
     trendline: Trendline,
     loss: LossControl,
+    friendly: FriendlyRate,
     prober: Prober,
     repairs: Repairs,
     outage: Outage,
@@ -130,6 +133,7 @@ impl Estimator {
             groups: ArrivalGroups::default(),
             trendline: Trendline::new(),
             loss: LossControl::default(),
+            friendly: FriendlyRate::default(),
             prober: Prober::new(now),
             repairs: Repairs::default(),
             outage: Outage::default(),
@@ -261,6 +265,7 @@ impl Estimator {
     }
 
     fn take_report(&mut self, now: Instant, report: &PacketReport, batch: &mut Batch) {
+        let rtt = self.rtt_or_guess();
         let Some(entry) = self.history.find(report.transport_seq).filter(|entry| entry.fate != Fate::Received) else {
             return;
         };
@@ -274,6 +279,7 @@ impl Estimator {
                 }
                 if !(entry.repair && self.repairs.are_unheard()) {
                     self.loss.observe(entry.sent, entry.bytes, true);
+                    self.friendly.observe(entry.sent, true, rtt);
                 }
             }
             return;
@@ -284,7 +290,10 @@ impl Estimator {
         }
         match std::mem::replace(&mut entry.fate, Fate::Received) {
             Fate::Missing => self.loss.recover(),
-            _ => self.loss.observe(entry.sent, entry.bytes, false),
+            _ => {
+                self.loss.observe(entry.sent, entry.bytes, false);
+                self.friendly.observe(entry.sent, false, rtt);
+            }
         }
         let packet = Acked { sent: entry.sent, arrival, bytes: entry.bytes };
         let probe = entry.probe;
@@ -355,7 +364,11 @@ impl Estimator {
             self.control.take_probe(now, &found);
         }
         self.loss.end_feedback(self.control.rate());
-        if let Some(limit) = self.loss.limit().filter(|limit| *limit < self.control.rate()) {
+        let limit = self.loss.limit().map(|limit| match self.control.is_shared() {
+            true => self.friendly.rate(self.rtt_or_guess()).map_or(limit, |friendly| limit.max(friendly)),
+            false => limit,
+        });
+        if let Some(limit) = limit.filter(|limit| *limit < self.control.rate()) {
             self.control.set(limit);
             dropped = true;
         }

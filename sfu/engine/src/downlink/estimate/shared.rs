@@ -11,8 +11,10 @@ const GONE: Duration = Duration::from_secs(1);
 const PEAK_VALID: Duration = Duration::from_secs(120);
 /// Part of the link that is ours beside one other.
 const PART: f64 = 0.5;
+/// A link does not become slower than this share of what it carried without anybody in its queue; what seems so is others' doing.
+const SLOWEST: f64 = 0.1;
 /// A queue of a few of our own packets is ours.
-const OWN_PACKETS_BYTES: u64 = 3 * 1200;
+const OWN_PACKETS_BYTES: u64 = 3 * 600;
 
 /// Whether the bottleneck is shared with somebody who fills its queue.
 #[derive(Debug, Default)]
@@ -35,7 +37,9 @@ impl SharedQueue {
 
     /// Sending less, at `rate`, has not shortened the queue below `least`.
     pub(super) fn on_not_drained(&mut self, least: Duration, rate: Bitrate) {
-        self.shared = least > LONG_QUEUE + rate.time_for(OWN_PACKETS_BYTES);
+        // Of a link that has become slower than that nothing can be told any more.
+        let slowest = self.peak.map_or(rate, |(peak, _)| rate.max(peak.scale(SLOWEST)));
+        self.shared = least > LONG_QUEUE + slowest.time_for(OWN_PACKETS_BYTES);
         self.empty_since = None;
     }
 
