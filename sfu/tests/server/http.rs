@@ -51,6 +51,11 @@ async fn metrics_are_the_catalogue_and_move_with_a_call() {
         grace.media.receives_more("Ada", Video, 10).await;
         let mut mistaken = Signaling::open(&server).await;
         mistaken.refused(serde_json::json!({"type": "leave"})).await;
+        server
+            .metric_reaches("sluice_rtp_packets_total", &[("direction", "received"), ("kind", "video")], |n| n > 200.0)
+            .await;
+        let late = Participant::join(&server, "room", "Late", Plan::TALK).await;
+        late.media.receives_more("Ada", Video, 1).await;
         for (name, labels, least) in [
             ("sluice_rooms", &[][..], 1.0),
             ("sluice_participants", &[], 2.0),

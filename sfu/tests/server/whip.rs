@@ -21,6 +21,11 @@ async fn a_publisher_is_a_participant_like_any_other() {
     for kind in [Audio, Video] {
         ada.media.receives_more("Encoder", kind, 20).await;
     }
+    server
+        .metric_reaches("sluice_rtp_packets_total", &[("direction", "received"), ("kind", "video")], |n| n > 200.0)
+        .await;
+    let grace = Participant::join(&server, "room", "Grace", Plan::TALK).await;
+    grace.media.receives_more("Encoder", Video, 1).await;
     assert!(encoder.sending[1].keyframes_asked() > 0, "the server asks it for key frames");
     // It sees nobody, though Ada publishes.
     assert!(encoder.media.received().publishers().is_empty());

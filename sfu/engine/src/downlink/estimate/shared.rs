@@ -77,7 +77,9 @@ mod tests {
     fn a_few_packets_of_our_own_on_a_slow_link_are_nobody_elses_queue() {
         let (now, mut shared) = (Instant::now(), SharedQueue::default());
         shared.on_alone(now, Bitrate::kbps(500));
-        shared.on_not_drained(Duration::from_millis(200), Bitrate::kbps(100));
-        assert_eq!(shared.part(now, Duration::from_millis(200), Duration::ZERO), None);
+        shared.on_not_drained(Duration::from_millis(180), Bitrate::kbps(100));
+        assert_eq!(shared.part(now, Duration::from_millis(180), Duration::ZERO), None);
+        shared.on_not_drained(Duration::from_millis(250), Bitrate::kbps(20));
+        assert!(shared.part(now, Duration::from_millis(250), Duration::ZERO).is_some(), "too slow to be the link's");
     }
 }
