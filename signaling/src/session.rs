@@ -269,6 +269,7 @@ impl<S: RoomService> Server<S> {
         };
         ServerMessage::Joined(Box::new(Joined {
             version: VERSION,
+            ice_servers: self.service.ice_servers(&state.participant),
             room: state.room,
             participant: state.participant,
             name: state.name,

@@ -45,7 +45,7 @@ export const PROTOCOL_VERSION = 1;
 /**
  * @typedef {{ type: "joined", version: number, room: string, participant: string, name: string, resumeToken: string, resumed: boolean,
  *   participants: ParticipantInfo[], limits: Record<string, number>, slots: SlotInfo[], speaker: string | null,
- *   permissions: Permissions }} Joined
+ *   permissions: Permissions, iceServers?: { urls: string[], username?: string, credential?: string }[] }} Joined
  * @typedef {{ type: "answer", id: number, sdp: string, tracks: { mid: string, track: string }[] }} Answer
  * @typedef {{ type: "error", id?: number, code: string, message: string, hint: string, fatal: boolean }} ErrorMessage
  */

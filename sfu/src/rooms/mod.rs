@@ -13,7 +13,7 @@ use crate::settings::{LimitSettings, Settings};
 use crate::shard::ShardHandle;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use placement::Placement;
 use room::{Member, Room, Terms};
 use sfu_engine::Command;
@@ -24,13 +24,13 @@ use sfu_engine::sdp::NegotiationError;
 use signaling::protocol::{self as wire, LeaveReason, ServerMessage};
 use signaling::webhooks::{Event as WebhookEvent, EventKind, Webhooks};
 use signaling::{
-    AnswerReply, EventSink, JoinRequest, JoinedState, OfferRequest, RoomService, ServiceError, SubscribeRequest,
+    AnswerReply, EventSink, IceServers, JoinRequest, JoinedState, OfferRequest, RoomService, ServiceError, SubscribeRequest,
 };
 use stats::ControlPlane;
 use stats::quality::Conditions;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 const GONE: ServiceError = ServiceError::NotFound { what: "participant" };
@@ -48,6 +48,8 @@ pub(crate) struct Rooms {
     /// Who waits for which report of a shard.
     reports: DashMap<RequestId, oneshot::Sender<Vec<ParticipantReport>>>,
     webhooks: Webhooks,
+    /// What clients are told.
+    ice_servers: RwLock<IceServers>,
     /// For tasks that look at a room later.
     this: Weak<Rooms>,
     next_id: AtomicU64,
@@ -72,11 +74,17 @@ impl Rooms {
             answers: DashMap::new(),
             reports: DashMap::new(),
             webhooks,
+            ice_servers: RwLock::new(settings.ice_servers().unwrap_or_default()),
             this: this.clone(),
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             counters,
         })
+    }
+
+    /// Tells other ICE servers from now on.
+    pub(crate) fn replace_ice_servers(&self, servers: IceServers) {
+        *self.ice_servers.write() = servers;
     }
 
     /// Passes the shards' events on until the last shard has ended.
@@ -387,6 +395,10 @@ impl RoomService for Rooms {
                 Err(ServiceError::BadOffer { code: error.code(), message: error.to_string(), hint: error.hint() })
             }
         }
+    }
+
+    fn ice_servers(&self, participant: &wire::ParticipantId) -> Vec<wire::IceServer> {
+        self.ice_servers.read().of(participant, SystemTime::now())
     }
 
     async fn mute(

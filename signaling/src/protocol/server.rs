@@ -142,6 +142,22 @@ pub struct Joined {
     pub speaker: Option<ParticipantId>,
     /// What the client's access token grants.
     pub permissions: Permissions,
+    /// For the client's peer connection (`RTCConfiguration.iceServers`).
+    #[serde(default)]
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server (W3C RTCIceServer).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IceServer {
+    /// `turn:turn.example.org?transport=udp` and so on (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// Of TURN servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password, of TURN servers. It expires; a new `joined` has a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 /// What a client may do. Asking for more gives the error `forbidden`.

@@ -86,6 +86,19 @@ async fn a_session_answers_only_to_the_token_that_began_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ice_servers_come_as_links_with_the_participants_own_credential() {
+    let server = Server::new();
+    let token = token(json!({"room": "daily"}));
+    for (path, who) in [("/whip/daily", "p1"), ("/whep/daily", "p2")] {
+        let response = server.request("POST", path, Some(&token), OFFER).await;
+        let link = format!(
+            "<turn:turn.example>; rel=\"ice-server\"; username=\"1700000000:{who}\"; credential=\"secret\"; credential-type=\"password\""
+        );
+        assert_eq!(response.headers()[header::LINK], link);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_must_grant_what_the_session_is_for() {
     let server = Server::new();
     let listens = token(json!({"room": "daily", "publish": false}));

@@ -5,8 +5,8 @@ use super::fragment::{self, Credentials};
 use super::session::{NotBegun, Protocol, Request, Session};
 use crate::auth::{Authority, TokenError};
 use crate::error::{Refusal as Fault, ServiceError};
-use crate::protocol::{DisplayName, LeaveReason, RoomName};
-use crate::service::{AnswerReply, IceServer, RoomService};
+use crate::protocol::{DisplayName, IceServer, LeaveReason, RoomName};
+use crate::service::{AnswerReply, RoomService};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, LINK, LOCATION, WWW_AUTHENTICATE};
@@ -84,7 +84,7 @@ async fn post<S: RoomService>(
     match begun.await {
         Ok((session, reply)) => {
             counters.joins.count("joined");
-            created(&session, reply, &server.service.ice_servers())
+            created(&session, reply, &server.service.ice_servers(&session.participant))
         }
         Err(refusal) => {
             counters.joins.count(refusal.code);

@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) room: RoomName,
     /// What the client authenticated with; its later requests must do the same.
     pub(super) token: Option<String>,
-    participant: ParticipantId,
+    pub(super) participant: ParticipantId,
     events: EventSink,
     /// Held while an offer is answered, so that changes come one after the other.
     pub(super) media: Mutex<Media>,
