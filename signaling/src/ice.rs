@@ -87,7 +87,8 @@ fn is_turn(url: &str) -> Result<bool, &'static str> {
     // What is left of it behind the host.
     let port = server.parse::<Authority>().ok().filter(|parsed| !parsed.host().is_empty());
     let port = port.and_then(|parsed| server.strip_prefix(parsed.host()));
-    let is_port = |port: &str| port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port > 0);
+    let is_port =
+        |port: &str| port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port > 0);
     match port {
         Some(port) if port.is_empty() || is_port(port) => Ok(turn),
         _ => Err("behind the scheme stands a host name or an address, and a port where it is not the usual one"),
@@ -127,14 +128,29 @@ mod tests {
     #[test]
     fn urls_that_a_browser_would_refuse_are_refused_here() {
         for url in [
-            "", "turn", "turn:", "http://turn.example", "turn.example:3478", "turn://turn.example", "turn:turn.example:",
-            "turn:turn.example:99999", "turn:turn.example?transport=tls", "stun:stun.example?transport=udp",
-            "turn:ada@turn.example", "turn:turn.example/path", "turn:two words",
+            "",
+            "turn",
+            "turn:",
+            "http://turn.example",
+            "turn.example:3478",
+            "turn://turn.example",
+            "turn:turn.example:",
+            "turn:turn.example:99999",
+            "turn:turn.example?transport=tls",
+            "stun:stun.example?transport=udp",
+            "turn:ada@turn.example",
+            "turn:turn.example/path",
+            "turn:two words",
         ] {
             let error = IceServers::new(&urls(&[url]), Some("north"), Duration::ZERO).unwrap_err();
             assert!(matches!(error, IceServersError::BadUrl { .. }), "{url}: {error}");
         }
-        for url in ["stun:[2001:db8::1]:3478", "stuns:stun.example", "turn:192.0.2.1:80?transport=tcp", "turns:turn.example:443"] {
+        for url in [
+            "stun:[2001:db8::1]:3478",
+            "stuns:stun.example",
+            "turn:192.0.2.1:80?transport=tcp",
+            "turns:turn.example:443",
+        ] {
             assert!(IceServers::new(&urls(&[url]), Some("north"), Duration::ZERO).is_ok(), "{url}");
         }
     }

@@ -103,6 +103,8 @@ async fn a_token_must_grant_what_the_session_is_for() {
     let server = Server::new();
     let listens = token(json!({"room": "daily", "publish": false}));
     let publishes = token(json!({"room": "daily", "subscribe": false}));
+    let camera = token(json!({"room": "daily", "publish": ["camera"]}));
+    let screen = token(json!({"room": "daily", "publish": ["screen"]}));
     for (path, token, status) in [
         ("/whip/daily", Some(&listens), 403),
         ("/whep/daily", Some(&publishes), 403),
@@ -110,6 +112,12 @@ async fn a_token_must_grant_what_the_session_is_for() {
         ("/whip/daily", None, 401),
         ("/whep/daily", Some(&listens), 201),
         ("/whip/daily", Some(&publishes), 201),
+        ("/whip/daily?source=screen", Some(&publishes), 201),
+        ("/whip/daily?source=screen", Some(&camera), 403),
+        ("/whip/daily?source=camera", Some(&camera), 201),
+        ("/whip/daily", Some(&screen), 403),
+        ("/whip/daily?source=screen", Some(&screen), 201),
+        ("/whip/daily?source=window", Some(&screen), 400),
     ] {
         let response = server.request("POST", path, token.map(String::as_str), OFFER).await;
         assert_eq!(response.status(), status, "{path}");
