@@ -30,7 +30,7 @@ export const PROTOCOL_VERSION = 1;
  */
 
 /** What the access token grants. @typedef {{ publish: Source[], subscribe: boolean, data: boolean, hidden: boolean }} Permissions */
-/** @typedef {"consent-expired" | "closed" | "handshake-failed" | "bad-certificate"} DisconnectReason */
+/** @typedef {"consent-expired" | "closed" | "handshake-failed" | "bad-certificate" | "internal-error"} DisconnectReason */
 /** @typedef {"left" | "connection-lost" | "kicked" | "room-closed"} LeaveReason */
 
 /**

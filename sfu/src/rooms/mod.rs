@@ -17,14 +17,15 @@ use parking_lot::{Mutex, RwLock};
 use placement::Placement;
 use room::{Member, Room, Terms};
 use sfu_engine::Command;
-use sfu_engine::event::{Answer, Event, Quality};
+use sfu_engine::event::{Answer, DisconnectReason, Event, Quality};
 use sfu_engine::ids::{ParticipantId, RequestId, RoomId};
 use sfu_engine::report::ParticipantReport;
 use sfu_engine::sdp::NegotiationError;
 use signaling::protocol::{self as wire, LeaveReason, ServerMessage};
 use signaling::webhooks::{Event as WebhookEvent, EventKind, Webhooks};
 use signaling::{
-    AnswerReply, EventSink, IceServers, JoinRequest, JoinedState, OfferRequest, RoomService, ServiceError, SubscribeRequest,
+    AnswerReply, EventSink, IceServers, JoinRequest, JoinedState, OfferRequest, RoomService, ServiceError,
+    SubscribeRequest,
 };
 use stats::ControlPlane;
 use stats::quality::Conditions;
@@ -133,6 +134,11 @@ impl Rooms {
                 self.with_member(participant, |room| room.connection_changed(participant, None))
             }
             Event::Disconnected { participant, reason } => {
+                if reason == DisconnectReason::InternalError {
+                    tracing::error!(%participant, "a fault of this server ended the participant's media; it starts over");
+                    // An answer may never come now.
+                    self.answers.remove(&participant);
+                }
                 let reason = convert::disconnect_reason(reason);
                 self.with_member(participant, |room| room.connection_changed(participant, Some(reason)));
             }
@@ -236,7 +242,7 @@ impl Rooms {
         let shard = self.placement.place(room.members.values().map(|member| member.shard));
         room.enter(id, shard, request, events);
         self.post(room.members.get(&id).map(|member| room.happening(EventKind::ParticipantJoined, id, member)));
-        self.counters.participants.increment();
+        self.counters.participants.of(convert::role(&request.grants)).increment();
     }
 
     /// Takes a participant out of its room, and the room away if it was the last one. Returns who it was, and the shard that must know.
@@ -251,7 +257,7 @@ impl Rooms {
         }
         let event = locked.happening(EventKind::ParticipantLeft, id, &member);
         self.post(Some(WebhookEvent { reason: Some(reason), ..event }));
-        self.counters.participants.decrement();
+        self.counters.participants.of(convert::role(&member.grants)).decrement();
         self.placement.left(member.shard);
         let shard = self.shards.get(member.shard).cloned();
         locked.emptied += u64::from(locked.members.is_empty());

@@ -296,6 +296,8 @@ pub enum DisconnectReason {
     HandshakeFailed,
     /// The certificate does not match the fingerprint in the offer.
     BadCertificate,
+    /// A fault of the server: this participant's media starts over, from a new peer connection. Its tracks have ended.
+    InternalError,
 }
 
 /// Something that the client sent could not be done.
