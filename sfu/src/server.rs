@@ -336,6 +336,7 @@ fn start_shards(
         config.limits.data_rate = Bitrate::kbps(settings.limits.data_kbps);
         config.max_talkers = settings.limits.talkers;
         config.shard = ShardId(index as u16);
+        config.stopwatch = Some(Instant::now);
         ShardSetup {
             config,
             certificate: certificate.clone(),

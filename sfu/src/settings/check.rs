@@ -3,6 +3,7 @@
 use super::keys::Settings;
 use super::problem::Problem;
 use super::values::Advertised;
+use axum::http::Uri;
 use signaling::IceServersError;
 use signaling::auth::{Keys, Policy};
 use std::net::IpAddr;
@@ -26,6 +27,16 @@ impl Settings {
                 error.to_string(),
                 "Use for example \"info\" or \"info,sluice=debug\".",
             ));
+        }
+        if let Some(url) = &self.log.otlp {
+            let uri = url.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+            if !cfg!(feature = "otlp") {
+                let hint = "Build it with `cargo build --release --features otlp`.";
+                problems.push(Problem::of("log.otlp", "this program was built without the feature", hint));
+            } else if uri.is_none() {
+                let hint = "Usually http://HOST:4318/v1/traces.";
+                problems.push(Problem::of("log.otlp", format!("{url:?} is no http:// or https:// URL"), hint));
+            }
         }
         for origin in &self.http.cors_origins {
             let host = origin.split_once("://").map(|(_, host)| host);
@@ -134,9 +145,10 @@ impl Settings {
         if let Err(error) = self.ice_servers() {
             let (key, hint) = match error {
                 IceServersError::BadUrl { .. } => ("ice.urls", "For example turn:turn.example.org:3478?transport=udp."),
-                IceServersError::NoSecret { .. } => {
-                    ("ice.turn_secret", "Name the secret that the TURN server has too; coturn calls it static-auth-secret.")
-                }
+                IceServersError::NoSecret { .. } => (
+                    "ice.turn_secret",
+                    "Name the secret that the TURN server has too; coturn calls it static-auth-secret.",
+                ),
             };
             problems.push(Problem::of(key, error.to_string(), hint));
         }

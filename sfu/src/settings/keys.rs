@@ -180,6 +180,8 @@ settings! {
         [live] filter: String = "info".to_owned(),
         /// `text` or `json`.
         [restart] format: LogFormat = LogFormat::Text,
+        /// OpenTelemetry collector that spans are sent to (OTLP by HTTP), like `http://127.0.0.1:4318/v1/traces`. Needs a program built with `--features otlp`.
+        [restart] otlp: Option<String> = None,
     }
 }
 
