@@ -40,7 +40,6 @@ pub(super) struct Options {
 }
 
 /// `POST /whip/{room}`, `POST /whep/{room}`, `POST /whep/{room}/{wanted}`: makes a session.
-#[expect(clippy::too_many_arguments, reason = "what axum takes a request apart into")]
 pub(super) async fn post<S: RoomService>(
     protocol: Protocol,
     State(server): Shared<S>,
