@@ -52,8 +52,10 @@ impl Shown {
                 "video" => self.video(),
                 _ => return None,
             };
-            let sends = section.lines().any(|line| matches!(line, "a=sendonly" | "a=sendrecv"));
-            let mid = section.lines().find_map(|line| line.strip_prefix("a=mid:")).filter(|_| sends)?;
+            // The last line of a section has lost its LF, so `lines` leaves it its CR.
+            let mut lines = section.lines().map(str::trim_end);
+            let sends = lines.clone().any(|line| matches!(line, "a=sendonly" | "a=sendrecv"));
+            let mid = lines.find_map(|line| line.strip_prefix("a=mid:")).filter(|_| sends)?;
             Some(PublishedSection { mid: mid.to_owned(), source, muted: false })
         });
         published.collect()
