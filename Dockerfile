@@ -1,16 +1,24 @@
-# syntax=docker/dockerfile:1
-FROM rust:1-bookworm AS build
+# docker build -t sluice . ; without an engine and without a registry: deploy/image (docs/install.md).
+ARG BUILD_IMAGE=rust:1-bookworm
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked
+ARG COMMIT=unknown
+RUN SLUICE_COMMIT=${COMMIT} cargo build --release --locked && mkdir /out && strip --strip-debug -o /out/sluice target/release/sluice
 
-FROM debian:bookworm-slim
-RUN useradd --system --no-create-home sluice
-COPY --from=build /src/target/release/sluice /usr/local/bin/sluice
-USER sluice
+FROM ${BASE_IMAGE}
+COPY --from=build /out/sluice /usr/local/bin/sluice
+# Nobody's number, which Kubernetes can check by itself; it needs no entry in /etc/passwd.
+USER 65532:65532
+# The page; admin address and health on loopback. By environment, so that the health check below reads the same settings.
+ENV SLUICE_HTTP__LISTEN=0.0.0.0:8080 SLUICE_ADMIN__LISTEN=127.0.0.1:8081
 # The page, and media by UDP and TCP on one port. Behind Docker's NAT, tell clients the host's address:
-#   docker run -p 8080:8080 -p 7882:7882/udp -p 7882:7882/tcp -e SLUICE_ACCESS__KEYS__MAIN=SECRET IMAGE --http 0.0.0.0:8080 --advertise HOST_IP
-# Without a key it refuses to start there, unless --open lets everybody in (docs/tokens.md).
+#   docker run -p 8080:8080 -p 7882:7882/udp -p 7882:7882/tcp -e SLUICE_ACCESS__KEYS__MAIN=SECRET IMAGE --advertise HOST_IP
+# Without a key it refuses to start, unless --open lets everybody in (docs/tokens.md).
 EXPOSE 8080/tcp 7882/udp 7882/tcp
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["sluice", "health"]
+# SIGTERM drains; stop with a timeout longer than shutdown.drain_seconds.
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["sluice"]
-CMD ["--http", "0.0.0.0:8080"]

@@ -5,6 +5,7 @@
 
 use crate::settings::{LogFormat, Settings};
 use std::io::IsTerminal;
+use tokio::runtime::Handle;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -15,18 +16,48 @@ use tracing_subscriber::{Registry, fmt, reload};
 const OWN: [&str; 5] = ["sluice", "sfu_engine", "signaling", "stats", "web_demo"];
 
 /// Changes the filter of the running process.
+#[derive(Clone)]
 pub(crate) struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
-/// Starts logging. The filter has been checked with the settings.
-pub(crate) fn start(settings: &Settings) -> LogFilter {
+/// What logging is made of.
+pub(crate) struct Logs {
+    pub(crate) filter: LogFilter,
+    #[cfg(feature = "otlp")]
+    spans: Option<crate::otlp::Spans>,
+}
+
+impl Logs {
+    /// Writes what is still to be written, at the end of the process.
+    pub(crate) fn finish(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(spans) = self.spans {
+            spans.finish();
+        }
+    }
+}
+
+/// Starts logging. The filter has been checked with the settings. `runtime`: where spans are sent from.
+#[cfg_attr(not(feature = "otlp"), expect(unused_variables, reason = "for spans"))]
+pub(crate) fn start(settings: &Settings, runtime: &Handle) -> Result<Logs, String> {
     let (filter, handle) = reload::Layer::new(env_filter(settings));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match settings.log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines.with_filter(filter_fn(may_be_heard))).init();
-    LogFilter(handle)
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines.with_filter(filter_fn(may_be_heard)));
+    #[cfg(feature = "otlp")]
+    let (subscriber, spans) = {
+        let (tracer, spans) = crate::otlp::Spans::start(settings, runtime)?.unzip();
+        let layer = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer));
+        (subscriber.with(layer.with_filter(filter_fn(may_be_heard))), spans)
+    };
+    subscriber.init();
+    Ok(Logs {
+        filter: LogFilter(handle),
+        #[cfg(feature = "otlp")]
+        spans,
+    })
 }
 
 impl LogFilter {

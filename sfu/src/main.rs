@@ -5,6 +5,8 @@ mod cli;
 mod doctor;
 mod lifecycle;
 mod logs;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod rooms;
 mod server;
 mod settings;
@@ -19,14 +21,18 @@ fn main() -> ExitCode {
         Wish::Serve(sources, loaded) => (sources, *loaded),
         Wish::Done(code) => return code,
     };
-    let log = logs::start(&loaded.settings);
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
         {
             Ok(runtime) => runtime,
             Err(error) => return fail(&format!("cannot start the runtime: {error}")),
         };
-    let outcome = runtime.block_on(server::run(sources, loaded, log));
+    let logs = match logs::start(&loaded.settings, runtime.handle()) {
+        Ok(logs) => logs,
+        Err(error) => return fail(&format!("cannot send spans to a collector (log.otlp): {error}")),
+    };
+    let outcome = runtime.block_on(server::run(sources, loaded, logs.filter.clone()));
+    logs.finish();
     // WebSocket tasks may still wait for their clients; nobody does for them.
     runtime.shutdown_background();
     match outcome {

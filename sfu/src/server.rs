@@ -150,7 +150,7 @@ impl Service {
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::Reload => self.reload(),
+                    Signal::Reload => self.reload(rooms),
                     Signal::Stop => return,
                     Signal::Drain => return self.drain(signals, rooms, health).await,
                 },
@@ -185,11 +185,12 @@ impl Service {
     }
 
     /// Reads the settings again. Where something is wrong with them, all stays as it is.
-    fn reload(&mut self) {
+    fn reload(&mut self, rooms: &Rooms) {
         self.manager.reloading();
         match self.sources.load() {
             Ok(Loaded { settings, .. }) => {
                 self.authority.replace(settings.policy());
+                rooms.replace_ice_servers(settings.ice_servers().unwrap_or_default());
                 self.log.replace(&settings);
                 if let Some(certificate) = &mut self.certificate {
                     certificate.refresh(true);
@@ -335,6 +336,7 @@ fn start_shards(
         config.limits.data_rate = Bitrate::kbps(settings.limits.data_kbps);
         config.max_talkers = settings.limits.talkers;
         config.shard = ShardId(index as u16);
+        config.stopwatch = Some(Instant::now);
         ShardSetup {
             config,
             certificate: certificate.clone(),

@@ -4,7 +4,7 @@ use crate::auth::Grants;
 use crate::error::ServiceError;
 use crate::events::EventSink;
 use crate::protocol::{
-    AnsweredSection, DisplayName, LeaveReason, ParticipantId, ParticipantInfo, Preference, PublishedSection,
+    AnsweredSection, DisplayName, IceServer, LeaveReason, ParticipantId, ParticipantInfo, Preference, PublishedSection,
     RoomLimits, RoomName, Slot, TrackId, TrackPreference,
 };
 use std::future::Future;
@@ -34,10 +34,8 @@ pub trait RoomService: Send + Sync + 'static {
         request: OfferRequest,
     ) -> impl Future<Output = Result<AnswerReply, ServiceError>> + Send;
 
-    /// ICE servers that clients shall be told. The server itself needs none: it has public addresses.
-    fn ice_servers(&self) -> Vec<IceServer> {
-        Vec::new()
-    }
+    /// ICE servers for this participant, who may be in a network that lets nothing through to us. The server itself needs none.
+    fn ice_servers(&self, participant: &ParticipantId) -> Vec<IceServer>;
 
     /// Mutes or unmutes a track of this participant.
     fn mute(
@@ -68,17 +66,6 @@ pub struct JoinRequest {
     pub name: DisplayName,
     /// What they may do there; they are for this room.
     pub grants: Grants,
-}
-
-/// A STUN or TURN server for clients (W3C RTCIceServer).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IceServer {
-    /// `turn:turn.example.org?transport=udp` and so on.
-    pub urls: Vec<String>,
-    /// For TURN.
-    pub username: Option<String>,
-    /// For TURN.
-    pub credential: Option<String>,
 }
 
 /// A participant's view of its room.

@@ -223,7 +223,7 @@ impl<S: RoomService> Server<S> {
                 }
                 Ok(ClientMessage::Offer(offer)) => {
                     let request = OfferRequest { sdp: offer.sdp, tracks: offer.tracks };
-                    match service.offer(who, request).await {
+                    match service.offer(who, request).instrument(info_span!("offer")).await {
                         Ok(reply) => {
                             Ok(Some(ServerMessage::Answer { id: offer.id, sdp: reply.sdp, tracks: reply.tracks }))
                         }
@@ -272,6 +272,7 @@ impl<S: RoomService> Server<S> {
         };
         ServerMessage::Joined(Box::new(Joined {
             version: VERSION,
+            ice_servers: self.service.ice_servers(&state.participant),
             room: state.room,
             participant: state.participant,
             name: state.name,

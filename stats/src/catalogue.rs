@@ -73,8 +73,8 @@ catalogue! {
     Rooms: Gauge "rooms" ["rooms"] {}
         "Rooms with at least one participant, or kept open by the admin API."
         "At limits.rooms joins into new rooms are refused (rooms-limit).";
-    Participants: Gauge "participants" ["participants"] {}
-        "Participants in all rooms."
+    Participants: Gauge "participants" ["participants"] { role: "member (publishes and receives), publisher, viewer, hidden" }
+        "Participants in all rooms, by what their token and their way in let them do."
         "A sudden fall together with sluice_disconnects_total is a network event, alone it is the end of a meeting.";
     Peers: Gauge "peers" ["participants"] { state: "connecting, connected, lost" }
         "Participants by the state of their media connection."
@@ -161,6 +161,15 @@ catalogue! {
     LayerSwitches: Counter "layer_switches_total" ["switches"] { direction: "up, down" }
         "Changes of the encoding or temporal layer that a receiver gets."
         "More than a few per minute and receiver is unrest: unstable links, or clients that change tile sizes all the time.";
+    AllocationDuration: Histogram "allocation_duration_seconds" ["seconds"] {}
+        "Time that choosing the layers of one receiver took."
+        "p99 above 1 ms: very large rooms; lower limits.video_slots.";
+    DataMessages: Counter "data_messages_total" ["messages"] { direction: "received, sent" }
+        "Messages on data channels: received from senders, sent for each receiver."
+        "sent divided by received is the fan-out.";
+    DataBytes: Counter "data_bytes_total" ["bytes"] { direction: "received, sent" }
+        "Payload bytes of messages on data channels."
+        "Counts beside media in the interface's load; limits.data_kbps bounds what one participant sends.";
     BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] {}
         "Probes of a downlink's capacity begun."
         "None while subscriptions starve: receivers lack transport-wide feedback or RTX.";
@@ -187,9 +196,9 @@ catalogue! {
         "Transports that ICE connected, by the first pair, and those that it never did."
         "failed: clients cannot reach any address told: sluice doctor, docs/deploy.md. Many tcp: UDP to the media port is blocked.";
     Disconnects: Counter "disconnects_total" ["transports"]
-        { reason: "consent_expired, closed, handshake_failed, bad_certificate" }
+        { reason: "consent_expired, closed, handshake_failed, bad_certificate, internal_error" }
         "Transports that stopped carrying media while their participant was still in the room."
-        "consent_expired: the client's network went away; for many at once: ours did.";
+        "consent_expired: the client's network went away; for many at once: ours did. internal_error is a bug: report it with the log.";
     UdpCalls: Counter "udp_calls_total" ["calls"] { direction: "received, sent" }
         "System calls that gave or took UDP datagrams."
         "Datagrams per call say what batching saves; below 2 under load sluice doctor tells about offloads.";

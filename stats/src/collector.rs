@@ -4,7 +4,7 @@
 //! those with a `shard` label.
 
 use crate::catalogue::{Id, Kind};
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, Role};
 use crate::distribution::Distribution;
 use crate::snapshot::{PerDirection, PerFamily, PerKind, ShardSlot, ShardSnapshot};
 use prometheus::core::{Collector, Desc};
@@ -73,7 +73,9 @@ fn add_control_plane(series: &mut Series, control: &ControlPlane) {
     series.count(Id::Ready, &[], control.ready.get());
     series.count(Id::Draining, &[], control.draining.get());
     series.count(Id::Rooms, &[], control.rooms.get());
-    series.count(Id::Participants, &[], control.participants.get());
+    for role in Role::ALL {
+        series.count(Id::Participants, &[role.label()], control.participants.of(role).get());
+    }
     series.count(Id::WebsocketSessions, &[], control.websocket_sessions.get());
     series.count(Id::HttpSessions, &[], control.http_sessions.get());
     for (outcome, count) in control.joins.all() {
@@ -128,7 +130,12 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
             }
         }
     }
-    for (id, by_direction) in [(Id::RtpRetransmitted, &snapshot.rtp_retransmitted), (Id::Nacks, &snapshot.nacks)] {
+    for (id, by_direction) in [
+        (Id::RtpRetransmitted, &snapshot.rtp_retransmitted),
+        (Id::Nacks, &snapshot.nacks),
+        (Id::DataMessages, &snapshot.data_messages),
+        (Id::DataBytes, &snapshot.data_bytes),
+    ] {
         for (direction, value) in directions(by_direction) {
             series.count(id, &[direction], *value);
         }
@@ -189,6 +196,7 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
 fn add_distributions(series: &mut Series, snapshot: &ShardSnapshot) {
     series.distribution(Id::ForwardLatency, &[], &snapshot.forward_latency);
     series.distribution(Id::KeyframeWait, &[], &snapshot.keyframe_wait);
+    series.distribution(Id::AllocationDuration, &[], &snapshot.allocation);
     series.distribution(Id::Rtt, &[], &snapshot.rtt);
     series.distribution(Id::DownlinkEstimate, &[], &snapshot.estimate);
     for (kind, delay) in kinds(&snapshot.pacer_delay) {

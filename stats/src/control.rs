@@ -19,7 +19,7 @@ pub struct ControlPlane {
     /// Rooms with at least one participant, now.
     pub rooms: Gauge,
     /// Participants in all rooms, now.
-    pub participants: Gauge,
+    pub participants: Participants,
     /// Open WebSocket connections, now.
     pub websocket_sessions: Gauge,
     /// Open WHIP and WHEP sessions, now.
@@ -38,6 +38,51 @@ pub struct ControlPlane {
     pub quality_scores: Histogram<QualityScore>,
     /// HTTP requests.
     pub http: HttpRequests,
+}
+
+/// What a participant may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Publish and receive.
+    Member,
+    /// Publish only, as by WHIP.
+    Publisher,
+    /// Receive only, seen by others.
+    Viewer,
+    /// Receive without being seen, as by WHEP.
+    Hidden,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::Member, Role::Publisher, Role::Viewer, Role::Hidden];
+
+    /// Value of the `role` label in Prometheus.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Role::Member => "member",
+            Role::Publisher => "publisher",
+            Role::Viewer => "viewer",
+            Role::Hidden => "hidden",
+        }
+    }
+}
+
+/// A gauge for each role.
+#[derive(Debug, Default)]
+pub struct Participants([Gauge; Role::ALL.len()]);
+
+impl Participants {
+    /// The gauge of a role.
+    pub fn of(&self, role: Role) -> &Gauge {
+        let [member, publisher, viewer, hidden] = &self.0;
+        match role {
+            Role::Member => member,
+            Role::Publisher => publisher,
+            Role::Viewer => viewer,
+            Role::Hidden => hidden,
+        }
+    }
 }
 
 /// Which buckets a [`Histogram`] has.

@@ -14,7 +14,7 @@ pub mod quality;
 pub mod snapshot;
 
 pub use collector::{Build, CONTENT_TYPE, SluiceCollector, render};
-pub use control::{ControlPlane, Gauge};
+pub use control::{ControlPlane, Gauge, Role};
 pub use distribution::Distribution;
 pub use prometheus::Registry;
 #[cfg(target_os = "linux")]

@@ -89,6 +89,12 @@ pub struct ShardSnapshot {
     pub run_padding_bytes: u64,
     /// RTP packets that crossed from and to other shards.
     pub relayed: PerDirection<u64>,
+    /// Messages on data channels.
+    pub data_messages: PerDirection<u64>,
+    /// Payload bytes of those.
+    pub data_bytes: PerDirection<u64>,
+    /// Choices of one receiver's layers, in seconds.
+    pub allocation: Distribution,
     /// Share of the last second spent at work, 0 to 1.
     pub busy_ratio: f64,
     /// Queues into and out of this shard.

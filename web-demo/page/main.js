@@ -24,9 +24,9 @@ function begin() {
  */
 async function enter({ name, room: roomName, tracks }, publish) {
   app.replaceChildren(h("p", { class: "joining", role: "status" }, `Joining ${roomName}…`));
-  const { token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, size } = params;
+  const { token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, forceRelay, size } = params;
   try {
-    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp });
+    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, forceRelay });
     // For the browser suite, and for looking around in the console.
     /** @type {any} */ (window).sluice = room;
     document.title = `${roomName} · Sluice`;

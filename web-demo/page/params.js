@@ -3,7 +3,8 @@
 /**
  * What the page's URL asks for. `room` comes from the path (`/r/blue-otter`), the query or the hash; the rest from the query:
  * `name`, `autojoin=1`, `publish=camera,mic,screen|none`, `codec=vp8|h264|vp9|av1`, `scalability=L3T3_KEY` (one encoding with layers), `simulcast=1` (encodings at most), `subscribe=0`, `maxheight=360`, `size=640x360` (of the camera),
- * `token`, and `forceTcp=1` to take the TCP path even where UDP works.
+ * `token`, `forceTcp=1` to take the TCP path even where UDP works, and `forceRelay=1` to go
+ * through a TURN server even where there is a direct way.
  * @param {URL} url
  */
 export function readParams(url) {
@@ -24,6 +25,7 @@ export function readParams(url) {
     subscribe: query.get("subscribe") !== "0",
     maxHeight: Number(query.get("maxheight")) || undefined,
     forceTcp: query.get("forceTcp") === "1",
+    forceRelay: query.get("forceRelay") === "1",
     size: width && height ? { width: Number(width), height: Number(height) } : {},
   };
 }

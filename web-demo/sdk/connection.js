@@ -20,6 +20,8 @@ const SPARE_SLOTS = 1;
 export class Connection extends Emitter {
   #exchange;
   #forceTcp;
+  /** @type {RTCConfiguration} */
+  #configuration;
   /** @type {Set<LocalTrack>} */
   #locals = new Set();
   /** @type {{ kind: Kind, transceiver: RTCRtpTransceiver }[]} */
@@ -35,15 +37,24 @@ export class Connection extends Emitter {
    * @param {{
    *   exchange: (sdp: string, locals: LocalTrack[]) => Promise<string>,
    *   forceTcp?: boolean,
+   *   forceRelay?: boolean,
+   *   iceServers?: RTCIceServer[],
    * }} options `exchange` sends an offer and gives the answer's SDP
    */
-  constructor({ exchange, forceTcp = false }) {
+  constructor({ exchange, forceTcp = false, forceRelay = false, iceServers = [] }) {
     super();
     this.#exchange = exchange;
     this.#forceTcp = forceTcp;
-    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.#configuration = { bundlePolicy: "max-bundle", iceTransportPolicy: forceRelay ? "relay" : "all", iceServers };
+    this.pc = new RTCPeerConnection(this.#configuration);
     this.pc.onconnectionstatechange = () => this.emit("state", this.pc.connectionState);
     for (const kind of KINDS) this.#growTo(kind, SPARE_SLOTS);
+  }
+
+  /** From the next gathering on, which is the first offer or an ICE restart. @param {RTCIceServer[]} iceServers */
+  setIceServers(iceServers) {
+    this.#configuration = { ...this.#configuration, iceServers };
+    this.pc.setConfiguration(this.#configuration);
   }
 
   /** @param {LocalTrack} local */

@@ -30,7 +30,7 @@ export const PROTOCOL_VERSION = 1;
  */
 
 /** What the access token grants. @typedef {{ publish: Source[], subscribe: boolean, data: boolean, hidden: boolean }} Permissions */
-/** @typedef {"consent-expired" | "closed" | "handshake-failed" | "bad-certificate"} DisconnectReason */
+/** @typedef {"consent-expired" | "closed" | "handshake-failed" | "bad-certificate" | "internal-error"} DisconnectReason */
 /** @typedef {"left" | "connection-lost" | "kicked" | "room-closed"} LeaveReason */
 
 /**
@@ -45,7 +45,7 @@ export const PROTOCOL_VERSION = 1;
 /**
  * @typedef {{ type: "joined", version: number, room: string, participant: string, name: string, resumeToken: string, resumed: boolean,
  *   participants: ParticipantInfo[], limits: Record<string, number>, slots: SlotInfo[], speaker: string | null,
- *   permissions: Permissions }} Joined
+ *   permissions: Permissions, iceServers?: { urls: string[], username?: string, credential?: string }[] }} Joined
  * @typedef {{ type: "answer", id: number, sdp: string, tracks: { mid: string, track: string }[] }} Answer
  * @typedef {{ type: "error", id?: number, code: string, message: string, hint: string, fatal: boolean }} ErrorMessage
  */

@@ -22,11 +22,12 @@ import { Subscriptions } from "./subscriptions.js";
  *   simulcast?: number,
  *   subscribe?: boolean,
  *   maxHeight?: number,
- *   forceTcp?: boolean,
+ *   forceTcp?: boolean, forceRelay?: boolean,
  * }} Options
  * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
  * webrtc-svc) instead of several; `simulcast`: publish at most so many encodings of a video; `subscribe: false`: receive nothing;
- * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates
+ * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates;
+ * `forceRelay`: go through a TURN server, of which the server must know one
  */
 
 /**
@@ -92,6 +93,7 @@ export class Room extends Emitter {
   #options;
   #signaling;
   #connection;
+  /** @type {RTCIceServer[]} */ #iceServers = [];
   #data = new DataLanes({
     onMessage: (message) => this.emit("data", { ...message, participant: this.participants.get(message.from ?? "") }),
     onLost: (messages) => this.emit("data-lost", { messages }),
@@ -335,7 +337,9 @@ export class Room extends Emitter {
     this.id = joined.participant;
     this.name = joined.name;
     this.permissions = joined.permissions ?? null;
+    this.#iceServers = joined.iceServers ?? [];
     if (!first && !joined.resumed) this.#replaceConnection();
+    else this.#connection.setIceServers(this.#iceServers);
     const present = new Set(joined.participants.map(({ id }) => id));
     for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
     for (const info of joined.participants) this.#addParticipant(info);
@@ -468,7 +472,7 @@ export class Room extends Emitter {
   #newConnection() {
     /** @type {Connection} */
     const connection = new Connection({
-      forceTcp: this.#options.forceTcp,
+      forceTcp: this.#options.forceTcp, forceRelay: this.#options.forceRelay, iceServers: this.#iceServers,
       exchange: async (sdp, locals) => {
         const tracks = locals.map(({ mid, source, muted }) => ({ mid: mid ?? "", source, muted }));
         const answer = await this.#signaling.offer({ sdp, tracks }, () => connection === this.#connection);

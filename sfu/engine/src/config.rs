@@ -23,6 +23,8 @@ pub struct EngineConfig {
     pub max_talkers: usize,
     /// Ties the monotonic clock to the wall clock, for sender reports.
     pub wall_clock: WallClock,
+    /// For the metric of what choosing layers takes, and for nothing else: no decision goes by it. None in virtual time.
+    pub stopwatch: Option<fn() -> Instant>,
 }
 
 /// Caps on what one participant can make the engine hold.
@@ -106,6 +108,7 @@ impl EngineConfig {
             rates: DownlinkRates::default(),
             max_talkers: 8,
             wall_clock,
+            stopwatch: None,
         }
     }
 }

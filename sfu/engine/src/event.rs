@@ -129,15 +129,18 @@ pub enum DisconnectReason {
     HandshakeFailed,
     /// The DTLS certificate does not match the fingerprint in the SDP (RFC 8122).
     BadCertificate,
+    /// Work for the participant panicked: its media state was thrown away, and it starts over as after its join.
+    InternalError,
 }
 
 impl DisconnectReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DisconnectReason; 4] = [
+    pub const ALL: [DisconnectReason; 5] = [
         DisconnectReason::ConsentExpired,
         DisconnectReason::Closed,
         DisconnectReason::HandshakeFailed,
         DisconnectReason::BadCertificate,
+        DisconnectReason::InternalError,
     ];
 
     /// Value of the `reason` label in Prometheus.
@@ -147,6 +150,7 @@ impl DisconnectReason {
             DisconnectReason::Closed => "closed",
             DisconnectReason::HandshakeFailed => "handshake_failed",
             DisconnectReason::BadCertificate => "bad_certificate",
+            DisconnectReason::InternalError => "internal_error",
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Distributions {
     pub forward_latency: ShortTimes,
     /// The part of that which the packet waited in the receiver's pacer, by kind.
     pub pacer_delay: [ShortTimes; 2],
+    /// How long choosing the layers of one participant took.
+    pub allocation: ShortTimes,
     /// From the choice of an encoding until its key frame came.
     pub keyframe_wait: LongTimes,
     /// How long each phase of joining took, in the order of [`JoinPhase::ALL`].
@@ -127,6 +129,11 @@ impl Distributions {
 }
 
 impl Counters {
+    /// A participant lost its transport.
+    pub fn count_disconnect(&mut self, reason: DisconnectReason) {
+        add(&mut self.disconnects, reason as usize, 1);
+    }
+
     /// How many participants lost their transport for `reason`.
     pub fn disconnected(&self, reason: DisconnectReason) -> u64 {
         self.disconnects.get(reason as usize).copied().unwrap_or(0)

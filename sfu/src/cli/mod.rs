@@ -1,5 +1,6 @@
 //! The command line: flags, which are settings like any other, and the commands that do something else than serve.
 
+mod health;
 mod key;
 mod token;
 
@@ -121,6 +122,8 @@ enum Command {
     },
     /// Tests ports, addresses, buffers, offloads and the clock of this machine, and says what to fix.
     Doctor,
+    /// Asks the server on this machine whether it is alive: for the health check of a container.
+    Health,
     /// Makes a key that signs access tokens.
     Key(key::KeyArgs),
     /// Mints an access token.
@@ -150,6 +153,7 @@ impl Cli {
             Some(Command::Config { table: true }) => Ok(settings::table()),
             Some(Command::Config { table: false }) => sources.load().map(|loaded| loaded.to_toml()),
             Some(Command::Doctor) => return done(sources.load().map(|loaded| doctor::run(&loaded.settings))),
+            Some(Command::Health) => return done(sources.load().map(|loaded| health::run(&loaded.settings))),
             Some(Command::Key(arguments)) => return done(arguments.run()),
             Some(Command::Token(arguments)) => return done(arguments.run(&sources)),
             Some(Command::Schema) => Ok(format!("{:#}\n", signaling::protocol::schema())),

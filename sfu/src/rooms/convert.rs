@@ -7,6 +7,7 @@ use sfu_engine::media::{MediaKind, Source};
 use sfu_engine::units::Mid;
 use signaling::auth::Grants;
 use signaling::protocol as wire;
+use stats::Role;
 
 pub(super) fn participant_id(id: ParticipantId) -> wire::ParticipantId {
     wire::ParticipantId(id.to_string())
@@ -48,6 +49,16 @@ pub(super) fn permissions(grants: &Grants) -> Permissions {
         publish: grants.publishable().map(engine_source).collect(),
         subscribe: grants.subscribe,
         data: grants.may_send_data(),
+    }
+}
+
+/// What grants make of a participant.
+pub(super) fn role(grants: &Grants) -> Role {
+    match (grants.hidden, grants.publishable().next().is_some(), grants.subscribe) {
+        (true, ..) => Role::Hidden,
+        (false, true, true) => Role::Member,
+        (false, true, false) => Role::Publisher,
+        (false, false, _) => Role::Viewer,
     }
 }
 
@@ -133,6 +144,7 @@ pub(super) fn disconnect_reason(reason: DisconnectReason) -> wire::DisconnectRea
         DisconnectReason::Closed => wire::DisconnectReason::Closed,
         DisconnectReason::HandshakeFailed => wire::DisconnectReason::HandshakeFailed,
         DisconnectReason::BadCertificate => wire::DisconnectReason::BadCertificate,
+        DisconnectReason::InternalError => wire::DisconnectReason::InternalError,
     }
 }
 

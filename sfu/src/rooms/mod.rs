@@ -13,24 +13,25 @@ use crate::settings::{LimitSettings, Settings};
 use crate::shard::ShardHandle;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use placement::Placement;
 use room::{Member, Room, Terms};
 use sfu_engine::Command;
-use sfu_engine::event::{Answer, Event, Quality};
+use sfu_engine::event::{Answer, DisconnectReason, Event, Quality};
 use sfu_engine::ids::{ParticipantId, RequestId, RoomId};
 use sfu_engine::report::ParticipantReport;
 use sfu_engine::sdp::NegotiationError;
 use signaling::protocol::{self as wire, LeaveReason, ServerMessage};
 use signaling::webhooks::{Event as WebhookEvent, EventKind, Webhooks};
 use signaling::{
-    AnswerReply, EventSink, JoinRequest, JoinedState, OfferRequest, RoomService, ServiceError, SubscribeRequest,
+    AnswerReply, EventSink, IceServers, JoinRequest, JoinedState, OfferRequest, RoomService, ServiceError,
+    SubscribeRequest,
 };
 use stats::ControlPlane;
 use stats::quality::Conditions;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 const GONE: ServiceError = ServiceError::NotFound { what: "participant" };
@@ -48,6 +49,8 @@ pub(crate) struct Rooms {
     /// Who waits for which report of a shard.
     reports: DashMap<RequestId, oneshot::Sender<Vec<ParticipantReport>>>,
     webhooks: Webhooks,
+    /// What clients are told.
+    ice_servers: RwLock<IceServers>,
     /// For tasks that look at a room later.
     this: Weak<Rooms>,
     next_id: AtomicU64,
@@ -72,11 +75,17 @@ impl Rooms {
             answers: DashMap::new(),
             reports: DashMap::new(),
             webhooks,
+            ice_servers: RwLock::new(settings.ice_servers().unwrap_or_default()),
             this: this.clone(),
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             counters,
         })
+    }
+
+    /// Tells other ICE servers from now on.
+    pub(crate) fn replace_ice_servers(&self, servers: IceServers) {
+        *self.ice_servers.write() = servers;
     }
 
     /// Passes the shards' events on until the last shard has ended.
@@ -125,6 +134,11 @@ impl Rooms {
                 self.with_member(participant, |room| room.connection_changed(participant, None))
             }
             Event::Disconnected { participant, reason } => {
+                if reason == DisconnectReason::InternalError {
+                    tracing::error!(%participant, "a fault of this server ended the participant's media; it starts over");
+                    // An answer may never come now.
+                    self.answers.remove(&participant);
+                }
                 let reason = convert::disconnect_reason(reason);
                 self.with_member(participant, |room| room.connection_changed(participant, Some(reason)));
             }
@@ -228,7 +242,7 @@ impl Rooms {
         let shard = self.placement.place(room.members.values().map(|member| member.shard));
         room.enter(id, shard, request, events);
         self.post(room.members.get(&id).map(|member| room.happening(EventKind::ParticipantJoined, id, member)));
-        self.counters.participants.increment();
+        self.counters.participants.of(convert::role(&request.grants)).increment();
     }
 
     /// Takes a participant out of its room, and the room away if it was the last one. Returns who it was, and the shard that must know.
@@ -243,7 +257,7 @@ impl Rooms {
         }
         let event = locked.happening(EventKind::ParticipantLeft, id, &member);
         self.post(Some(WebhookEvent { reason: Some(reason), ..event }));
-        self.counters.participants.decrement();
+        self.counters.participants.of(convert::role(&member.grants)).decrement();
         self.placement.left(member.shard);
         let shard = self.shards.get(member.shard).cloned();
         locked.emptied += u64::from(locked.members.is_empty());
@@ -387,6 +401,10 @@ impl RoomService for Rooms {
                 Err(ServiceError::BadOffer { code: error.code(), message: error.to_string(), hint: error.hint() })
             }
         }
+    }
+
+    fn ice_servers(&self, participant: &wire::ParticipantId) -> Vec<wire::IceServer> {
+        self.ice_servers.read().of(participant, SystemTime::now())
     }
 
     async fn mute(

@@ -3,9 +3,14 @@
 use super::keys::Settings;
 use super::problem::Problem;
 use super::values::Advertised;
+use axum::http::Uri;
+use signaling::IceServersError;
 use signaling::auth::{Keys, Policy};
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// A credential must outlive a join, and what the clocks of the two servers differ by.
+const MIN_TURN_SECONDS: u64 = 60;
 
 impl Settings {
     /// Everything that is wrong with the values.
@@ -15,12 +20,23 @@ impl Settings {
         self.check_media(&mut problems);
         self.check_https(&mut problems);
         self.check_access(&mut problems);
+        self.check_ice(&mut problems);
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             problems.push(Problem::of(
                 "log.filter",
                 error.to_string(),
                 "Use for example \"info\" or \"info,sluice=debug\".",
             ));
+        }
+        if let Some(url) = &self.log.otlp {
+            let uri = url.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+            if !cfg!(feature = "otlp") {
+                let hint = "Build it with `cargo build --release --features otlp`.";
+                problems.push(Problem::of("log.otlp", "this program was built without the feature", hint));
+            } else if uri.is_none() {
+                let hint = "Usually http://HOST:4318/v1/traces.";
+                problems.push(Problem::of("log.otlp", format!("{url:?} is no http:// or https:// URL"), hint));
+            }
         }
         for origin in &self.http.cors_origins {
             let host = origin.split_once("://").map(|(_, host)| host);
@@ -122,6 +138,23 @@ impl Settings {
                 }
             }
             (None, None) => {}
+        }
+    }
+
+    fn check_ice(&self, problems: &mut Vec<Problem>) {
+        if let Err(error) = self.ice_servers() {
+            let (key, hint) = match error {
+                IceServersError::BadUrl { .. } => ("ice.urls", "For example turn:turn.example.org:3478?transport=udp."),
+                IceServersError::NoSecret { .. } => (
+                    "ice.turn_secret",
+                    "Name the secret that the TURN server has too; coturn calls it static-auth-secret.",
+                ),
+            };
+            problems.push(Problem::of(key, error.to_string(), hint));
+        }
+        if self.ice.turn_seconds < MIN_TURN_SECONDS {
+            let hint = "Joining takes a while, and clocks differ: use 60 or more.";
+            problems.push(Problem::of("ice.turn_seconds", "credentials would expire before they are used", hint));
         }
     }
 

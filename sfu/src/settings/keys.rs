@@ -3,9 +3,11 @@
 
 use super::values::{Advertised, LogFormat, Secret};
 use serde_json::Value as Json;
+use signaling::{IceServers, IceServersError};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One setting, for code that handles all of them alike.
 pub(crate) struct Key {
@@ -120,6 +122,16 @@ settings! {
         [live] leeway_seconds: u64 = 60,
     }
 
+    /// `[ice]`: STUN and TURN servers for clients in networks that let nothing through to the media port.
+    ice: IceSettings {
+        /// STUN and TURN servers that clients are told, for example `turn:turn.example.org:3478?transport=tcp`.
+        [live] urls: Vec<String> = Vec::new(),
+        /// Secret shared with the TURN servers, by which each participant gets a credential of its own (coturn: `static-auth-secret`).
+        [live] turn_secret: Option<Secret> = None,
+        /// Seconds that a credential is good for. Calls that go through a TURN server by then go on.
+        [live] turn_seconds: u64 = 86_400,
+    }
+
     /// `[limits]`: what one client, one room and the server may have.
     limits: LimitSettings {
         /// Rooms at the same time.
@@ -168,11 +180,13 @@ settings! {
         [live] filter: String = "info".to_owned(),
         /// `text` or `json`.
         [restart] format: LogFormat = LogFormat::Text,
+        /// OpenTelemetry collector that spans are sent to (OTLP by HTTP), like `http://127.0.0.1:4318/v1/traces`. Needs a program built with `--features otlp`.
+        [restart] otlp: Option<String> = None,
     }
 }
 
 /// Keys whose values are never printed.
-pub(super) const SECRET_KEYS: [&str; 2] = ["access.keys", "webhooks.secret"];
+pub(super) const SECRET_KEYS: [&str; 3] = ["access.keys", "ice.turn_secret", "webhooks.secret"];
 
 /// Keys that are gone, and what to do instead.
 pub(super) const REMOVED_KEYS: [(&str, &str); 1] = [(
@@ -204,6 +218,12 @@ impl Settings {
     pub(crate) fn webhook_config(&self) -> signaling::webhooks::WebhookConfig {
         let secret = self.webhooks.secret.as_ref().map(|secret| secret.reveal().to_owned());
         signaling::webhooks::WebhookConfig { urls: self.webhooks.urls.clone(), secret }
+    }
+
+    /// What clients are told of STUN and TURN servers.
+    pub(crate) fn ice_servers(&self) -> Result<IceServers, IceServersError> {
+        let secret = self.ice.turn_secret.as_ref().map(Secret::reveal);
+        IceServers::new(&self.ice.urls, secret, Duration::from_secs(self.ice.turn_seconds))
     }
 
     /// Where metrics, health and the admin API are served.

@@ -126,6 +126,9 @@ fn what_would_serve_nobody_or_everybody_is_refused_by_key() {
         ("[https]\ncertificate = '/nowhere.pem'\nkey = '/nowhere.pem'", "https.certificate"),
         ("[https]\ncertificate = 'c.pem'\nkey = 'k.pem'\nself_signed = true", "https.self_signed"),
         ("[log]\nfilter = 'sfu=loud'", "log.filter"),
+        ("[log]\notlp = 'collector:4318'", "log.otlp"),
+        ("[ice]\nurls = ['turn.example.org']", "ice.urls"),
+        ("[ice]\nturn_seconds = 5", "ice.turn_seconds"),
     ] {
         let problems = load(toml).unwrap_err();
         let keys: Vec<_> = problems.0.iter().filter_map(|problem| problem.key.as_deref()).collect();

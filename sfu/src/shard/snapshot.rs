@@ -59,6 +59,8 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
             .map(|reason| (reason.label(), counters.disconnected(*reason)))
             .collect(),
         ice: IceResults { udp: ice_udp, tcp: ice_tcp, failed: counters.never_connected },
+        data_messages: both(counters.data_messages),
+        data_bytes: both(counters.data_bytes),
         udp: own.udp,
         run_padding_bytes: counters.run_padding_bytes,
         relayed: both(counters.relayed),
@@ -76,6 +78,7 @@ fn with_distributions(snapshot: ShardSnapshot, engine: &Distributions) -> ShardS
     ShardSnapshot {
         forward_latency: distribution(&engine.forward_latency, SECOND),
         pacer_delay: PerKind { audio: distribution(audio, SECOND), video: distribution(video, SECOND) },
+        allocation: distribution(&engine.allocation, SECOND),
         keyframe_wait: distribution(&engine.keyframe_wait, SECOND),
         join: JoinPhase::ALL
             .iter()

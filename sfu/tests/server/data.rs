@@ -113,5 +113,13 @@ async fn messages_cross_shards_to_everybody_or_to_some_and_the_operator_is_heard
         let response = server.manage("POST", path, &headers, &body.to_string()).await;
         assert!(response.status == status && response.body.contains(code), "{} {}", response.status, response.body);
     }
+    // Three by clients, of which one for 13 others and two for one; the operator's for all 14.
+    for (name, received, sent) in
+        [("messages", 3, 13 + 1 + 1 + 14), ("bytes", long.len() + 12 + 4, long.len() * 13 + 12 + 4 + 3 * 14)]
+    {
+        let name = format!("sluice_data_{name}_total");
+        server.metric_reaches(&name, &[("direction", "received")], |n| n == received as f64).await;
+        server.metric_reaches(&name, &[("direction", "sent")], |n| n == sent as f64).await;
+    }
     assert_eq!(server.manage("POST", "/api/v1/rooms/none/data", &headers, r#"{"text": ""}"#).await.status, 404);
 }

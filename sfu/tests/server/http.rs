@@ -58,7 +58,8 @@ async fn metrics_are_the_catalogue_and_move_with_a_call() {
         late.media.receives_more("Ada", Video, 1).await;
         for (name, labels, least) in [
             ("sluice_rooms", &[][..], 1.0),
-            ("sluice_participants", &[], 2.0),
+            ("sluice_participants", &[("role", "member")], 2.0),
+            ("sluice_allocation_duration_seconds_count", &[], 2.0),
             ("sluice_websocket_sessions", &[], 2.0),
             ("sluice_joins_total", &[("outcome", "joined")], 2.0),
             ("sluice_signaling_errors_total", &[("code", "not-joined")], 1.0),

@@ -3,12 +3,12 @@
 use crate::harness::eventually;
 use crate::harness::participant::{Participant, Plan};
 use crate::harness::payload::Kind::Audio;
-use crate::harness::server::{LOCAL, Server, sluice};
+use crate::harness::server::{LOCAL, Server, SettingsFile, run_to_end, sluice};
 use crate::harness::signaling::Signaling;
 use crate::limits::assert_error;
 use serde_json::{Value, json};
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_is_told_on_both_addresses() {
@@ -20,6 +20,43 @@ async fn health_is_told_on_both_addresses() {
     }
     let version: Value = serde_json::from_str(&server.get("/version").await.body).unwrap();
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_health_check_needs_no_program_but_the_servers_own() {
+    let mut server = Server::start(&[]).await;
+    let check = format!("admin.listen={}", server.admin);
+    let health = ["health", "--set", check.as_str()];
+    let healthy = run_to_end(sluice(&health)).await;
+    assert!(healthy.status.success(), "{}", healthy.stderr);
+    server.signal("INT");
+    server.exit().await;
+    let gone = run_to_end(sluice(&health)).await;
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(gone.stderr.contains(&server.admin.to_string()), "{}", gone.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_told_of_turn_servers_and_a_reload_changes_them() {
+    let turn =
+        |host: &str| format!("[ice]\nurls = ['stun:{host}', 'turn:{host}?transport=tcp']\nturn_secret = 'shared'\n");
+    let file = SettingsFile::new(&turn("one.example"));
+    let server = Server::start(&["--config", file.path()]).await;
+    let joined = Signaling::open(&server).await.join("room", "Ada", None).await;
+    let [stun, relay] = joined["iceServers"].as_array().expect("servers").as_slice() else { panic!("{joined}") };
+    assert_eq!(*stun, json!({"urls": ["stun:one.example"]}));
+    assert_eq!(relay["urls"], json!(["turn:one.example?transport=tcp"]));
+    let (expiry, who) = relay["username"].as_str().and_then(|name| name.split_once(':')).expect("a user name");
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    assert!((now + 86_000..=now + 86_400).contains(&expiry.parse().expect("a time")), "{expiry} at {now}");
+    assert_eq!(joined["participant"], who);
+    assert!(!server.log().contains("shared"));
+
+    file.replace(&turn("two.example"));
+    server.signal("HUP");
+    server.logs("settings read again").await;
+    let joined = Signaling::open(&server).await.join("room", "Bob", None).await;
+    assert_eq!(joined["iceServers"][1]["urls"], json!(["turn:two.example?transport=tcp"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,8 @@ mod lifecycle;
 mod limits;
 mod load;
 mod logs;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
 mod resuming;
 mod settings;

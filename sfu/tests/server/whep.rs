@@ -16,9 +16,12 @@ async fn a_player_of_a_room_receives_everybody_its_slots_have_place_for_unseen()
             player.media.receives_more(name, kind, 10).await;
         }
     }
-    server.metric_reaches("sluice_participants", &[], |n| n == 3.0).await;
+    for role in ["member", "publisher", "hidden"] {
+        assert_eq!(server.metric("sluice_participants", &[("role", role)]).await, 1.0, "{role}");
+    }
     assert_eq!(player.delete(&server).await.status, 200);
-    server.metric_reaches("sluice_participants", &[], |n| n == 2.0).await;
+    server.metric_reaches("sluice_participants", &[("role", "hidden")], |n| n == 0.0).await;
+    assert_eq!(server.metric("sluice_participants", &[]).await, 2.0);
     drop(encoder);
     // Ada was told of the encoder and of nobody else.
     let told = ada.signaling.count("participant-joined") + ada.signaling.count("participant-left");

@@ -41,6 +41,21 @@ async fn a_publisher_is_a_participant_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_of_a_screen_is_shown_as_one_also_after_an_ice_restart() {
+    let server = Server::start(&[]).await;
+    let ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;
+    let encoder = Http::publish(&server, "room", "Slides&source=screen").await;
+    for (number, source) in [(0, "screen-audio"), (1, "screen")] {
+        assert_eq!(ada.signaling.nth("track-published", number).await["track"]["source"], source);
+    }
+    encoder.media.restart_ice().await;
+    let restart = fragment(&encoder.media.offer().await);
+    assert_eq!(encoder.patch(&server, &[("If-Match", "*")], &restart).await.status, 200);
+    server.metric_reaches("sluice_tracks", &[("source", "screen")], |n| n == 1.0).await;
+    assert_eq!(server.metric("sluice_tracks", &[("source", "camera")]).await, 1.0, "Ada's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_that_closes_its_connection_without_a_word_leaves_the_room() {
     let server = Server::start(&[]).await;
     let ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;

@@ -23,8 +23,8 @@ pub use names::{DisplayName, InvalidName, RoomName};
 pub use parse::BadMessage;
 pub use schema::schema;
 pub use server::{
-    AnsweredSection, ConnectionState, DisconnectReason, EncodingWanted, ErrorMessage, Joined, LeaveReason, Limits,
-    ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
+    AnsweredSection, ConnectionState, DisconnectReason, EncodingWanted, ErrorMessage, IceServer, Joined, LeaveReason,
+    Limits, ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
 };
 
 /// The version that a client names in `join`.

@@ -142,6 +142,22 @@ pub struct Joined {
     pub speaker: Option<ParticipantId>,
     /// What the client's access token grants.
     pub permissions: Permissions,
+    /// For the client's peer connection (`RTCConfiguration.iceServers`).
+    #[serde(default)]
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server (W3C RTCIceServer).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IceServer {
+    /// `turn:turn.example.org?transport=udp` and so on (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// Of TURN servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password, of TURN servers. It expires; a new `joined` has a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 /// What a client may do. Asking for more gives the error `forbidden`.
@@ -280,6 +296,8 @@ pub enum DisconnectReason {
     HandshakeFailed,
     /// The certificate does not match the fingerprint in the offer.
     BadCertificate,
+    /// A fault of the server: this participant's media starts over, from a new peer connection. Its tracks have ended.
+    InternalError,
 }
 
 /// Something that the client sent could not be done.

@@ -23,6 +23,7 @@ async fn a_client_joins_and_learns_the_whole_state_and_its_limits() {
     let expected = json!({
         "type": "joined", "version": 1, "room": "daily", "participant": "p1", "name": "Ada", "resumeToken": token,
         "resumed": false, "participants": [], "slots": [], "speaker": null,
+        "iceServers": [{"urls": ["turn:turn.example"], "username": "1700000000:p1", "credential": "secret"}],
         "limits": {
             "messageBytes": 262144, "messagesPerSecond": 50, "resumeSeconds": 30,
             "participants": 50, "tracks": 8, "sections": 100,

@@ -4,7 +4,7 @@ use crate::auth::{Authority, Claims, Keys, Policy};
 use crate::config::SignalingConfig;
 use crate::error::ServiceError;
 use crate::events::EventSink;
-use crate::protocol::{AnsweredSection, LeaveReason, ParticipantId, RoomLimits, ServerMessage, TrackId};
+use crate::protocol::{AnsweredSection, IceServer, LeaveReason, ParticipantId, RoomLimits, ServerMessage, TrackId};
 use crate::router::{Server, routes};
 use crate::service::{AnswerReply, JoinRequest, JoinedState, OfferRequest, RoomService, SubscribeRequest};
 use axum::extract::connect_info::MockConnectInfo;
@@ -241,6 +241,11 @@ impl RoomService for ScriptedRoom {
             .enumerate()
             .map(|(index, mid)| AnsweredSection { mid, track: TrackId(format!("{participant}t{index}")) });
         Ok(AnswerReply { sdp: "an answer".to_owned(), tracks: tracks.collect(), slots: 1 })
+    }
+
+    fn ice_servers(&self, participant: &ParticipantId) -> Vec<IceServer> {
+        let username = Some(format!("1700000000:{participant}"));
+        vec![IceServer { urls: vec!["turn:turn.example".to_owned()], username, credential: Some("secret".to_owned()) }]
     }
 
     async fn mute(&self, participant: &ParticipantId, track: &TrackId, muted: bool) -> Result<(), ServiceError> {

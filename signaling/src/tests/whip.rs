@@ -86,10 +86,25 @@ async fn a_session_answers_only_to_the_token_that_began_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ice_servers_come_as_links_with_the_participants_own_credential() {
+    let server = Server::new();
+    let token = token(json!({"room": "daily"}));
+    for (path, who) in [("/whip/daily", "p1"), ("/whep/daily", "p2")] {
+        let response = server.request("POST", path, Some(&token), OFFER).await;
+        let link = format!(
+            "<turn:turn.example>; rel=\"ice-server\"; username=\"1700000000:{who}\"; credential=\"secret\"; credential-type=\"password\""
+        );
+        assert_eq!(response.headers()[header::LINK], link);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_must_grant_what_the_session_is_for() {
     let server = Server::new();
     let listens = token(json!({"room": "daily", "publish": false}));
     let publishes = token(json!({"room": "daily", "subscribe": false}));
+    let camera = token(json!({"room": "daily", "publish": ["camera"]}));
+    let screen = token(json!({"room": "daily", "publish": ["screen"]}));
     for (path, token, status) in [
         ("/whip/daily", Some(&listens), 403),
         ("/whep/daily", Some(&publishes), 403),
@@ -97,6 +112,12 @@ async fn a_token_must_grant_what_the_session_is_for() {
         ("/whip/daily", None, 401),
         ("/whep/daily", Some(&listens), 201),
         ("/whip/daily", Some(&publishes), 201),
+        ("/whip/daily?source=screen", Some(&publishes), 201),
+        ("/whip/daily?source=screen", Some(&camera), 403),
+        ("/whip/daily?source=camera", Some(&camera), 201),
+        ("/whip/daily", Some(&screen), 403),
+        ("/whip/daily?source=screen", Some(&screen), 201),
+        ("/whip/daily?source=window", Some(&screen), 400),
     ] {
         let response = server.request("POST", path, token.map(String::as_str), OFFER).await;
         assert_eq!(response.status(), status, "{path}");

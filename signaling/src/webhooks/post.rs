@@ -2,13 +2,10 @@
 
 use super::event::Event;
 use super::sign;
+use crate::outgoing;
 use axum::body::Bytes;
 use axum::http::{Request, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use stats::ControlPlane;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -52,7 +49,7 @@ impl Target {
 
 /// Posts events.
 pub(super) struct Poster {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: outgoing::Client,
     secret: Option<String>,
     at_once: Semaphore,
     counters: Arc<ControlPlane>,
@@ -69,13 +66,7 @@ enum Outcome {
 
 impl Poster {
     pub(super) fn new(secret: Option<String>, counters: Arc<ControlPlane>) -> Result<Poster, BadUrl> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| BadUrl::NoRoots(error.to_string()))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = outgoing::client().map_err(|error| BadUrl::NoRoots(error.to_string()))?;
         Ok(Poster { client, secret, at_once: Semaphore::new(AT_ONCE), counters })
     }
 

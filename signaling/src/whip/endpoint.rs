@@ -3,10 +3,11 @@
 use super::Server;
 use super::fragment::{self, Credentials};
 use super::session::{NotBegun, Protocol, Request, Session};
+use super::shown::Shown;
 use crate::auth::{Authority, TokenError};
 use crate::error::{Refusal as Fault, ServiceError};
-use crate::protocol::{DisplayName, LeaveReason, RoomName};
-use crate::service::{AnswerReply, IceServer, RoomService};
+use crate::protocol::{DisplayName, IceServer, LeaveReason, RoomName};
+use crate::service::{AnswerReply, RoomService};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, LINK, LOCATION, WWW_AUTHENTICATE};
@@ -20,62 +21,37 @@ use subtle::ConstantTimeEq;
 
 type Shared<S> = State<Arc<Server<S>>>;
 
+/// What a POST is about.
+#[derive(Deserialize)]
+pub(super) struct Target {
+    room: String,
+    /// What to play, where it is not the whole room.
+    wanted: Option<String>,
+}
+
 /// What may stand behind the `?`.
 #[derive(Deserialize)]
 pub(super) struct Options {
     /// The display name of the new participant.
     name: Option<String>,
+    /// What a publisher shows.
+    #[serde(default)]
+    source: Shown,
 }
 
-/// `POST /whip/{room}`
-pub(super) async fn publish<S: RoomService>(
-    state: Shared<S>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    Path(room): Path<String>,
-    Query(options): Query<Options>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    post(Protocol::Whip, state, address, (room, None), options, headers, body).await
-}
-
-/// `POST /whep/{room}`
-pub(super) async fn play_room<S: RoomService>(
-    state: Shared<S>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    Path(room): Path<String>,
-    Query(options): Query<Options>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    post(Protocol::Whep, state, address, (room, None), options, headers, body).await
-}
-
-/// `POST /whep/{room}/{wanted}`
-pub(super) async fn play_one<S: RoomService>(
-    state: Shared<S>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    Path((room, wanted)): Path<(String, String)>,
-    Query(options): Query<Options>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    post(Protocol::Whep, state, address, (room, Some(wanted)), options, headers, body).await
-}
-
-/// Makes a session.
-async fn post<S: RoomService>(
+/// `POST /whip/{room}`, `POST /whep/{room}`, `POST /whep/{room}/{wanted}`: makes a session.
+pub(super) async fn post<S: RoomService>(
     protocol: Protocol,
     State(server): Shared<S>,
-    address: SocketAddr,
-    (room, wanted): (String, Option<String>),
-    options: Options,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Path(target): Path<Target>,
+    Query(options): Query<Options>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let counters = server.counters.clone();
     let begun = async {
-        let request = request(&server.authority, protocol, (room, wanted), options, &headers, body)?;
+        let request = request(&server.authority, protocol, target, options, &headers, body)?;
         let permit = server.connections.admit(address.ip())?;
         // A client that hangs up must not leave half a session behind.
         let begun = tokio::spawn(server.clone().begin(request, permit)).await;
@@ -84,7 +60,7 @@ async fn post<S: RoomService>(
     match begun.await {
         Ok((session, reply)) => {
             counters.joins.count("joined");
-            created(&session, reply, &server.service.ice_servers())
+            created(&session, reply, &server.service.ice_servers(&session.participant))
         }
         Err(refusal) => {
             counters.joins.count(refusal.code);
@@ -96,7 +72,7 @@ async fn post<S: RoomService>(
 fn request(
     authority: &Authority,
     protocol: Protocol,
-    (room, wanted): (String, Option<String>),
+    Target { room, wanted }: Target,
     options: Options,
     headers: &HeaderMap,
     body: Bytes,
@@ -106,7 +82,7 @@ fn request(
     })?;
     let token = bearer(headers)?;
     let grants = authority.admit_to(room.as_str(), token.as_deref(), SystemTime::now()).map_err(ServiceError::from)?;
-    let grants = protocol.narrow(grants)?;
+    let grants = protocol.narrow(grants, options.source)?;
     let name = grants.name.clone().or(options.name).unwrap_or_else(|| protocol.name().to_uppercase());
     let name = DisplayName::try_from(name)
         .map_err(|error| Refusal::new(400, "bad-name", error.to_string(), "Give another `name` behind the `?`."))?;
@@ -122,7 +98,8 @@ fn request(
         |what: &str| Refusal::new(400, "offer-malformed", what, "Send the offer of the peer connection as it is.");
     let offer = String::from_utf8(body.into()).map_err(|_| malformed("the offer is not UTF-8"))?;
     let credentials = Credentials::read(&offer).ok_or_else(|| malformed("the offer has no ICE credentials"))?;
-    Ok(Request { protocol, room, name, grants, token, wanted, offer, credentials })
+    let tracks = options.source.sections(&offer);
+    Ok(Request { protocol, room, name, grants, token, wanted, offer, tracks, credentials })
 }
 
 /// `PATCH /{protocol}/{room}/sessions/{id}`: trickled candidates or an ICE restart (RFC 9725 section 4.3).

@@ -2,7 +2,7 @@
 //!
 //! | Request | What it does |
 //! |---|---|
-//! | `POST /whip/{room}?name=` | takes an SDP offer and makes a participant that publishes |
+//! | `POST /whip/{room}?name=&source=` | takes an SDP offer and makes a participant that publishes |
 //! | `POST /whep/{room}` | makes a hidden participant that receives everybody in its `recvonly` sections |
 //! | `POST /whep/{room}/{wanted}` | the same, of one participant (name or id) or one track (id) only |
 //! | `PATCH` on the answer's `Location` | trickled candidates, ICE restart (RFC 8840 fragments) |
@@ -10,13 +10,14 @@
 //!
 //! [`router`] serves these on behalf of a [`RoomService`]; `sfu` merges it with the rooms protocol's. `endpoint` takes the
 //! requests apart and words the responses, `session` owns what outlives a request, `selection` says what a player of one
-//! participant receives, `fragment` reads and writes what PATCH carries. A session's participant is one like any other:
+//! participant receives, `shown` what a publisher shows, `fragment` reads and writes what PATCH carries. A session's participant is one like any other:
 //! the people in the room see a publisher's name and tracks.
 
 mod endpoint;
 mod fragment;
 mod selection;
 mod session;
+mod shown;
 
 use crate::auth::Authority;
 use crate::config::SignalingConfig;
@@ -53,15 +54,21 @@ pub fn router<S: RoomService>(
     let body_limit = DefaultBodyLimit::max(config.message_bytes);
     let server = Arc::new(Server { service, authority, config, counters, sessions: Sessions::default(), connections });
     Router::new()
-        .route("/whip/{room}", post(endpoint::publish::<S>))
-        .route("/whep/{room}", post(endpoint::play_room::<S>))
-        .route("/whep/{room}/{wanted}", post(endpoint::play_one::<S>))
+        .route("/whip/{room}", begins(Protocol::Whip))
+        .route("/whep/{room}", begins(Protocol::Whep))
+        .route("/whep/{room}/{wanted}", begins(Protocol::Whep))
         .route("/whip/{room}/sessions/{id}", sessions(Protocol::Whip))
         .route("/whep/{room}/sessions/{id}", sessions(Protocol::Whep))
         .layer(body_limit)
         .layer(says("accept-post", "application/sdp"))
         .layer(says("accept-patch", fragment::CONTENT_TYPE))
         .with_state(server)
+}
+
+fn begins<S: RoomService>(protocol: Protocol) -> axum::routing::MethodRouter<Arc<Server<S>>> {
+    post(move |state, address, target, options, headers, body| {
+        endpoint::post::<S>(protocol, state, address, target, options, headers, body)
+    })
 }
 
 fn sessions<S: RoomService>(protocol: Protocol) -> axum::routing::MethodRouter<Arc<Server<S>>> {

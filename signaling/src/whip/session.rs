@@ -6,18 +6,21 @@
 use super::Server;
 use super::fragment::Credentials;
 use super::selection::Selection;
+use super::shown::Shown;
 use crate::auth::Grants;
 use crate::auth::PublishGrant;
 use crate::error::ServiceError;
 use crate::events::{Attachment, End, EventSink};
 use crate::limits::Permit;
-use crate::protocol::{ConnectionState, DisplayName, LeaveReason, ParticipantId, RoomName, ServerMessage};
+use crate::protocol::{
+    ConnectionState, DisplayName, LeaveReason, ParticipantId, PublishedSection, RoomName, ServerMessage,
+};
 use crate::service::{AnswerReply, JoinRequest, OfferRequest, RoomService};
 use dashmap::DashMap;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant, sleep_until};
-use tracing::debug;
+use tracing::{Instrument, debug, info_span};
 
 /// A session whose media connection does not come about is removed after this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +45,7 @@ pub(super) struct Session {
     pub(super) room: RoomName,
     /// What the client authenticated with; its later requests must do the same.
     pub(super) token: Option<String>,
-    participant: ParticipantId,
+    pub(super) participant: ParticipantId,
     events: EventSink,
     /// Held while an offer is answered, so that changes come one after the other.
     pub(super) media: Mutex<Media>,
@@ -51,6 +54,7 @@ pub(super) struct Session {
 /// What the client and the server last agreed on.
 pub(super) struct Media {
     offer: String,
+    tracks: Vec<PublishedSection>,
     /// The client's ICE credentials.
     pub(super) credentials: Credentials,
     /// Counts ICE sessions: the entity tag.
@@ -67,6 +71,8 @@ pub(super) struct Request {
     /// What to play, where it is not the whole room.
     pub(super) wanted: Option<String>,
     pub(super) offer: String,
+    /// What its sections carry.
+    pub(super) tracks: Vec<PublishedSection>,
     pub(super) credentials: Credentials,
 }
 
@@ -93,9 +99,9 @@ impl Sessions {
 
 impl Protocol {
     /// What of these grants a session is for: a publisher receives nothing, a player publishes nothing and others are not told of it.
-    pub(super) fn narrow(self, grants: Grants) -> Result<Grants, ServiceError> {
+    pub(super) fn narrow(self, grants: Grants, shown: Shown) -> Result<Grants, ServiceError> {
         match self {
-            Protocol::Whip if grants.publishable().next().is_none() => Err(ServiceError::Forbidden { what: "publish" }),
+            Protocol::Whip if !shown.is_granted(&grants) => Err(ServiceError::Forbidden { what: shown.publishing() }),
             Protocol::Whip => Ok(Grants { subscribe: false, data: false, ..grants }),
             Protocol::Whep if !grants.subscribe => Err(ServiceError::Forbidden { what: "subscribe" }),
             Protocol::Whep => Ok(Grants { publish: PublishGrant::NONE, data: false, hidden: true, ..grants }),
@@ -118,7 +124,7 @@ impl<S: RoomService> Server<S> {
         request: Request,
         permit: Permit,
     ) -> Result<(Arc<Session>, AnswerReply), NotBegun> {
-        let Request { protocol, room, name, grants, token, wanted, offer, credentials } = request;
+        let Request { protocol, room, name, grants, token, wanted, offer, tracks, credentials } = request;
         let (events, attachment) = EventSink::new(self.config.event_queue);
         let join = JoinRequest { room: room.clone(), name, grants };
         let state = self.service.join(join, events.clone()).await?;
@@ -132,8 +138,8 @@ impl<S: RoomService> Server<S> {
                     self.service.subscribe(&participant, change).await?;
                 }
             }
-            let reply =
-                self.service.offer(&participant, OfferRequest { sdp: offer.clone(), tracks: Vec::new() }).await?;
+            let request = OfferRequest { sdp: offer.clone(), tracks: tracks.clone() };
+            let reply = self.service.offer(&participant, request).await?;
             let usable = match protocol {
                 Protocol::Whip => reply.tracks.len(),
                 Protocol::Whep => reply.slots,
@@ -155,10 +161,11 @@ impl<S: RoomService> Server<S> {
             token,
             participant,
             events,
-            media: Mutex::new(Media { offer, credentials, version: 1 }),
+            media: Mutex::new(Media { offer, tracks, credentials, version: 1 }),
         });
         self.sessions.0.insert(session.id.clone(), session.clone());
-        tokio::spawn(self.clone().follow(session.clone(), attachment, selection, permit));
+        let span = info_span!("session", room = %session.room, participant = %session.participant);
+        tokio::spawn(self.clone().follow(session.clone(), attachment, selection, permit).instrument(span));
         Ok((session, reply))
     }
 
@@ -170,9 +177,9 @@ impl<S: RoomService> Server<S> {
         credentials: Credentials,
     ) -> Result<AnswerReply, ServiceError> {
         let offer = credentials.put_into(&media.offer);
-        let request = OfferRequest { sdp: offer.clone(), tracks: Vec::new() };
+        let request = OfferRequest { sdp: offer.clone(), tracks: media.tracks.clone() };
         let reply = self.service.offer(&session.participant, request).await?;
-        *media = Media { offer, credentials, version: media.version + 1 };
+        (media.offer, media.credentials, media.version) = (offer, credentials, media.version + 1);
         Ok(reply)
     }
 

@@ -2,8 +2,10 @@
 //!
 //! The files follow a packet: `receive` takes a datagram to its track and hands it to the subscribers' downlinks, `transmit` seals it and
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
+//! `isolate` keeps a panic to the participant that it is about.
 
 mod data;
+mod isolate;
 pub mod keys;
 mod negotiate;
 mod receive;
@@ -72,6 +74,11 @@ pub struct Engine {
     events: VecDeque<Event>,
     drops: DropCounters,
     counters: Counters,
+    /// Whom the present step of work is for.
+    at_work: Option<ParticipantKey>,
+    /// Work for this participant panics.
+    #[cfg(test)]
+    faulty: Option<ParticipantId>,
 }
 
 /// Who is woken by a timer.
@@ -112,11 +119,18 @@ impl Engine {
             events: VecDeque::new(),
             drops: DropCounters::default(),
             counters: Counters::default(),
+            at_work: None,
+            #[cfg(test)]
+            faulty: None,
         }
     }
 
     /// Does what the control plane asks. A command about something that is gone is ignored.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
+        self.isolate(now, |engine| engine.obey(now, command));
+    }
+
+    fn obey(&mut self, now: Instant, command: Command) {
         match command {
             Command::Join { room, participant, permissions, others } => {
                 self.join(now, room, participant, permissions);
@@ -124,6 +138,7 @@ impl Engine {
             }
             Command::Offer { participant, request, sdp, published } => {
                 if let Some(key) = self.key(participant) {
+                    self.work_for(key);
                     // The answer goes first: whoever waits for it knows that what follows is no longer about the time before.
                     let place = self.events.len();
                     let result = self.negotiate(now, key, &sdp, &published);
@@ -136,6 +151,7 @@ impl Engine {
             Command::SetMuted { track, muted } => self.set_muted(track, muted),
             Command::Prefer { participant, default, tracks } => {
                 let Some(key) = self.key(participant) else { return };
+                self.work_for(key);
                 if let Some(participant) = self.participants.get_mut(key) {
                     participant.downlink.prefer(default, &tracks, self.config.limits.preferences);
                 }

@@ -21,14 +21,14 @@ impl Engine {
     /// Takes one datagram, which reached the machine at `arrival`, at or before `now`: congestion control judges by that. Whatever is
     /// wrong with a datagram is counted and changes nothing.
     pub fn handle_datagram(&mut self, now: Instant, arrival: Instant, tuple: Tuple, datagram: &mut [u8]) {
-        let outcome = match classify(datagram) {
-            Some(PacketClass::Stun) => self.receive_stun(now, tuple, datagram),
-            Some(PacketClass::Dtls) => self.receive_dtls(now, tuple, datagram),
-            Some(PacketClass::Rtp) => self.receive_srtp(now, arrival, tuple, datagram),
-            Some(PacketClass::Rtcp) => self.receive_srtcp(now, tuple, datagram),
+        let outcome = self.isolate(now, |engine| match classify(datagram) {
+            Some(PacketClass::Stun) => engine.receive_stun(now, tuple, datagram),
+            Some(PacketClass::Dtls) => engine.receive_dtls(now, tuple, datagram),
+            Some(PacketClass::Rtp) => engine.receive_srtp(now, arrival, tuple, datagram),
+            Some(PacketClass::Rtcp) => engine.receive_srtcp(now, tuple, datagram),
             None => Err(DropReason::Unclassified),
-        };
-        if let Err(reason) = outcome {
+        });
+        if let Some(Err(reason)) = outcome {
             self.drops.count(reason);
         }
     }
@@ -36,6 +36,7 @@ impl Engine {
     fn receive_stun(&mut self, now: Instant, tuple: Tuple, message: &[u8]) -> Result<(), DropReason> {
         let fragment = username_fragment(message).ok_or(DropReason::StunMalformed)?;
         let key = self.demux.by_ufrag(fragment).ok_or(DropReason::StunUnknownUser)?;
+        self.work_for(key);
         let transport = self.transport(key).ok_or(DropReason::StunUnknownUser)?;
         let outcome = transport.handle_stun(now, tuple, message)?;
         if outcome.newly_validated {
@@ -59,6 +60,7 @@ impl Engine {
 
     fn receive_dtls(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) -> Result<(), DropReason> {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
+        self.work_for(key);
         let outcome = self.transport(key).ok_or(DropReason::UnknownTuple)?.handle_dtls(now, &tuple, datagram);
         self.receive_data(now, key);
         self.touch(key);
@@ -73,6 +75,7 @@ impl Engine {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
+        self.work_for(key);
         let length = self.transport(key).ok_or(DropReason::UnknownTuple)?.unprotect_rtp(now, &tuple, datagram)?;
         self.touch(key);
         self.receive_rtp(now, arrival, key, datagram.get(..length).unwrap_or_default())
@@ -80,6 +83,7 @@ impl Engine {
 
     fn receive_srtcp(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8]) -> Result<(), DropReason> {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
+        self.work_for(key);
         let length = self.transport(key).ok_or(DropReason::UnknownTuple)?.unprotect_rtcp(now, &tuple, datagram)?;
         self.touch(key);
         let malformed =
@@ -139,16 +143,19 @@ impl Engine {
         let Some(track) = self.tracks.get(key) else { return };
         let Some(packet) = track.encoding(encoding).and_then(|e| e.store.get(seq)) else { return };
         let views = track.views();
+        let publisher = self.at_work;
         for subscriber in track.subscribers.iter().filter(|s| s.takes(encoding)) {
             let Some(receiver) = self.participants.get_mut(subscriber.participant).filter(|p| p.can_send()) else {
                 continue;
             };
+            self.at_work = Some(subscriber.participant);
             receiver.downlink.forward(now, subscriber.slot, key, encoding, packet, views.as_slice());
             if !receiver.queued {
                 receiver.queued = true;
                 self.queue.push_back(subscriber.participant);
             }
         }
+        self.at_work = publisher;
     }
 
     /// A microphone's level, for the shard that ranks the room's.

@@ -86,9 +86,7 @@ impl Engine {
                     self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Dtls);
                 }
                 TransportEvent::Disconnected(reason) => {
-                    if let Some(counter) = self.counters.disconnects.get_mut(reason as usize) {
-                        *counter += 1;
-                    }
+                    self.counters.count_disconnect(reason);
                     participant.connected = false;
                     participant.quality_at = None;
                     participant.downlink.suspend(key, &mut self.tracks);
@@ -180,7 +178,14 @@ impl Engine {
     pub(super) fn choose_layers(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
         let Some(room) = self.rooms.get(participant.room) else { return };
-        for track in participant.downlink.allocate(now, key, room, &mut self.tracks) {
+        let asked_by = self.at_work.replace(key);
+        let began = self.config.stopwatch.map(|clock| (clock, clock()));
+        let concerned = participant.downlink.allocate(now, key, room, &mut self.tracks);
+        if let Some((clock, began)) = began {
+            self.counters.distributions.allocation.observe_time(clock().saturating_duration_since(began));
+        }
+        self.at_work = asked_by;
+        for track in concerned {
             self.touch_track(track);
         }
         // What was started from a stored keyframe waits in the pacer.

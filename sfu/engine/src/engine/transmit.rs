@@ -22,19 +22,33 @@ impl Engine {
             return Some(whole(tuple, &datagram, buffer));
         }
         while let Some(&key) = self.queue.front() {
-            if !self.serving {
-                self.serve(now, key);
-                self.serving = true;
+            match self.isolate(now, |engine| engine.transmit_for(now, key, buffer)) {
+                Some(None) => {}
+                Some(transmit) => return transmit,
+                None => {
+                    buffer.clear();
+                    self.queue.retain(|queued| *queued != key);
+                    self.serving = false;
+                }
             }
-            if let Some(transmit) = self.transmit_control(key, buffer).or_else(|| self.transmit_media(now, key, buffer))
-            {
-                return Some(transmit);
-            }
-            self.queue.pop_front();
-            self.serving = false;
-            self.finish(now, key);
         }
         self.serve_mirrors(now);
+        None
+    }
+
+    /// The next run of the queue's first, who leaves the queue when there is none.
+    fn transmit_for(&mut self, now: Instant, key: ParticipantKey, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.work_for(key);
+        if !self.serving {
+            self.serve(now, key);
+            self.serving = true;
+        }
+        if let Some(transmit) = self.transmit_control(key, buffer).or_else(|| self.transmit_media(now, key, buffer)) {
+            return Some(transmit);
+        }
+        self.queue.pop_front();
+        self.serving = false;
+        self.finish(now, key);
         None
     }
 
