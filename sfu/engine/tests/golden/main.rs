@@ -40,6 +40,39 @@ fn h264_of_every_browser_and_mode_stays_decodable() {
     every("h264", &["chromium-h264-L1T1"]);
 }
 
+/// What it costs to switch layers, in packets and time, by the captures with several sizes. Printed, and told in docs/performance.md.
+#[test]
+fn the_documentation_tells_what_a_switch_costs() {
+    let mut table = String::from(
+        "| capture | up: packets | a picture else | down: after | down: packets |\n|---|---|---|---|---|\n",
+    );
+    for capture in ["vp8", "vp9", "av1", "h264"].into_iter().flat_map(Capture::all) {
+        let layers = Layers::of(&capture).all();
+        let ((low, _), (high, _)) = (layers[0], *layers.last().unwrap());
+        let (bottom, top) = ((low.encoding, low.spatial), (high.encoding, high.spatial));
+        if !capture.name.starts_with("chromium") || bottom == top {
+            continue;
+        }
+        let replay = Replay::run(&capture, &[(0.0, low), (0.3, high), (0.65, low)]);
+        let asked = capture.packets.last().unwrap().0.mul_f64(0.65);
+        let up = replay.pictures.iter().position(|picture| picture.layer == top).expect("a picture of the top layer");
+        let down =
+            up + replay.pictures[up..].iter().position(|p| p.at >= asked && p.layer == bottom).expect("one below");
+        let between: usize = replay.pictures[up + 1..down].iter().map(|picture| picture.packets).sum();
+        let usual = between as f64 / (down - up - 1) as f64;
+        let (first, waited) = (&replay.pictures[down], replay.pictures[down].at - asked);
+        table += &format!(
+            "| {} | {} | {usual:.1} | {} ms | {} |\n",
+            &capture.name["chromium-".len()..],
+            replay.pictures[up].packets,
+            waited.as_millis(),
+            first.packets,
+        );
+    }
+    let told = include_str!("../../../../docs/performance.md");
+    assert!(told.contains(&table), "docs/performance.md should say:\n{table}");
+}
+
 /// Replays all captures of a codec, of which these must be there.
 fn every(codec: &str, needed: &[&str]) {
     let captures = Capture::all(codec);

@@ -19,7 +19,7 @@ use sfu_engine::units::ExtSeq;
 use sfu_engine::uplink::Uplink;
 use sfu_engine::uplink::track::Track;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one replay gave.
 pub struct Replay {
@@ -48,6 +48,19 @@ pub struct Frame {
 pub struct Sent {
     /// Ticks of 90 kHz on the receiver's time line.
     pub capture_ticks: i64,
+    /// When its first packet was sent, since the start of the capture.
+    pub at: Duration,
+    /// Its highest layer that was sent.
+    pub layer: (EncodingIndex, u8),
+    /// How many packets it took.
+    pub packets: usize,
+}
+
+/// A packet that was sent on.
+struct Traced {
+    bytes: Vec<u8>,
+    at: Duration,
+    layer: (EncodingIndex, u8),
 }
 
 impl Replay {
@@ -66,6 +79,7 @@ impl Replay {
         let mut replay = Replay { codec: Codec::Opus, received: Vec::new(), packets: Vec::new(), pictures: Vec::new() };
         let mut sent: Vec<Outgoing> = Vec::new();
         let mut origins = BTreeMap::new();
+        let mut trace = Vec::new();
         for (at, bytes) in &capture.packets {
             let now = began + *at;
             let packet = RtpPacket::parse(bytes).unwrap();
@@ -109,28 +123,37 @@ impl Replay {
                 });
                 let mut out = Vec::new();
                 slot.write(outgoing, source, Stamp { transport_seq: 0, sent_us: 0 }, &mut out).expect("a packet");
-                replay.packets.push(out);
+                let spatial = source.map_or(0, |packet| packet.meta.frame.spatial);
+                trace.push(Traced { bytes: out, at: *at, layer: (outgoing.encoding, spatial) });
             }
         }
-        replay.put_in_order();
+        replay.put_in_order(trace);
         replay
     }
 
     /// Sorts the packets by their numbers, none of which may be missing, and finds the pictures.
-    fn put_in_order(&mut self) {
-        let Some(first) = self.packets.first().map(|bytes| RtpPacket::parse(bytes).unwrap().seq()) else { return };
-        let place = |bytes: &Vec<u8>| RtpPacket::parse(bytes).unwrap().seq().distance(first);
-        self.packets.sort_by_key(place);
-        for (expected, packet) in (0..).zip(&self.packets) {
-            assert_eq!(place(packet), expected, "the numbers have no hole");
+    fn put_in_order(&mut self, mut trace: Vec<Traced>) {
+        let Some(first) = trace.first().map(|packet| RtpPacket::parse(&packet.bytes).unwrap()) else { return };
+        let (first_seq, origin) = (first.seq(), first.timestamp());
+        let place = |packet: &Traced| RtpPacket::parse(&packet.bytes).unwrap().seq().distance(first_seq);
+        trace.sort_by_key(place);
+        for (expected, traced) in (0..).zip(&trace) {
+            assert_eq!(place(traced), expected, "the numbers have no hole");
+            let packet = RtpPacket::parse(&traced.bytes).unwrap();
+            if packet.payload().is_empty() {
+                continue;
+            }
+            let capture_ticks = i64::from(packet.timestamp().distance(origin));
+            match self.pictures.last_mut().filter(|picture| picture.capture_ticks == capture_ticks) {
+                Some(picture) => {
+                    picture.layer = picture.layer.max(traced.layer);
+                    picture.packets += 1;
+                }
+                None => self.pictures.push(Sent { capture_ticks, at: traced.at, layer: traced.layer, packets: 1 }),
+            }
         }
-        let time = |bytes: &Vec<u8>| RtpPacket::parse(bytes).unwrap().timestamp();
-        let origin = time(&self.packets[0]);
-        let with_payload = self.packets.iter().filter(|bytes| !RtpPacket::parse(bytes).unwrap().payload().is_empty());
-        let mut times: Vec<i64> = with_payload.map(|packet| i64::from(time(packet).distance(origin))).collect();
-        times.dedup();
-        assert!(times.is_sorted(), "time runs forward");
-        self.pictures = times.into_iter().map(|capture_ticks| Sent { capture_ticks }).collect();
+        assert!(self.pictures.is_sorted_by_key(|picture| picture.capture_ticks), "time runs forward");
+        self.packets = trace.into_iter().map(|packet| packet.bytes).collect();
     }
 }
 
