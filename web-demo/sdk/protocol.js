@@ -15,7 +15,7 @@ export const PROTOCOL_VERSION = 1;
 
 /**
  * What the server now does for a slot.
- * @typedef {{ type: "sending", encoding: number, rid: string | null, temporal: number, width?: number, height?: number, codec: string }
+ * @typedef {{ type: "sending", encoding: number, rid: string | null, spatial: number, temporal: number, width?: number, height?: number, codec: string }
  *   | { type: "starting" }
  *   | { type: "paused", reason: PauseReason }} SlotState
  */

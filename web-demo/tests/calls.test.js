@@ -139,7 +139,29 @@ describe("layers", () => {
   }
 });
 
+/** Runs in the page ahead of its scripts: what it publishes as audio repeats older packets (RFC 2198). */
+function sendRedundantly() {
+  const { addTransceiver } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.addTransceiver = function (track, init) {
+    const transceiver = addTransceiver.call(this, track, init);
+    if (transceiver.sender.track?.kind === "audio") {
+      const { codecs } = RTCRtpSender.getCapabilities("audio");
+      const isRed = ({ mimeType }) => mimeType.toLowerCase() === "audio/red";
+      transceiver.setCodecPreferences([...codecs.filter(isRed), ...codecs.filter((codec) => !isRed(codec))]);
+    }
+    return transceiver;
+  };
+}
+
 describe("codecs", () => {
+  call("redundant audio: Chromium gets the repetitions, Firefox, which does not take them, the sound alone", async () => {
+    await join(CHROMIUM, "Ada", { params: { publish: "mic" }, before: sendRedundantly });
+    const [grace, linus] = [await join(CHROMIUM, "Grace", { params: { publish: "none" } }), await join(FIREFOX, "Linus", { params: { publish: "none" } })];
+    await Promise.all([grace.hears("Ada"), linus.hears("Ada", { packets: 100 })]);
+    await until("packets repeat others", async () => (await grace.receives("Ada", "microphone")).repeated > 50);
+    assert.equal((await linus.receives("Ada", "microphone")).codec, "audio/opus");
+  });
+
   for (const codec of ["vp8", "h264"]) {
     for (const sender of [CHROMIUM, FIREFOX]) {
       for (const receiver of [CHROMIUM, FIREFOX]) {

@@ -246,7 +246,7 @@ export class Person {
    * What arrives from somebody: null, or figures from getStats.
    * @param {string} name whose
    * @param {"camera" | "microphone" | "screen"} source
-   * @returns {Promise<null | { state: any, muted: boolean, codec: string, width: number, height: number, frames: number, energy: number, bytes: number, packets: number }>}
+   * @returns {Promise<null | { state: any, muted: boolean, codec: string, width: number, height: number, frames: number, energy: number, bytes: number, packets: number, repeated: number }>}
    */
   receives(name, source) {
     return this.room(async (room, name, source) => {
@@ -259,6 +259,8 @@ export class Person {
         codec: report.get(rtp.codecId)?.mimeType,
         width: rtp.frameWidth ?? 0, height: rtp.frameHeight ?? 0,
         frames: rtp.framesDecoded ?? 0, energy: rtp.totalAudioEnergy ?? 0, bytes: rtp.bytesReceived ?? 0, packets: rtp.packetsReceived ?? 0,
+        // Repetitions by redundant audio, in Chromium.
+        repeated: rtp.fecPacketsReceived ?? 0,
       };
     }, name, source);
   }

@@ -92,7 +92,7 @@ for (const kind of [CHROMIUM, FIREFOX]) {
     const person = await join(kind, { publish: "none" });
     const mids = await until("slots are negotiated", () => person.room((room) => room.peerConnection.remoteDescription
       && room.peerConnection.getTransceivers().filter(({ receiver }) => receiver.track.kind === "video").map(({ mid }) => mid)));
-    const sending = { type: "sending", encoding: 0, rid: "f", temporal: 2, codec: "VP8", height: 360 };
+    const sending = { type: "sending", encoding: 0, rid: "f", spatial: 0, temporal: 2, codec: "VP8", height: 360 };
     const shown = () => person.room((room) => {
       const video = document.querySelector("[data-participant=p1] video");
       const track = video.srcObject?.getTracks()[0];

@@ -144,6 +144,8 @@ pub struct PacketMeta {
     pub arrival: Instant,
     /// RFC 6464 level in -dBov (0 loudest, 127 silence), audio only, where the extension was there.
     pub audio_level: Option<u8>,
+    /// Bytes at the payload's front that repeat older packets, with all headers (RFC 2198); the payload proper follows. 0 for most.
+    pub redundant: u16,
     /// What the payload descriptor says about the frame.
     pub frame: FrameMeta,
 }

@@ -114,9 +114,10 @@ pub(super) fn slot(slot: &SlotState) -> wire::Slot {
 
 fn sending(sending: Sending) -> wire::SlotState {
     match sending {
-        Sending::Layer { encoding, rid, temporal, size, codec, .. } => wire::SlotState::Sending {
+        Sending::Layer { encoding, rid, spatial, temporal, size, codec } => wire::SlotState::Sending {
             encoding: encoding.0,
             rid: rid.map(|rid| rid.to_string()),
+            spatial,
             temporal,
             width: size.map(|(width, _)| width),
             height: size.map(|(_, height)| height),

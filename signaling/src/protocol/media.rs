@@ -99,6 +99,9 @@ pub enum SlotState {
         encoding: u8,
         /// The encoding's rid, null where the publisher sends a single one.
         rid: Option<String>,
+        /// Highest spatial layer of the encoding that is sent, 0 is the base and the only one where it has none.
+        #[serde(default)]
+        spatial: u8,
         /// Highest temporal layer sent, 0 is the base.
         temporal: u8,
         /// Width in pixels, once known.

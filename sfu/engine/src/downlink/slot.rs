@@ -11,6 +11,7 @@ use crate::rtp::codec::vp8;
 use crate::rtp::dependency;
 use crate::rtp::extension::{AbsSendTime, ForwardedExtensions, write_transport_cc};
 use crate::rtp::packet::{RtpHeader, append_padding, write_header};
+use crate::rtp::red::{self, Block, Redundant};
 use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotSection};
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::StoredPacket;
@@ -41,6 +42,8 @@ pub struct Slot {
     /// Since when it waits for a key frame.
     pub waiting_since: Option<Instant>,
     payloads: Vec<PayloadMapping>,
+    /// The payload type under which the client takes redundant audio.
+    red: Option<PayloadType>,
     extensions: ExtensionMap,
     rtx_seq: SeqNo,
     packets: u32,
@@ -91,6 +94,7 @@ impl Slot {
             binding: None,
             waiting_since: None,
             payloads: section.codecs.clone(),
+            red: section.red,
             extensions: section.extensions.clone(),
             rtx_seq: SeqNo(low_start(rng)),
             packets: 0,
@@ -106,6 +110,7 @@ impl Slot {
     /// Takes over what a later offer says about the section.
     pub fn renegotiate(&mut self, section: &Section, role: &SlotSection) {
         self.payloads.clone_from(&section.codecs);
+        self.red = section.red;
         self.extensions = section.extensions.clone();
         (self.rtx_ssrc, self.ccfb) = (role.rtx_ssrc, role.ccfb);
         if let Some(codec) = self.binding.as_ref().map(|b| b.codec) {
@@ -161,15 +166,36 @@ impl Slot {
     ) -> Option<()> {
         let start = out.len();
         let payload_type = self.binding.as_ref()?.payload.as_ref()?.payload_type;
-        self.write_head(outgoing, (payload_type, self.ssrc, outgoing.seq), packet, stamp, out);
+        let redundant = packet.and_then(|packet| self.redundant(packet));
+        let outer_type = redundant.map_or(payload_type, |(red, _)| red);
+        self.write_head(outgoing, (outer_type, self.ssrc, outgoing.seq), packet, stamp, out);
         let payload_at = out.len();
-        write_payload(outgoing, packet, out)?;
+        match (redundant, packet) {
+            (Some((_, of)), Some(packet)) => red::write(self.repeated(packet, of), payload_type, of.newest, out),
+            _ => write_payload(outgoing, packet, out)?,
+        }
         if packet.is_none() {
             append_padding(out, start, FILL_PADDING);
         }
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add((out.len() - payload_at) as u32);
         Some(())
+    }
+
+    /// What a packet repeats of older ones, and under which payload type that goes to the client; `None` where it is sent alone.
+    fn redundant<'a>(&self, packet: &'a StoredPacket) -> Option<(PayloadType, Redundant<'a>)> {
+        let red = self.red.filter(|_| packet.meta.redundant > 0)?;
+        let of = Redundant::parse(packet.whole_payload())?;
+        self.repeated(packet, of).next().is_some().then_some((red, of))
+    }
+
+    /// The older blocks that are true for this slot: of the codec that it carries, and from the run of packets that it is sent. Those
+    /// before it would be taken for a part of what was sent here under their times.
+    fn repeated<'a>(&self, packet: &StoredPacket, of: Redundant<'a>) -> impl Iterator<Item = Block<'a>> + Clone {
+        let (forwarder, newest) = (&self.forwarder, packet.meta.timestamp);
+        of.older().filter(move |block| {
+            block.payload_type == of.payload_type && forwarder.reaches(newest.offset(-i32::from(block.offset)))
+        })
     }
 
     /// Appends the packet as a retransmission (RFC 4588 section 4).
@@ -222,7 +248,7 @@ impl Slot {
 
     /// Bytes on the wire that the packet will take, without SRTP's tag.
     pub fn size_of(packet: Option<&StoredPacket>) -> usize {
-        packet.map_or(Self::EMPTY_BYTES, |p| HEADER_AND_EXTENSIONS + p.extensions().len() + p.payload().len())
+        packet.map_or(Self::EMPTY_BYTES, |p| HEADER_AND_EXTENSIONS + p.extensions().len() + p.whole_payload().len())
     }
 
     /// The client has reported on this SSRC, so it needs no MID extension any more to find the section.

@@ -104,6 +104,8 @@ pub struct Forwarder {
     history: History,
     /// The newest number sent.
     sent: ExtSeq,
+    /// Timestamp at the source of the first packet of the present run.
+    began: Option<RtpTime>,
     /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
@@ -122,6 +124,7 @@ impl Forwarder {
             rewriter: Rewriter::new(kind, first_timestamp),
             history: History::new(remembered, ExtSeq::first(first_seq)),
             sent: ExtSeq::first(first_seq),
+            began: None,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
     }
@@ -155,6 +158,11 @@ impl Forwarder {
     pub fn last_sent(&self) -> Option<Outgoing> {
         let number = self.history.newest();
         self.history.get(number)?.outgoing(number)
+    }
+
+    /// Whether the source's packet of this timestamp lies in the run that flows: then the slot's timestamps count through to it.
+    pub fn reaches(&self, timestamp: RtpTime) -> bool {
+        self.began.is_some_and(|began| timestamp.distance(began) >= 0)
     }
 
     /// What flows now: `None` while paused and while nothing has been sent yet.
@@ -253,6 +261,7 @@ impl Forwarder {
         });
         self.selector.start(&packet.meta.frame);
         self.rewriter.start(now, encoding, &packet.meta, capture_step);
+        self.began = Some(packet.meta.timestamp);
         self.set_decided(encoding, ExtSeq(first.0.saturating_sub(1)));
         self.forward_next(now, encoding, packet, emit);
         for seq in first.0 + 1..=newest.0 {

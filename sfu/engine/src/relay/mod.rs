@@ -155,6 +155,8 @@ pub struct Packet {
     pub payload_type: PayloadType,
     /// RFC 6464 level, where the packet tells it.
     pub audio_level: Option<u8>,
+    /// Bytes at the payload's front that repeat older packets (RFC 2198).
+    pub redundant: u16,
     /// What the payload header says.
     pub frame: FrameMeta,
     /// The encoding's timestamps on the time line that the node's shards share.

@@ -5,3 +5,4 @@ pub mod codec;
 pub mod dependency;
 pub mod extension;
 pub mod packet;
+pub mod red;

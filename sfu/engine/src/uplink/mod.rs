@@ -11,7 +11,6 @@ pub mod keyframe;
 pub mod nack;
 pub mod rates;
 pub mod reception;
-pub mod red;
 pub mod rtx;
 pub mod store;
 pub mod streams;

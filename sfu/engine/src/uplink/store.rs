@@ -22,8 +22,13 @@ impl StoredPacket {
         self.bytes.get(..self.extensions_len).unwrap_or_default()
     }
 
-    /// RTP payload, without padding.
+    /// RTP payload, without padding and without what it repeats of older packets.
     pub fn payload(&self) -> &[u8] {
+        self.whole_payload().get(usize::from(self.meta.redundant)..).unwrap_or_default()
+    }
+
+    /// RTP payload as it came, without padding: redundant audio (RFC 2198) where [`PacketMeta::redundant`] says so.
+    pub fn whole_payload(&self) -> &[u8] {
         self.bytes.get(self.extensions_len..).unwrap_or_default()
     }
 }

@@ -18,6 +18,7 @@ use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
 use crate::rtp::codec;
 use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
 use crate::rtp::packet::RtpPacket;
+use crate::rtp::red::Redundant;
 use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
 use crate::units::{Bitrate, ExtSeq, Mid, PayloadType, Rid, Ssrc};
 use crate::uplink::activity::Change;
@@ -26,7 +27,6 @@ use crate::uplink::encoding::Encoding;
 use crate::uplink::keyframe::{KeyframeRequest, Method};
 use crate::uplink::nack::Repair;
 use crate::uplink::reception::Reception;
-use crate::uplink::red;
 use crate::uplink::rtx::{self, AssociatedPayloads, Retransmission};
 use crate::uplink::store::Inserted;
 use crate::uplink::streams::StreamRef;
@@ -187,8 +187,8 @@ impl Track {
                 Retransmission::Malformed => return Err(DropReason::RtpMalformed),
             }
         } else if self.red == Some(packet.payload_type()) && !packet.payload().is_empty() {
-            let (payload_type, payload) = red::newest(packet.payload()).ok_or(DropReason::RtpMalformed)?;
-            (None, payload, payload_type)
+            let redundant = Redundant::parse(packet.payload()).ok_or(DropReason::RtpMalformed)?;
+            (None, redundant.newest, redundant.payload_type)
         } else {
             (None, packet.payload(), packet.payload_type())
         };
@@ -206,6 +206,7 @@ impl Track {
             marker: packet.marker(),
         };
         let frame = encoding.reader.read(codec, &received, previous.as_ref()).ok_or(DropReason::RtpMalformed)?;
+        let whole = if stream.is_rtx { payload } else { packet.payload() };
         let meta = PacketMeta {
             seq: ext_seq,
             timestamp: packet.timestamp(),
@@ -213,16 +214,17 @@ impl Track {
             payload_type,
             arrival: now,
             audio_level: extensions.audio_level.map(|level| level.level),
+            redundant: u16::try_from(whole.len() - payload.len()).map_err(|_| DropReason::RtpMalformed)?,
             frame,
         };
-        match encoding.store.insert(meta, forwarded.as_bytes(), payload) {
+        match encoding.store.insert(meta, forwarded.as_bytes(), whole) {
             Inserted::New => {}
             Inserted::Duplicate => return Err(DropReason::RtpDuplicate),
             Inserted::TooOld => return Err(DropReason::RtpTooOld),
         }
         let mut arrival = Arrival { seq: Some(ext_seq), ..Arrival::default() };
         if !payload.is_empty() {
-            arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
+            arrival.started = encoding.note_media(now, &meta, whole.len() + PACKET_COST, stream.is_rtx, publisher);
             self.demand_changed |= arrival.started;
             // A retransmission may be of a codec that is not sent any more.
             arrival.codec_changed = !stream.is_rtx && self.codec.replace(codec) != Some(codec);

@@ -20,6 +20,7 @@ mod loss;
 mod mute;
 mod narrow_downlink;
 mod rebinding;
+mod redundant_audio;
 mod same_seed;
 mod sections;
 mod speaker;

@@ -27,15 +27,3 @@ fn two_participants_hear_and_see_each_other() {
     }
     assert_eq!(world.total(|s| s.rooms), u64::from(crate::SHARDS.min(2)), "once on each shard");
 }
-
-#[test]
-fn redundant_audio_reaches_the_receiver_without_its_repetitions() {
-    let mut world = World::new(2);
-    world.join(1, Access::default(), &[Publish::Microphone], (0, 0));
-    world.join(2, Access::default(), &[], (1, 0));
-    world.client_mut(1).microphones[0].redundant = true;
-    world.run(seconds(5));
-    let audio = &world.client(2).receiver_of(world.client(1).track("0")).audio;
-    assert!(audio.heard(world.client(1).microphones[0].number) > 200, "heard {}", audio.count());
-    audio.check();
-}

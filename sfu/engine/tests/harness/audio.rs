@@ -3,7 +3,7 @@
 use super::rtp::{self, Extensions, Head};
 use super::sdp::{OPUS, RED};
 use rtc::rtp::Packet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub const PACKET_INTERVAL: Duration = Duration::from_millis(20);
@@ -72,8 +72,9 @@ impl Microphone {
             let payload_type = if self.redundant { RED } else { OPUS };
             if self.redundant {
                 let offset_and_length = (TICKS << 10 | alone.len() as u32).to_be_bytes();
-                let header = [0x80 | OPUS, offset_and_length[1], offset_and_length[2], offset_and_length[3], OPUS];
-                payload = [&header[..], &alone, &payload].concat();
+                let older = [0x80 | OPUS, offset_and_length[1], offset_and_length[2], offset_and_length[3]];
+                let headers = if alone.is_empty() { &[][..] } else { &older };
+                payload = [headers, &[OPUS], &alone, &payload].concat();
             }
             let head = Head { payload_type, ssrc: self.ssrc, seq: self.seq, timestamp: self.timestamp, marker: false };
             let mid = (!self.acknowledged).then_some(self.mid.as_str());
@@ -93,12 +94,27 @@ impl Microphone {
     }
 }
 
+/// Microphone and packet number of a payload.
+fn read(payload: &[u8]) -> (u32, u32) {
+    let u32_at = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+    let (microphone, number) = (u32_at(0), u32_at(4));
+    assert!(
+        payload.len() == PAYLOAD && payload[8..].iter().all(|byte| *byte == number as u8),
+        "the payload was damaged"
+    );
+    (microphone, number)
+}
+
 /// What arrived on an audio slot.
 #[derive(Default)]
 pub struct AudioReceiver {
     /// Microphone, the microphone's packet number, timestamp: by unwrapped sequence number.
     heard: BTreeMap<u64, (u32, u32, u32)>,
     highest: Option<u64>,
+    /// Microphone and packet number, by timestamp, of what later packets repeated.
+    repeated: BTreeMap<u32, (u32, u32)>,
+    /// Sequence numbers of packets that repeated others.
+    redundant: BTreeSet<u64>,
 }
 
 impl AudioReceiver {
@@ -106,15 +122,40 @@ impl AudioReceiver {
         let seq = rtp::unwrap(self.highest, packet.header.sequence_number);
         self.highest = self.highest.max(Some(seq));
         if !packet.payload.is_empty() {
-            let u32_at = |at: usize| u32::from_be_bytes(packet.payload[at..at + 4].try_into().unwrap());
-            let (microphone, number) = (u32_at(0), u32_at(4));
-            assert!(packet.payload[8..].iter().all(|byte| *byte == number as u8), "the payload was damaged");
-            assert_eq!(packet.header.payload_type, OPUS);
+            let mut payload = &packet.payload[..];
+            if packet.header.payload_type == RED {
+                // One older block at most; without any it would come as it is.
+                if let [first, a, b, c, last, rest @ ..] = payload
+                    && first & 0x80 != 0
+                {
+                    assert_eq!((first & 0x7F, *last), (OPUS, OPUS));
+                    let both = u32::from_be_bytes([0, *a, *b, *c]);
+                    let (older, newest) = rest.split_at((both & 0x3FF) as usize);
+                    let repeated = self.repeated.insert(packet.header.timestamp.wrapping_sub(both >> 10), read(older));
+                    assert!(repeated.is_none_or(|before| before == read(older)), "two sounds at one time");
+                    self.redundant.insert(seq);
+                    payload = newest;
+                }
+            } else {
+                assert_eq!(packet.header.payload_type, OPUS);
+            }
+            let (microphone, number) = read(payload);
             let heard = (microphone, number, packet.header.timestamp);
             let before = self.heard.insert(seq, heard);
             assert!(before.is_none_or(|before| before == heard), "two packets under one number");
         }
         seq
+    }
+
+    /// Packets that repeated the one before.
+    pub fn redundant(&self) -> usize {
+        self.redundant.len()
+    }
+
+    /// Packets of which only a repetition was heard.
+    pub fn recovered(&self) -> usize {
+        let heard: BTreeSet<u32> = self.heard.values().map(|(.., timestamp)| *timestamp).collect();
+        self.repeated.keys().filter(|timestamp| !heard.contains(timestamp)).count()
     }
 
     /// Packets of a microphone that were heard.
@@ -142,6 +183,22 @@ impl AudioReceiver {
                 assert_eq!(*next_seq, seq + 1, "packets in a row have numbers in a row");
                 assert_eq!(step, TICKS as i32);
             }
+        }
+        let mut before = None;
+        for (seq, (microphone, ..)) in &self.heard {
+            let begins = before.replace(*microphone) != Some(*microphone);
+            assert!(!begins || !self.redundant.contains(seq), "{seq} repeats what was not sent here");
+        }
+        // A repetition is of what was sent then, or would have been.
+        for (microphone, number, timestamp) in self.heard.values() {
+            if let Some(repeated) = self.repeated.get(timestamp) {
+                assert_eq!(repeated, &(*microphone, *number), "another sound is repeated than was sent");
+            }
+        }
+        for (timestamp, (microphone, number)) in &self.repeated {
+            let first = self.heard.values().find(|(_, _, at)| (timestamp.wrapping_sub(*at) as i32) < 0).unwrap();
+            let next = (first.0, first.1, first.2.wrapping_sub(*timestamp));
+            assert_eq!(next, (*microphone, number + 1, TICKS), "it is the one before the packet that repeats it");
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct Client {
     hints: Vec<(String, Source)>,
     /// Its data channels, where it wants some.
     pub data: Option<Data>,
+    /// Offers redundant audio.
+    pub red: bool,
     offers: u64,
     origin: Instant,
     transport_seq: u16,
@@ -100,6 +102,7 @@ impl Client {
             digest: 0xCBF2_9CE4_8422_2325,
             hints: Vec::new(),
             data: None,
+            red: true,
             offers: 0,
             origin,
             transport_seq: 65_000,
@@ -192,7 +195,8 @@ impl Client {
         self.offers += 1;
         self.offered = Some(self.sections.clone());
         let t = &self.transport;
-        let text = sdp::offer(&t.ufrag, &t.pwd, &t.fingerprint, self.offers, &self.sections, self.data.is_some());
+        let (data, red) = (self.data.is_some(), self.red);
+        let text = sdp::offer(&t.ufrag, &t.pwd, &t.fingerprint, self.offers, &self.sections, data, red);
         let hints = self.hints.iter().map(|(mid, source)| PublishHint {
             mid: Mid::new(mid).unwrap(),
             source: *source,

@@ -48,6 +48,7 @@ pub fn offer(
     version: u64,
     sections: &[OfferedSection],
     data: bool,
+    red: bool,
 ) -> String {
     let media = sections.iter().filter(|s| s.role != Role::Stopped).map(|s| s.mid.as_str());
     let live: Vec<&str> = data.then_some(DATA_MID).into_iter().chain(media).collect();
@@ -59,19 +60,20 @@ pub fn offer(
         out += &format!("a=mid:{DATA_MID}\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n");
     }
     for section in sections {
-        write_section(&mut out, section, ufrag, pwd, fingerprint);
+        write_section(&mut out, section, ufrag, pwd, fingerprint, red);
     }
     out
 }
 
-fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &str, fingerprint: &str) {
+fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &str, fingerprint: &str, red: bool) {
     let mut line = |text: String| {
         out.push_str(&text);
         out.push_str("\r\n");
     };
     let port = if section.role == Role::Stopped { 0 } else { 9 };
     match section.kind {
-        MediaKind::Audio => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS} {RED}")),
+        MediaKind::Audio if red => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS} {RED}")),
+        MediaKind::Audio => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS}")),
         MediaKind::Video => line(format!("m=video {port} UDP/TLS/RTP/SAVPF {VP8} {VP8_RTX}")),
     }
     line("c=IN IP4 0.0.0.0".into());
@@ -111,8 +113,10 @@ fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &
         MediaKind::Audio => {
             line(format!("a=rtpmap:{OPUS} opus/48000/2"));
             line(format!("a=rtcp-fb:{OPUS} transport-cc"));
-            line(format!("a=rtpmap:{RED} red/48000/2"));
-            line(format!("a=fmtp:{RED} {OPUS}/{OPUS}"));
+            if red {
+                line(format!("a=rtpmap:{RED} red/48000/2"));
+                line(format!("a=fmtp:{RED} {OPUS}/{OPUS}"));
+            }
             line(format!("a=fmtp:{OPUS} minptime=10;useinbandfec=1"));
         }
         MediaKind::Video => {

@@ -30,6 +30,8 @@ pub struct Access {
     pub adds_slots: bool,
     /// Has data channels.
     pub data: bool,
+    /// Offers redundant audio.
+    pub red: bool,
     pub permissions: Permissions,
 }
 
@@ -41,6 +43,7 @@ impl Default for Access {
             down: super::delay(20),
             adds_slots: true,
             data: false,
+            red: true,
             permissions: Permissions::default(),
         }
     }
@@ -140,6 +143,7 @@ impl World {
         let transport = Transport::new(self.now, &format!("client {id}"), local, self.server, access.protocol);
         let mut client = Client::new(self.now, self.start, id, transport, publish, slots);
         client.adds_slots = access.adds_slots;
+        client.red = access.red;
         client.data = access.data.then(|| Data::new(self.now));
         self.clients.insert(id, client);
         let link = |config, way| Link::new(config, self.start, self.seed << 16 ^ id << 1 ^ way);

@@ -35,6 +35,8 @@ mod mute;
 mod narrow_downlink;
 #[path = "../calls/rebinding.rs"]
 mod rebinding;
+#[path = "../calls/redundant_audio.rs"]
+mod redundant_audio;
 #[path = "../calls/same_seed.rs"]
 mod same_seed;
 #[path = "../calls/sections.rs"]

@@ -59,6 +59,7 @@ impl Call {
             payload_type: PayloadType(98),
             arrival: now,
             audio_level: None,
+            redundant: 0,
             frame,
         };
         self.store.insert(meta, &[], &[1]);

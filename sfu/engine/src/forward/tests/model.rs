@@ -202,6 +202,7 @@ impl Encoding {
             payload_type: PayloadType(96),
             arrival: now,
             audio_level: None,
+            redundant: 0,
             frame,
         };
         self.store.insert(meta, &[], &packet.payload) == Inserted::New

@@ -9,8 +9,6 @@ use crate::rtp::dependency::References;
 const MAX_SPATIAL: u64 = 8;
 /// References of a picture, in the descriptor and in a picture group.
 const MAX_DIFFERENCES: usize = 3;
-/// Pictures of a group.
-const MAX_GROUP: usize = 255;
 
 /// What earlier packets of an encoding told about those behind them.
 #[derive(Clone, Debug, Default)]
@@ -148,7 +146,7 @@ fn structure(bytes: &mut Bytes<'_>) -> Option<Scalability> {
     }
     let mut group = Vec::new();
     let pictures = if first & 0x08 != 0 { bytes.next()? } else { 0 };
-    for _ in 0..usize::from(pictures).min(MAX_GROUP) {
+    for _ in 0..pictures {
         let count = bytes.next()? >> 2 & 3;
         let mut references = References::default();
         for _ in 0..count {

@@ -114,7 +114,7 @@ impl Track {
     /// Appends a stored packet of an encoding to what goes to a shard.
     pub fn write_relayed(&self, index: EncodingIndex, stored: &StoredPacket, again: bool, batch: &mut Batch) {
         let Some(encoding) = self.encoding(index) else { return };
-        let (meta, extensions, payload) = (&stored.meta, stored.extensions(), stored.payload());
+        let (meta, extensions, payload) = (&stored.meta, stored.extensions(), stored.whole_payload());
         batch.packets.push(Packet {
             track: self.id,
             encoding: index,
@@ -123,6 +123,7 @@ impl Track {
             marker: meta.marker,
             payload_type: meta.payload_type,
             audio_level: meta.audio_level,
+            redundant: meta.redundant,
             frame: meta.frame,
             clock: encoding.mapping(),
             again,
@@ -197,6 +198,7 @@ impl Track {
             payload_type: packet.payload_type,
             arrival: now,
             audio_level: packet.audio_level,
+            redundant: packet.redundant,
             frame: packet.frame,
         };
         let (extensions, payload) = bytes.split_at_checked(packet.extensions_len)?;
