@@ -55,15 +55,23 @@ const PAUSES = {
 /**
  * What a tile receives: "720p · f · 1.6 Mb/s", or why it does not.
  * @param {SlotState | null} state
- * @param {{ height: number, kbps: number } | undefined} stats
+ * @param {import("./tile.js").Stats | undefined} stats
  */
 export function layerText(state, stats) {
   if (!state) return "waiting";
   if (state.type === "starting") return "starting";
   if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
+  if (stats?.framesDecoded === 0 && stats.kbps) return "cannot be read: perhaps encrypted";
   const height = stats?.height || state.height;
   return [height && `${height}p`, state.rid ?? state.codec, rateText(stats?.kbps ?? 0)].filter(Boolean).join(" · ");
 }
+
+/** Why what somebody sends is not played, in an encrypted call. */
+export const DECRYPTION = {
+  "decrypted": "",
+  "other-passphrase": "Encrypted with another passphrase: compare yours",
+  "unencrypted": "Sends without encryption: not played here",
+};
 
 /** @param {number} score from 1 (bad) to 5 (good) */
 export function qualityText(score) {

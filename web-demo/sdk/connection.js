@@ -4,6 +4,7 @@ import { keepTcpOnly, preferOpusSettings } from "./sdp.js";
 
 /** @typedef {import("./protocol.js").Kind} Kind */
 /** @typedef {import("./publish.js").LocalTrack} LocalTrack */
+/** @typedef {{ kind: Kind, transceiver: RTCRtpTransceiver, decryption: import("./e2ee.js").Decryption | null }} Slot */
 
 const KINDS = /** @type {Kind[]} */ (["audio", "video"]);
 /**
@@ -15,14 +16,16 @@ const SPARE_SLOTS = 1;
 /**
  * One RTCPeerConnection to the server. Publishes on sendonly sections, receives on recvonly ones (slots).
  * Only we offer, one offer at a time, so there is no glare. When it is beyond repair, `Room` makes a new one.
- * @extends {Emitter<{ state: RTCPeerConnectionState, negotiated: null }>}
+ * `decryption`: that of a slot, by mid, has changed.
+ * @extends {Emitter<{ state: RTCPeerConnectionState, negotiated: null, decryption: string | null }>}
  */
 export class Connection extends Emitter {
   #exchange;
   #forceTcp;
+  #encryption;
   /** @type {Set<LocalTrack>} */
   #locals = new Set();
-  /** @type {{ kind: Kind, transceiver: RTCRtpTransceiver }[]} */
+  /** @type {Slot[]} */
   #slots = [];
   /** @type {Record<Kind, number>} slots that the server has answered */
   #answered = { audio: 0, video: 0 };
@@ -34,13 +37,15 @@ export class Connection extends Emitter {
   /**
    * @param {{
    *   exchange: (sdp: string, locals: LocalTrack[]) => Promise<string>,
+   *   encryption: import("./e2ee.js").Encryption | null,
    *   forceTcp?: boolean,
    * }} options `exchange` sends an offer and gives the answer's SDP
    */
-  constructor({ exchange, forceTcp = false }) {
+  constructor({ exchange, encryption, forceTcp = false }) {
     super();
     this.#exchange = exchange;
     this.#forceTcp = forceTcp;
+    this.#encryption = encryption;
     this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.pc.onconnectionstatechange = () => this.emit("state", this.pc.connectionState);
     for (const kind of KINDS) this.#growTo(kind, SPARE_SLOTS);
@@ -49,7 +54,7 @@ export class Connection extends Emitter {
   /** @param {LocalTrack} local */
   publish(local) {
     this.#locals.add(local);
-    local.bind(this.pc);
+    local.bind(this.pc, this.#encryption);
     return this.negotiate();
   }
 
@@ -71,7 +76,17 @@ export class Connection extends Emitter {
 
   /** @param {string} mid @returns {RTCRtpReceiver | undefined} */
   receiver(mid) {
-    return this.#slots.find(({ transceiver }) => transceiver.mid === mid)?.transceiver.receiver;
+    return this.#slot(mid)?.transceiver.receiver;
+  }
+
+  /** What becomes of the frames that arrive there, where calls are encrypted. @param {string} mid */
+  decryption(mid) {
+    return this.#slot(mid)?.decryption ?? null;
+  }
+
+  /** @param {string} mid */
+  #slot(mid) {
+    return this.#slots.find(({ transceiver }) => transceiver.mid === mid);
   }
 
   /** New ICE credentials and a new path, over the same DTLS association. */
@@ -147,7 +162,13 @@ export class Connection extends Emitter {
     for (let i = 0; i < missing; i++) {
       const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
       if (kind === "video") receiveDependencies(transceiver);
-      this.#slots.push({ kind, transceiver });
+      /** @type {Slot} */
+      const slot = { kind, transceiver, decryption: null };
+      this.#encryption?.receive(transceiver.receiver, (status) => {
+        slot.decryption = status;
+        this.emit("decryption", transceiver.mid);
+      });
+      this.#slots.push(slot);
     }
     return missing > 0;
   }

@@ -42,6 +42,7 @@ export class RemoteTrack {
    * @param {Participant} participant
    * @param {{
    *   receiver: (mid: string) => RTCRtpReceiver | undefined,
+   *   decryption: (mid: string) => import("./e2ee.js").Decryption | null,
    *   subscriptions: import("./subscriptions.js").Subscriptions,
    * }} media what `Room` does for its tracks
    */
@@ -57,6 +58,11 @@ export class RemoteTrack {
   /** The slot's receiver, for statistics. */
   get receiver() {
     return this.mid === null ? undefined : this.#media.receiver(this.mid);
+  }
+
+  /** In an encrypted call: whether its frames can be read, once some have come. Changes come as `track-state`. */
+  get decryption() {
+    return this.mid === null ? null : this.#media.decryption(this.mid);
   }
 
   /** @returns {MediaStreamTrack | null} what carries it now; another one when it moves to another slot */

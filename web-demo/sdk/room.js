@@ -23,10 +23,12 @@ import { Subscriptions } from "./subscriptions.js";
  *   subscribe?: boolean,
  *   maxHeight?: number,
  *   forceTcp?: boolean,
+ *   passphrase?: string,
  * }} Options
  * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
  * webrtc-svc) instead of several; `simulcast`: publish at most so many encodings of a video; `subscribe: false`: receive nothing;
- * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates
+ * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates;
+ * `passphrase`: encrypt media from end to end, for those in the room who have the same one
  */
 
 /**
@@ -92,6 +94,8 @@ export class Room extends Emitter {
   #options;
   #signaling;
   #connection;
+  /** @type {import("./e2ee.js").Encryption | null} */
+  #encryption = null;
   #data = new DataLanes({
     onMessage: (message) => this.emit("data", { ...message, participant: this.participants.get(message.from ?? "") }),
     onLost: (messages) => this.emit("data-lost", { messages }),
@@ -114,8 +118,9 @@ export class Room extends Emitter {
    */
   static async connect(url, options) {
     const { room, name, token } = options;
+    const encryption = await startEncryption(room, options.passphrase);
     const signaling = new Signaling(url, { room, name, token });
-    const instance = new Room(signaling, options);
+    const instance = new Room(signaling, options, encryption);
     try {
       instance.#onJoined(await signaling.connect());
     } catch (error) {
@@ -129,10 +134,12 @@ export class Room extends Emitter {
    * Use `Room.connect`.
    * @param {Signaling} signaling
    * @param {Options} options
+   * @param {import("./e2ee.js").Encryption | null} encryption
    */
-  constructor(signaling, options) {
+  constructor(signaling, options, encryption) {
     super();
     this.#options = options;
+    this.#encryption = encryption;
     this.#signaling = signaling;
     this.#subscriptions = new Subscriptions(signaling, options);
     this.#connection = this.#newConnection();
@@ -286,6 +293,26 @@ export class Room extends Emitter {
     return this.#connection.pc;
   }
 
+  /** Whether what we send is encrypted from end to end, and only such media of others is played. */
+  get encrypted() {
+    return this.#encryption !== null;
+  }
+
+  /**
+   * Encrypts media from end to end by this passphrase from now on, or not any more. Turning it on or off takes a new peer connection.
+   * @param {string} [passphrase]
+   * @throws {SluiceError} `encryption-unsupported`
+   */
+  async setPassphrase(passphrase) {
+    if (passphrase && this.#encryption) return this.#encryption.setPassphrase(passphrase);
+    const next = await startEncryption(this.#options.room, passphrase);
+    this.#encryption?.close();
+    this.#encryption = next;
+    if (this.#isClosed) return next?.close();
+    this.#replaceConnection();
+    this.#requestSlots();
+  }
+
   /** A new media path by ICE restart, e.g. after changing networks; done by itself when the path fails. */
   restartIce() {
     return this.#connection.restartIce();
@@ -385,6 +412,7 @@ export class Room extends Emitter {
     if (this.tracks.has(info.id)) return this.#setRemoteMuted(info.id, info.muted);
     const track = new RemoteTrack(info, participant, {
       receiver: (mid) => this.#connection.receiver(mid),
+      decryption: (mid) => this.#connection.decryption(mid),
       subscriptions: this.#subscriptions,
     });
     this.tracks.set(info.id, track);
@@ -469,6 +497,7 @@ export class Room extends Emitter {
     /** @type {Connection} */
     const connection = new Connection({
       forceTcp: this.#options.forceTcp,
+      encryption: this.#encryption,
       exchange: async (sdp, locals) => {
         const tracks = locals.map(({ mid, source, muted }) => ({ mid: mid ?? "", source, muted }));
         const answer = await this.#signaling.offer({ sdp, tracks }, () => connection === this.#connection);
@@ -487,6 +516,9 @@ export class Room extends Emitter {
     connection.on("state", () => connection === this.#connection && this.#onMediaState());
     connection.on("negotiated", () => {
       for (const track of this.tracks.values()) if (track.mid !== null) this.#refresh(track);
+    });
+    connection.on("decryption", (mid) => {
+      for (const track of this.tracks.values()) if (track.mid === mid) this.emit("track-state", track);
     });
     this.#data.bind(connection.pc);
     return connection;
@@ -562,6 +594,7 @@ export class Room extends Emitter {
     for (const local of this.localTracks) local.stop();
     for (const track of this.tracks.values()) track.detach();
     this.#connection.close();
+    this.#encryption?.close();
     this.#speakers.clear();
     this.#subscriptions.close();
   }
@@ -586,6 +619,11 @@ export class Room extends Emitter {
       if (!(error instanceof ClosedError)) this.emit("error", asSluiceError(error));
     });
   }
+}
+
+/** @param {string} room @param {string} [passphrase] */
+async function startEncryption(room, passphrase) {
+  return passphrase ? (await import("./e2ee.js")).Encryption.start(room, passphrase) : null;
 }
 
 /** @param {unknown} error */

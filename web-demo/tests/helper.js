@@ -222,13 +222,14 @@ export class Person {
   /**
    * @param {string} kind of browser
    * @param {string} server URL
-   * @param {{ room: string, name: string, params?: Record<string, string>, width?: number, height?: number, before?: () => void, within?: import("puppeteer-core").Browser }} options
+   * @param {{ room: string, name: string, passphrase?: string, params?: Record<string, string>, width?: number, height?: number, before?: () => void, within?: import("puppeteer-core").Browser }} options
    *   `params`: of the page's URL; cameras are small unless it says otherwise, so that a small machine can encode several
    */
-  static async join(kind, server, { room, name, params = {}, ...window }) {
+  static async join(kind, server, { room, name, passphrase, params = {}, ...window }) {
     const url = new URL(server);
     window.before ??= steadyResolution;
     url.search = String(new URLSearchParams({ room, name, autojoin: "1", size: "640x360", ...params }));
+    if (passphrase) url.hash = String(new URLSearchParams({ key: passphrase }));
     const person = new Person();
     person.kind = kind;
     person.name = name;
