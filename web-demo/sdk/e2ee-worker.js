@@ -2,7 +2,7 @@
 
 const ITERATIONS = 600_000;
 const TAG = 16;
-/** Stream (8), counter (4), key id, layout, marker (2). */
+/** Stream (8), counter (4), key id, length of the prefix, marker (2). */
 const TRAILER = 16;
 const MARKER = 0xe2ee;
 /** How far behind the newest frame of a stream one may come. */
@@ -10,14 +10,16 @@ const WINDOW = 1024;
 /** Streams that are remembered: senders of all people in the room, and earlier ones of theirs. */
 const MOST_STREAMS = 1024;
 
-/** Layouts above the count of clear bytes: something stands before the encrypted frame, so that it looks like one of its codec. */
-const OBU = 0x80;
-const OPUS = 0x81;
-/** An OBU of a reserved type, which decoders ignore. Browsers add its length on the way. */
-const OBU_HEADER = [9 << 3];
-const HAS_SIZE = 0x02;
-/** The beginning of a packet of no frames (RFC 6716, section 3.2.5), which decoders refuse, where they would make noise of others. */
+/** What stands before an encrypted frame, so that packers and servers can go by it, and decoders without the key refuse it instead of playing noise. */
+/** An OBU of a reserved type, behind a sequence header where one begins the frame. Browsers add its length on the way. */
+const OBU = { sequenceHeader: 1, temporalDelimiter: 2, reserved: 9, extended: 0x04, sized: 0x02 };
+/** Length of a prefix that such OBUs make. */
+const OBUS = 0xff;
+/** A packet of no frames (RFC 6716, section 3.2.5). */
 const NO_OPUS = [0xff, 0x00];
+/** A frame tag whose first partition is longer than any frame (RFC 6386, section 9.1); a key frame's start code and size follow it. */
+const VP8_KEY = [0xf0, 0xff, 0xff];
+const VP8_DELTA = [0xf1, 0xff, 0xff];
 
 /**
  * What all frame keys come from; replaced with the passphrase, and so is what was made of it.
@@ -69,14 +71,16 @@ function nonce(counter) {
   return bytes;
 }
 
-/** What is left readable of a frame, and what stands before it. @param {any} frame @returns {{ layout: number, prefix: number[] } | null} */
-function layoutOf(frame) {
-  switch (frame.getMetadata().mimeType?.toLowerCase()) {
-    // Of the first byte the server reads whether this is a key frame, of the first ten of a key frame the picture's size.
-    case "video/vp8": return { layout: frame.type === "key" ? 10 : 1, prefix: [] };
-    case "video/vp9": return { layout: 0, prefix: [] };
-    case "video/av1": return { layout: OBU, prefix: OBU_HEADER };
-    case "audio/opus": return { layout: OPUS, prefix: NO_OPUS };
+/** @param {any} frame */
+const codecOf = (frame) => frame.getMetadata().mimeType?.toLowerCase();
+
+/** @param {any} frame @param {Uint8Array} plain @returns {ArrayLike<number> | null} null for a codec that is not carried */
+function prefixOf(frame, plain) {
+  switch (codecOf(frame)) {
+    case "video/vp8": return frame.type === "key" ? join(VP8_KEY, plain.subarray(3, 10)) : VP8_DELTA;
+    case "video/vp9": return [];
+    case "video/av1": return join(sequenceHeader(plain), [OBU.reserved << 3]);
+    case "audio/opus": return NO_OPUS;
     default: return null;
   }
 }
@@ -86,25 +90,24 @@ function encryptor() {
   /** @type {{ of: Secret, id: Uint8Array<ArrayBuffer>, key: CryptoKey, counter: number } | null} */
   let stream = null;
   return async (/** @type {any} */ frame, /** @type {TransformStreamDefaultController} */ controller) => {
-    const layout = layoutOf(frame);
+    const plain = new Uint8Array(frame.data);
+    const prefix = prefixOf(frame, plain);
     // Nothing leaves in the clear.
-    if (!secret || !layout) return;
+    if (!secret || !prefix) return;
     if (stream?.of !== secret || stream.counter > 0xffff_ffff) {
       const [of, id] = [secret, crypto.getRandomValues(new Uint8Array(8))];
       stream = { of, id, key: await frameKey(of.base, id), counter: 0 };
     }
     const counter = stream.counter++;
-    const plain = new Uint8Array(frame.data);
-    const clear = plain.subarray(0, layout.layout < OBU ? Math.min(layout.layout, plain.length) : 0);
     const trailer = new Uint8Array(TRAILER);
     const view = new DataView(trailer.buffer);
     trailer.set(stream.id);
     view.setUint32(8, counter);
     view.setUint8(12, stream.of.id);
-    view.setUint8(13, layout.layout < OBU ? clear.length : layout.layout);
+    view.setUint8(13, codecOf(frame) === "video/av1" ? OBUS : prefix.length);
     view.setUint16(14, MARKER);
-    const sealed = await crypto.subtle.encrypt({ name: "AES-GCM", iv: nonce(counter), additionalData: join(clear, trailer) }, stream.key, plain.subarray(clear.length));
-    frame.data = join(layout.prefix, clear, new Uint8Array(sealed), trailer).buffer;
+    const sealed = await crypto.subtle.encrypt({ name: "AES-GCM", iv: nonce(counter), additionalData: trailer }, stream.key, plain);
+    frame.data = join(prefix, new Uint8Array(sealed), trailer).buffer;
     controller.enqueue(frame);
   };
 }
@@ -130,18 +133,15 @@ async function decrypt(frame) {
   const { base, id, streams } = secret;
   if (view.getUint8(end + 12) !== id) return "other-passphrase";
   const trailer = bytes.subarray(end);
-  const layout = trailer[13];
-  const from = layout === OBU ? afterObuHeader(bytes) : layout === OPUS ? NO_OPUS.length : 0;
-  const clear = bytes.subarray(from, from + (layout < OBU ? layout : 0));
+  const from = trailer[13] === OBUS ? afterObus(bytes) : trailer[13];
   const [salt, counter] = [trailer.slice(0, 8), view.getUint32(end + 8)];
   const name = salt.join();
   const known = streams.get(name);
   if (known && (counter <= known.newest - WINDOW || known.seen[counter % WINDOW] === counter)) return null;
   const stream = known ?? { key: await frameKey(base, salt), seen: new Float64Array(WINDOW).fill(-1), newest: counter };
   try {
-    const parameters = { name: "AES-GCM", iv: nonce(counter), additionalData: join(clear, trailer) };
-    const plain = await crypto.subtle.decrypt(parameters, stream.key, bytes.subarray(from + clear.length, end));
-    frame.data = join(clear, new Uint8Array(plain)).buffer;
+    const parameters = { name: "AES-GCM", iv: nonce(counter), additionalData: trailer };
+    frame.data = await crypto.subtle.decrypt(parameters, stream.key, bytes.subarray(from, end));
   } catch {
     return "other-passphrase";
   }
@@ -154,12 +154,32 @@ async function decrypt(frame) {
   return "decrypted";
 }
 
-/** Where an OBU's payload begins. @param {Uint8Array} bytes */
-function afterObuHeader(bytes) {
-  if (!(bytes[0] & HAS_SIZE)) return 1;
-  let at = 1;
-  while (at < 9 && bytes[at] & 0x80) at++;
-  return at + 1;
+/** The OBU at a place (AV1 bitstream, section 5.3): its type, where its payload begins and ends. @param {Uint8Array} bytes @param {number} at */
+function obuAt(bytes, at) {
+  const header = bytes[at];
+  let from = at + (header & OBU.extended ? 2 : 1);
+  let size = 0;
+  if (!(header & OBU.sized)) return { type: (header >> 3) & 15, from, end: bytes.length };
+  for (let shift = 0; shift < 28; shift += 7) {
+    const byte = bytes[from++];
+    size |= (byte & 0x7f) << shift;
+    if (!(byte & 0x80)) break;
+  }
+  return { type: (header >> 3) & 15, from, end: from + size };
+}
+
+/** That of a key frame, which browsers mark by it as one to begin with (N of the payload format); else nothing. @param {Uint8Array} plain */
+function sequenceHeader(plain) {
+  let at = 0;
+  let obu = obuAt(plain, at);
+  if (obu.type === OBU.temporalDelimiter) obu = obuAt(plain, (at = obu.end));
+  return obu.type === OBU.sequenceHeader ? plain.subarray(at, obu.end) : [];
+}
+
+/** Where the reserved OBU's payload begins. @param {Uint8Array} bytes */
+function afterObus(bytes) {
+  const obu = obuAt(bytes, 0);
+  return obu.type === OBU.reserved ? obu.from : obuAt(bytes, obu.end).from;
 }
 
 /** @param {...ArrayLike<number>} parts */
