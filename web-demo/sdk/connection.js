@@ -1,6 +1,5 @@
 import { Emitter } from "./emitter.js";
 import { ServerError } from "./errors.js";
-import { keepTcpOnly, preferOpusSettings } from "./sdp.js";
 
 /** @typedef {import("./protocol.js").Kind} Kind */
 /** @typedef {import("./publish.js").LocalTrack} LocalTrack */
@@ -126,8 +125,8 @@ export class Connection extends Emitter {
     const offered = this.#slots.map(({ kind }) => kind);
     try {
       const answer = await this.#exchange(pc.localDescription?.sdp ?? "", locals);
-      const sdp = preferOpusSettings(answer, sources);
-      await pc.setRemoteDescription({ type: "answer", sdp: this.#forceTcp ? keepTcpOnly(sdp) : sdp });
+      const sdp = sources.size || this.#forceTcp ? (await import("./sdp.js")).edit(answer, sources, this.#forceTcp) : answer;
+      await pc.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
       if (error instanceof ServerError) this.#withdraw();
       throw error;

@@ -44,6 +44,7 @@ export class RemoteTrack {
    *   receiver: (mid: string) => RTCRtpReceiver | undefined,
    *   decryption: (mid: string) => import("./e2ee.js").Decryption | null,
    *   subscriptions: import("./subscriptions.js").Subscriptions,
+   *   send: (message: import("./protocol.js").ClientMessage) => void,
    * }} media what `Room` does for its tracks
    */
   constructor(info, participant, media) {
@@ -97,6 +98,11 @@ export class RemoteTrack {
    */
   prefer(preference) {
     this.#media.subscriptions.prefer(this, preference);
+  }
+
+  /** Asks its publisher for a key frame; the server passes on about one request a second, whoever asks. */
+  requestKeyFrame() {
+    this.#media.send({ type: "keyframe", track: this.id });
   }
 
   /** Puts the slot's media into the attached elements. Called by `Room` when the slot changes. */

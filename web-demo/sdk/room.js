@@ -4,13 +4,13 @@ import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
 import { ClosedError, DataError, ServerError, SluiceError } from "./errors.js";
 import { Participant, RemoteTrack } from "./participant.js";
-import { LocalTrack } from "./publish.js";
 import { Signaling } from "./signaling.js";
 import { Speakers } from "./speakers.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
 /** @typedef {import("./protocol.js").Joined} Joined */
+/** @typedef {import("./publish.js").LocalTrack} LocalTrack */
 
 /**
  * @typedef {{
@@ -187,9 +187,14 @@ export class Room extends Emitter {
   /**
    * Publishes any track; resolves once the server takes it.
    * @param {MediaStreamTrack} track
-   * @param {ConstructorParameters<typeof LocalTrack>[1]} options
+   * @param {ConstructorParameters<typeof import("./publish.js").LocalTrack>[1]} options
    */
   async publish(track, options) {
+    const { LocalTrack } = await import("./publish.js");
+    if (this.#isClosed) {
+      track.stop();
+      throw new ClosedError("left", "The room is closed.");
+    }
     const { codec, scalabilityMode, simulcast } = this.#options;
     const local = new LocalTrack(track, { codec, scalabilityMode, simulcast, ...options });
     local.on("ended", () => this.#onLocalEnded(local));
@@ -313,6 +318,14 @@ export class Room extends Emitter {
     this.#requestSlots();
   }
 
+  /**
+   * Has the server emulate a worse network for us, where it runs with `--dev` (`permissions.emulate`); without a direction that is as it is.
+   * @param {{ up?: import("./protocol.js").NetworkPath | null, down?: import("./protocol.js").NetworkPath | null }} network
+   */
+  emulate(network) {
+    this.#signaling.send({ type: "emulate", ...network });
+  }
+
   /** A new media path by ICE restart, e.g. after changing networks; done by itself when the path fails. */
   restartIce() {
     return this.#connection.restartIce();
@@ -414,6 +427,7 @@ export class Room extends Emitter {
       receiver: (mid) => this.#connection.receiver(mid),
       decryption: (mid) => this.#connection.decryption(mid),
       subscriptions: this.#subscriptions,
+      send: (message) => this.#signaling.send(message),
     });
     this.tracks.set(info.id, track);
     participant.tracks.set(info.id, track);
