@@ -86,10 +86,10 @@ export function layerReason({ state, wanted, preference }) {
   if (!state) return "no slot yet";
   if (state.type === "starting") return "waits for a key frame";
   if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
-  const limit = wanted.maxHeight ? `tile and limits need ${wanted.maxHeight} lines` : "no limit asked for";
-  const chosen = preference.maxHeight ? `limited to ${preference.maxHeight} lines here` : limit;
-  if (state.height && wanted.maxHeight && state.height < wanted.maxHeight) return `${chosen}; the link or the sender gives no more`;
-  return chosen;
+  if (state.targetEncoding > state.encoding) return "waits for the target's key frame";
+  if (state.limit === "source") return "the sender gives no more";
+  if (state.limit === "bandwidth") return "the link takes no more";
+  return preference.maxHeight ? `limited to ${preference.maxHeight} lines here` : `the tile needs ${wanted.maxHeight} lines`;
 }
 
 /** @param {number} kbps */

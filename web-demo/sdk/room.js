@@ -9,56 +9,9 @@ import { Speakers } from "./speakers.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
-/** @typedef {import("./protocol.js").Joined} Joined */
 /** @typedef {import("./publish.js").LocalTrack} LocalTrack */
-
-/**
- * @typedef {{
- *   room: string,
- *   name: string,
- *   token?: string,
- *   codec?: string,
- *   scalabilityMode?: string,
- *   simulcast?: number,
- *   subscribe?: boolean,
- *   maxHeight?: number,
- *   forceTcp?: boolean,
- *   passphrase?: string,
- * }} Options
- * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
- * webrtc-svc) instead of several; `simulcast`: publish at most so many encodings of a video; `subscribe: false`: receive nothing;
- * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates;
- * `passphrase`: encrypt media from end to end, for those in the room who have the same one
- */
-
-/**
- * `cause`: what is being repaired, the WebSocket or the media path.
- * @typedef {{ state: "connected" | "reconnecting" | "closed", cause: "signaling" | "media" | null }} State
- */
-
-/**
- * @typedef {{
- *   "state": State,
- *   "participant-joined": Participant,
- *   "participant-left": { participant: Participant, reason: import("./protocol.js").LeaveReason },
- *   "track-published": RemoteTrack,
- *   "track-ended": RemoteTrack,
- *   "track-muted": RemoteTrack,
- *   "track-state": RemoteTrack,
- *   "local-track": LocalTrack,
- *   "local-track-ended": LocalTrack,
- *   "device-lost": LocalTrack,
- *   "speaker": string | null,
- *   "quality": { participant: string, score: number, details?: import("./protocol.js").QualityDetails },
- *   "audio-blocked": boolean,
- *   "data": import("./data.js").Received & { participant?: Participant },
- *   "data-lost": { messages: number },
- *   "data-state": boolean,
- *   "going-away": string,
- *   "error": SluiceError,
- *   "closed": SluiceError,
- * }} Events
- */
+/** @typedef {import("./types.js").Options} Options */
+/** @typedef {import("./types.js").State} State */
 
 /** Milliseconds: a path may vanish briefly; and the time that a repaired path gets before we start from scratch. */
 const DISCONNECT_GRACE = 2_000;
@@ -70,7 +23,7 @@ const FIRST_SLOTS = { audio: 8, video: 24 };
 
 /**
  * A room on a Sluice server: who is in it, what they publish, what we publish. Survives lost sockets and lost paths.
- * @extends {Emitter<Events>}
+ * @extends {Emitter<import("./types.js").Events>}
  */
 export class Room extends Emitter {
   /** @type {Map<string, Participant>} the others, by id */
@@ -368,7 +321,7 @@ export class Room extends Emitter {
   /**
    * The whole state, at first, after a resume, or of a new session when the old one is lost. The difference to what we
    * know comes out as events.
-   * @param {Joined} joined
+   * @param {import("./protocol.js").Joined} joined
    */
   #onJoined(joined) {
     const first = this.id === "";

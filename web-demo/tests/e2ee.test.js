@@ -1,53 +1,16 @@
 /** Media that the server cannot read: encrypted in the senders' browsers, through the real server, played by those who have the passphrase. */
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { CHROMIUM, closeBrowsers, FIREFOX, openPage, Person, Server, until } from "./helper.js";
+import { describe } from "node:test";
+import { CHROMIUM, FIREFOX, openPage, until } from "./helper.js";
+import { appears, gone, suite, textOf, tile } from "./suite.js";
 
 const PAIRS = [[CHROMIUM, CHROMIUM], [CHROMIUM, FIREFOX], [FIREFOX, CHROMIUM]];
 const PASSPHRASE = "correct horse battery staple";
 const LOCK = '.lock[aria-label="End-to-end encrypted"]:not([hidden])';
 
-/** @type {Server} */
-let server;
-/** @type {{ close(): Promise<void> | void }[]} */
-let open = [];
-let rooms = 0;
-let room = "";
-
-before(async () => {
-  server = await Server.start();
-});
-after(async () => {
-  await closeBrowsers();
-  await server?.stop();
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((thing) => thing.close()));
-});
-
-/** A test with a room of its own. Where it fails, the server says how things stood. */
-function meeting(name, body) {
-  test(name, async () => {
-    room = `e2ee-${++rooms}`;
-    try {
-      await body();
-    } catch (error) {
-      error.message += `\nserver: ${JSON.stringify(await server.statistics(room).catch(String))}`;
-      throw error;
-    }
-  });
-}
-
-async function join(kind, name, options = {}) {
-  const person = await Person.join(kind, server.url, { room, name, passphrase: PASSPHRASE, ...options });
-  open.push(person);
-  return person;
-}
-
-const tile = (name, suffix = "") => `.tile[aria-label="${name}"]${suffix}`;
-const appears = (person, selector) => until(`${selector} appears`, async () => (await person.page.$$(selector)).length > 0);
-const gone = (person, selector) => until(`${selector} is gone`, async () => (await person.page.$$(selector)).length === 0);
-const says = (person, name, text) => until(`${name}'s tile says "${text}"`, async () => (await person.page.$eval(tile(name, " .locked"), ({ textContent }) => textContent)) === text);
+const the = suite("e2ee");
+const join = (kind, name, options = {}) => the.join(kind, name, { passphrase: PASSPHRASE, ...options });
+const says = (person, name, text) => until(`${name}'s tile says "${text}"`, async () => (await textOf(person, tile(name, " .locked"))) === text);
 /** Waits until so many more packets of picture and sound have come, and returns the figures. */
 async function arrives(person, name, packets = 100) {
   return Promise.all(["camera", "microphone"].map((source) => until(`${source} of ${name} arrives at ${person.name}`, async () => {
@@ -72,7 +35,7 @@ async function setPassphrase(person, passphrase) {
 describe("with the same passphrase", () => {
   for (const [sender, receiver] of PAIRS) {
     for (const codec of ["vp8", "vp9", "av1"]) {
-      meeting(`${sender} to ${receiver}: ${codec} and Opus are played, and by nobody who does not have it`, async () => {
+      the.meeting(`${sender} to ${receiver}: ${codec} and Opus are played, and by nobody who does not have it`, async () => {
         const ada = await join(sender, "Ada", { params: { codec } });
         const grace = await join(receiver, "Grace", { params: { publish: "mic" } });
         const seen = await grace.sees("Ada");
@@ -81,7 +44,7 @@ describe("with the same passphrase", () => {
         for (const [person, other] of [[grace, "Ada"], [ada, "Grace"], [ada, "Ada (you)"]]) await appears(person, tile(other, ` ${LOCK}`));
         const eve = await join(receiver, "Eve", { passphrase: "", params: { publish: "none" } });
         await isDeafAndBlind(eve, "Ada");
-        await until("her tile says why", async () => /perhaps encrypted/.test(await eve.page.$eval(tile("Ada", " .layer"), ({ textContent }) => textContent)));
+        await until("her tile says why", async () => /perhaps encrypted/.test(await textOf(eve, tile("Ada", " .layer"))));
         assert.equal((await eve.page.$$(LOCK)).length, 0);
         await grace.sees("Ada");
       });
@@ -89,7 +52,7 @@ describe("with the same passphrase", () => {
   }
 
   for (const [codec, scalability] of [["vp8", ""], ["vp9", "L3T3_KEY"], ["av1", "L3T3_KEY"]]) {
-    meeting(`the server still chooses the layers of ${codec} ${scalability || "simulcast"}`, async () => {
+    the.meeting(`the server still chooses the layers of ${codec} ${scalability || "simulcast"}`, async () => {
       await join(CHROMIUM, "Ada", { params: { size: "960x540", publish: "camera", codec, ...(scalability && { scalability }) } });
       const grace = await join(CHROMIUM, "Grace", { width: 1000, height: 1300, params: { publish: "none" } });
       await grace.heightOf("Ada", (height) => height === 540);
@@ -105,7 +68,7 @@ describe("with the same passphrase", () => {
 
 describe("with another passphrase", () => {
   for (const [sender, receiver] of PAIRS) {
-    meeting(`${sender} to ${receiver}: nothing is played, the tile says why, and the right one mends it`, async () => {
+    the.meeting(`${sender} to ${receiver}: nothing is played, the tile says why, and the right one mends it`, async () => {
       await join(sender, "Ada");
       const grace = await join(receiver, "Grace", { passphrase: "wrong", params: { publish: "none" } });
       await isDeafAndBlind(grace, "Ada");
@@ -118,7 +81,7 @@ describe("with another passphrase", () => {
     });
   }
 
-  meeting("who sends without one is not played to who has one; turned on in the middle of the call, it is", async () => {
+  the.meeting("who sends without one is not played to who has one; turned on in the middle of the call, it is", async () => {
     const ada = await join(CHROMIUM, "Ada", { passphrase: "" });
     const grace = await join(FIREFOX, "Grace", { params: { publish: "none" } });
     await isDeafAndBlind(grace, "Ada");
@@ -132,19 +95,16 @@ describe("with another passphrase", () => {
   });
 });
 
-test("a browser that cannot says so in words, rather than send in the clear", async () => {
-  const page = await openPage(CHROMIUM, `${server.url}?room=unsupported&name=Ada&autojoin=1&publish=none#key=secret`, { before: () => delete globalThis.RTCRtpScriptTransform });
-  open.push(page);
+the.meeting("a browser that cannot says so in words, rather than send in the clear", async () => {
+  const page = the.leave(await openPage(CHROMIUM, `${the.server.url}?room=${the.room}&name=Ada&autojoin=1&publish=none#key=secret`, { before: () => delete globalThis.RTCRtpScriptTransform }));
   await until("the page says so", () => page.$(".end[data-code=encryption-unsupported]"));
 });
 
-test("the invitation has the passphrase where the server does not see it", async () => {
-  room = "invitation";
+the.meeting("the invitation has the passphrase where the server does not see it", async () => {
   const ada = await join(CHROMIUM, "Ada", { params: { publish: "none" } });
   await ada.click("Invite others");
   const link = new URL(await ada.page.$eval("#invite-link", ({ value }) => value));
   assert.equal(new URLSearchParams(link.hash.slice(1)).get("key"), PASSPHRASE);
-  const grace = await openPage(FIREFOX, link.href);
-  open.push(grace);
+  const grace = the.leave(await openPage(FIREFOX, link.href));
   await until("it is filled in", () => grace.$eval("#passphrase", ({ value }, wanted) => value === wanted, PASSPHRASE));
 });
