@@ -5,6 +5,9 @@ import { DECRYPTION, initials, layerText, qualityText, rateText } from "./words.
 /** @typedef {import("../sdk/index.js").LocalTrack} LocalTrack */
 /** @typedef {{ height: number, kbps: number, framesDecoded?: number }} Stats */
 
+/** Seconds that a first frame may take. */
+const PATIENCE = 5;
+
 /** One picture with a name on it: a person's camera, or a screen. */
 export class Tile {
   #video = h("video", { autoplay: true, playsInline: true, muted: true });
@@ -20,6 +23,8 @@ export class Tile {
   #track = null;
   /** @type {Stats | undefined} of the last second */
   #stats;
+  /** Seconds in which media came and no frame of all could be decoded. */
+  #undecoded = 0;
 
   /**
    * @param {{ id: string, name: string, kind: "person" | "screen", own?: boolean, onPin: () => void }} options `name` as it is shown
@@ -75,6 +80,7 @@ export class Tile {
 
   /** @param {Stats} [stats] what arrives or leaves now, where that was measured anew */
   update(stats = this.#stats) {
+    if (stats !== this.#stats) this.#undecoded = stats?.kbps && stats.framesDecoded === 0 ? this.#undecoded + 1 : 0;
     this.#stats = stats;
     const track = this.#track;
     const arrives = track && (!("state" in track) || track.state?.type === "sending");
@@ -128,6 +134,7 @@ export class Tile {
     const stats = this.#stats;
     const track = this.#track;
     if (!track || track.muted) return "";
+    if (this.#undecoded > PATIENCE) return "cannot be read: perhaps encrypted";
     if ("state" in track) return layerText(track.state, stats);
     if (!track.encodings.some(({ wanted, enabled }) => wanted && enabled)) return "not sent: nobody watches";
     if (!stats?.height) return "starting";

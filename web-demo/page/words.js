@@ -61,7 +61,6 @@ export function layerText(state, stats) {
   if (!state) return "waiting";
   if (state.type === "starting") return "starting";
   if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
-  if (stats?.framesDecoded === 0 && stats.kbps) return "cannot be read: perhaps encrypted";
   const height = stats?.height || state.height;
   return [height && `${height}p`, state.rid ?? state.codec, rateText(stats?.kbps ?? 0)].filter(Boolean).join(" · ");
 }
