@@ -176,6 +176,8 @@ export const LAUNCH = {
       "media.peerconnection.ice.loopback": true,
       "media.peerconnection.ice.obfuscate_host_addresses": false,
       "media.autoplay.default": 0,
+      // A sound device that nobody hears; without one no AudioContext runs.
+      "media.cubeb.force_mock_context": true,
     },
   },
 };

@@ -8,7 +8,7 @@ use serde_json::json;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emulated_network_is_one_participants_and_ends_when_it_says_so() {
     let server = Server::start(&["--dev"]).await;
-    let ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;
+    let _ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;
     let mut grace = Participant::join(&server, "room", "Grace", Plan::TALK).await;
     let alan = Participant::join(&server, "room", "Alan", Plan { slots: (2, 2), ..Plan::TALK }).await;
     for (receiver, sender) in [(&grace, "Ada"), (&alan, "Ada"), (&alan, "Grace")] {
