@@ -28,8 +28,8 @@ export class Drawer {
   /** @param {Room} room */
   constructor(room) {
     this.#room = room;
-    this.element = h("div", { class: "drawer" }, this.#rates.element, this.#layers.element, this.#transport, room.permissions?.emulate && networkPanel(room),
-      h("h3", {}, "Received"), this.#received, h("h3", {}, "Sent"), this.#published);
+    this.element = h("div", { class: "drawer" }, this.#rates.element, this.#layers.element, this.#transport,
+      h("h3", {}, "Received"), this.#received, h("h3", {}, "Sent"), this.#published, room.permissions?.emulate && networkPanel(room));
   }
 
   /** @param {RoomStats} stats */
