@@ -124,8 +124,11 @@ export class Connection extends Emitter {
     const sources = new Map(locals.map((local) => [local.mid ?? "", local.source]));
     const offered = this.#slots.map(({ kind }) => kind);
     try {
-      const answer = await this.#exchange(pc.localDescription?.sdp ?? "", locals);
-      const sdp = sources.size || this.#forceTcp ? (await import("./sdp.js")).edit(answer, sources, this.#forceTcp) : answer;
+      const [answer, edits] = await Promise.all([
+        this.#exchange(pc.localDescription?.sdp ?? "", locals),
+        (sources.size || this.#forceTcp) && import("./sdp.js"),
+      ]);
+      const sdp = edits ? edits.edit(answer, sources, this.#forceTcp) : answer;
       await pc.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
       if (error instanceof ServerError) this.#withdraw();
