@@ -343,6 +343,7 @@ fn start_shards(
             provider: provider.clone(),
             sockets,
             segments: offload.segments,
+            emulates: settings.dev.emulation,
         }
     });
     threads::start(setups.collect()).map_err(ServerError::Thread)

@@ -29,6 +29,8 @@ pub struct SignalingConfig {
     pub connections: usize,
     /// WebSockets at once from one IPv4 address or one IPv6 /64. Whole offices sit behind one address.
     pub connections_per_address: usize,
+    /// Whether clients may have the server emulate a worse network for them: for developers only.
+    pub emulation: bool,
 }
 
 impl Default for SignalingConfig {
@@ -46,6 +48,7 @@ impl Default for SignalingConfig {
             event_queue: 256,
             connections: 20_000,
             connections_per_address: 256,
+            emulation: false,
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::auth::Grants;
 use crate::error::ServiceError;
 use crate::events::EventSink;
 use crate::protocol::{
-    AnsweredSection, DisplayName, IceServer, LeaveReason, ParticipantId, ParticipantInfo, Preference, PublishedSection,
-    RoomLimits, RoomName, Slot, TrackId, TrackPreference,
+    AnsweredSection, DisplayName, Emulate, IceServer, LeaveReason, ParticipantId, ParticipantInfo, Preference,
+    PublishedSection, RoomLimits, RoomName, Slot, TrackId, TrackPreference,
 };
 use std::future::Future;
 
@@ -50,6 +50,20 @@ pub trait RoomService: Send + Sync + 'static {
         &self,
         participant: &ParticipantId,
         request: SubscribeRequest,
+    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
+    /// Asks the publisher of a track that this participant receives for a key frame.
+    fn request_keyframe(
+        &self,
+        participant: &ParticipantId,
+        track: &TrackId,
+    ) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
+    /// Emulates a worse network for this participant. Called only where [`crate::SignalingConfig::emulation`] allows it.
+    fn emulate(
+        &self,
+        participant: &ParticipantId,
+        network: Emulate,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
     /// The participant is gone. Called once after each successful `join`, except where the service itself ended the

@@ -238,6 +238,11 @@ impl<S: RoomService> Server<S> {
                     let request = SubscribeRequest { tracks: wish.tracks, default: wish.default };
                     done(service.subscribe(who, request).await)
                 }
+                Ok(ClientMessage::Keyframe(wish)) => done(service.request_keyframe(who, &wish.track).await),
+                Ok(ClientMessage::Emulate(_)) if !self.config.emulation => {
+                    Err(Fault::told(ServiceError::Forbidden { what: "have a network emulated" }, None))
+                }
+                Ok(ClientMessage::Emulate(network)) => done(service.emulate(who, network).await),
                 Ok(ClientMessage::Ping(ping)) => Ok(Some(ServerMessage::Pong { id: ping.id })),
                 Ok(ClientMessage::Join(_)) => Err(inbox.mistake(Refusal::AlreadyJoined, None)),
                 Ok(ClientMessage::Leave(_)) => return End::Left,
@@ -287,6 +292,7 @@ impl<S: RoomService> Server<S> {
                 subscribe: session.grants.subscribe,
                 data: session.grants.may_send_data(),
                 hidden: session.grants.hidden,
+                emulate: self.config.emulation,
             },
         }))
     }

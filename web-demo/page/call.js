@@ -3,6 +3,7 @@ import { Chat } from "./chat.js";
 import { deviceChooser, presentDevice } from "./devices.js";
 import { dialog, h, icon, notice } from "./dom.js";
 import { Drawer } from "./drawer.js";
+import { showEncryption } from "./encryption.js";
 import { showInvite } from "./invite.js";
 import { listenForKeys } from "./keys.js";
 import { Layout } from "./layout.js";
@@ -45,16 +46,18 @@ export class Call {
   #tools;
   #drawer;
   #keys;
+  #passphrase;
   #hear = h("button", { class: "hear", type: "button", onclick: () => this.#room.startAudio() }, icon("sound"), "Click to hear the others");
 
   /**
    * @param {HTMLElement} app
    * @param {Room} room
-   * @param {{ roomName: string, size: import("../sdk/capture.js").CaptureOptions }} options
+   * @param {{ roomName: string, size: import("../sdk/capture.js").CaptureOptions, passphrase: string }} options
    */
-  constructor(app, room, { roomName, size }) {
+  constructor(app, room, { roomName, size, passphrase }) {
     this.#room = room;
     this.#size = size;
+    this.#passphrase = passphrase;
     this.#together = new Together(room);
     this.#chat = new Chat(room, this.#together, new Files(room), (error) => this.#complain(error));
     this.#list = new People(room, this.#together);
@@ -76,7 +79,8 @@ export class Call {
       },
     }, icon("smile"));
     this.#tools = {
-      invite: tool("invite", "Invite others", () => showInvite(roomName)),
+      invite: tool("invite", "Invite others", () => showInvite(roomName, this.#passphrase)),
+      encryption: tool("lock-open", "", () => this.#choosePassphrase()),
       view: tool("view-auto", "", () => this.#nextView()),
       chat: tool("chat", "Chat", () => this.#togglePanel("chat")),
       people: tool("people", "People", () => this.#togglePanel("people")),
@@ -103,6 +107,7 @@ export class Call {
     this.#setView("auto");
     this.#acceptDrops(app);
     this.#addPerson("own", `${room.name} (you)`);
+    this.#showEncryption();
     this.#listen();
     const timer = setInterval(() => void this.#showStats(), STATS_INTERVAL);
     room.on("closed", () => {
@@ -187,8 +192,10 @@ export class Call {
   #updateRemote({ id, participant }) {
     const tile = this.#people.get(participant.id);
     tile?.update();
+    tile?.setDecryption([...participant.tracks.values()].filter(({ source }) => source !== "screen").map(({ decryption }) => decryption));
     tile?.setMicrophoneMuted(participant.track("microphone")?.muted ?? true);
     this.#screens.get(id)?.update();
+    this.#screens.get(id)?.setDecryption([this.#room.tracks.get(id)?.decryption ?? null]);
     this.#list.update();
   }
 
@@ -204,6 +211,7 @@ export class Call {
       const own = this.#newTile({ id: this.#room.id, name: "Your screen", kind: "screen", own: true });
       this.#screens.set("own", own);
       own.showLocal(screen);
+      this.#showEncryption();
     } else if (!screen) {
       this.#removeScreen("own");
     }
@@ -390,6 +398,23 @@ export class Call {
       void this.#attempt(() => (kind === "speaker" ? this.#room.setSpeaker(deviceId) : this.#room.switchDevice(kind, { ...this.#size, deviceId })));
     });
     dialog("Devices", chooser.element).addEventListener("close", chooser.stop);
+  }
+
+  #choosePassphrase() {
+    showEncryption(this.#passphrase, async (passphrase) => {
+      await this.#room.setPassphrase(passphrase);
+      this.#passphrase = passphrase;
+      this.#showEncryption();
+    });
+  }
+
+  #showEncryption() {
+    const { encrypted } = this.#room;
+    const label = `End-to-end encryption: ${encrypted ? "on" : "off"}`;
+    this.#tools.encryption.replaceChildren(icon(encrypted ? "lock" : "lock-open"));
+    this.#tools.encryption.title = label;
+    this.#tools.encryption.setAttribute("aria-label", label);
+    for (const tile of [this.#people.get("own"), this.#screens.get("own")]) tile?.setDecryption([encrypted ? "decrypted" : null]);
   }
 
   /** @returns {import("./keys.js").Shortcut[]} */

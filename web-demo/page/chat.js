@@ -9,7 +9,7 @@ const MOST_SHOWN = 300;
 
 /** The panel with messages and files. Files can be dropped anywhere on the page. */
 export class Chat {
-  #list = h("ol", { class: "messages", role: "log", "aria-label": "Messages" });
+  #list = h("ol", { class: "messages" });
   #room;
   #files;
   #fail;
@@ -31,7 +31,7 @@ export class Chat {
       onchange: () => this.offer(picker.files),
     });
     this.element = h("div", { class: "chat" },
-      this.#list,
+      h("div", { class: "log", role: "log", "aria-label": "Messages" }, this.#list),
       h("form", {
         class: "row",
         onsubmit: (/** @type {SubmitEvent} */ event) => {

@@ -1,4 +1,5 @@
 import { h } from "./dom.js";
+import { networkPanel } from "./network.js";
 import { Plot } from "./plot.js";
 import { layerReason, rateText } from "./words.js";
 
@@ -22,12 +23,13 @@ export class Drawer {
   #received = h("div");
   /** @type {Map<string, { element: HTMLElement, figures: HTMLElement }>} by track id */
   #cards = new Map();
-  element = h("div", { class: "drawer" }, this.#rates.element, this.#layers.element, this.#transport,
-    h("h3", {}, "Received"), this.#received, h("h3", {}, "Sent"), this.#published);
+  element;
 
   /** @param {Room} room */
   constructor(room) {
     this.#room = room;
+    this.element = h("div", { class: "drawer" }, this.#rates.element, this.#layers.element, this.#transport,
+      h("h3", {}, "Received"), this.#received, h("h3", {}, "Sent"), this.#published, room.permissions?.emulate && networkPanel(room));
   }
 
   /** @param {RoomStats} stats */
@@ -64,8 +66,9 @@ export class Drawer {
         "jitter": `${(row?.jitterMs ?? 0).toFixed(0)} ms`,
         ...(track.kind === "video" && {
           "picture": row?.height ? `${row.width}×${row.height} at ${Math.round(row.fps)} fps` : "none",
-          "target layer": track.wanted.priority === "hidden" ? "none: not shown" : track.wanted.maxHeight ? `up to ${track.wanted.maxHeight} lines` : "the best",
-          "current layer": sending ? `${state.rid ?? state.encoding} T${state.temporal}${state.height ? ` (${state.height} lines)` : ""}` : "none",
+          "asked for": track.wanted.priority === "hidden" ? "nothing: not shown" : track.wanted.maxHeight ? `up to ${track.wanted.maxHeight} lines` : "the best",
+          "target layer": sending ? `${state.targetEncoding} T${state.targetTemporal}` : "none",
+          "current layer": sending ? `${state.encoding} T${state.temporal}${state.rid ? `, ${state.rid}` : ""}${state.height ? ` (${state.height} lines)` : ""}` : "none",
           "why": layerReason(track),
         }),
       });
@@ -106,7 +109,8 @@ function controls(track) {
     h("option", { value: "0" }, "as the tile"), ...HEIGHTS.map((lines) => h("option", { value: lines }, `${lines} lines`)));
   const priority = h("select", { id: `priority-${track.id}`, onchange: () => track.prefer({ priority: PRIORITIES.find((one) => one === priority.value) }) },
     h("option", { value: "" }, "by itself"), ...PRIORITIES.map((one) => h("option", { value: one }, one)));
-  return h("div", { class: "wishes" }, h("label", { for: height.id }, "At most"), height, h("label", { for: priority.id }, "Priority"), priority);
+  return h("div", { class: "wishes" }, h("label", { for: height.id }, "At most"), height, h("label", { for: priority.id }, "Priority"), priority,
+    h("button", { type: "button", onclick: () => track.requestKeyFrame() }, "Key frame"));
 }
 
 /** @param {HTMLElement} list @param {Record<string, string>} figures */

@@ -5,11 +5,11 @@ import { qrCode } from "./qr.js";
 /** Modules of white around the code, as scanners want it. */
 const QUIET = 4;
 
-/** Shows the link to a room, to copy or to scan. @param {string} roomName */
-export function showInvite(roomName) {
-  const link = shareLink(roomName);
+/** Shows the link to a room, to copy or to scan. @param {string} roomName @param {string} passphrase of an encrypted call, which the link contains */
+export function showInvite(roomName, passphrase) {
+  const link = shareLink(roomName, passphrase);
   const field = h("input", { id: "invite-link", value: link, readOnly: true, onfocus: () => field.select() });
-  const said = h("p", { class: "small", role: "status" }, "Everybody who opens this link joins the room.");
+  const said = h("p", { class: "small", role: "status" }, `Everybody who opens this link joins the room${passphrase && " and has its passphrase: give it to those only who may listen"}.`);
   const copy = h("button", {
     class: "primary",
     type: "button",

@@ -11,7 +11,7 @@ const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const params = readParams(new URL(location.href));
 restoreTheme();
 
-if (params.autojoin) void enter({ name: params.name || "Guest", room: params.room, tracks: new Map() }, params.publish);
+if (params.autojoin) void enter({ name: params.name || "Guest", room: params.room, passphrase: params.passphrase, tracks: new Map() }, params.publish);
 else begin();
 
 function begin() {
@@ -22,16 +22,16 @@ function begin() {
  * @param {import("./prejoin.js").Choice} choice
  * @param {Set<import("./params.js").Publishable>} publish
  */
-async function enter({ name, room: roomName, tracks }, publish) {
+async function enter({ name, room: roomName, passphrase, tracks }, publish) {
   app.replaceChildren(h("p", { class: "joining", role: "status" }, `Joining ${roomName}…`));
   const { token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, forceRelay, size } = params;
   try {
-    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, forceRelay });
+    const room = await Room.connect(location.origin, { room: roomName, name, token, codec, scalabilityMode, simulcast, subscribe, maxHeight, forceTcp, forceRelay, passphrase });
     // For the browser suite, and for looking around in the console.
     /** @type {any} */ (window).sluice = room;
     document.title = `${roomName} · Sluice`;
-    if (!params.invited) history.replaceState(null, "", `/r/${encodeURIComponent(roomName)}${location.search}`);
-    const call = new Call(app, room, { roomName, size });
+    if (!params.invited) history.replaceState(null, "", `/r/${encodeURIComponent(roomName)}${location.search}${params.passphrase && location.hash}`);
+    const call = new Call(app, room, { roomName, size, passphrase });
     const speaker = chosenDevice("speaker");
     if (speaker) void room.setSpeaker(speaker).catch(() => {}); // it may be unplugged: the default one plays then
     room.on("closed", (error) => showEnd(error));

@@ -4,14 +4,16 @@
  * What the page's URL asks for. `room` comes from the path (`/r/blue-otter`), the query or the hash; the rest from the query:
  * `name`, `autojoin=1`, `publish=camera,mic,screen|none`, `codec=vp8|h264|vp9|av1`, `scalability=L3T3_KEY` (one encoding with layers), `simulcast=1` (encodings at most), `subscribe=0`, `maxheight=360`, `size=640x360` (of the camera),
  * `token`, `forceTcp=1` to take the TCP path even where UDP works, and `forceRelay=1` to go
- * through a TURN server even where there is a direct way.
+ * through a TURN server even where there is a direct way. The passphrase of an encrypted call comes as `#key=…`, which browsers
+ * do not send to the server.
  * @param {URL} url
  */
 export function readParams(url) {
   const query = url.searchParams;
   const [, width, height] = /^(\d+)x(\d+)$/.exec(query.get("size") ?? "") ?? [];
   const pathRoom = /^\/r\/([^/]+)\/?$/.exec(url.pathname)?.[1];
-  const room = pathRoom ?? query.get("room") ?? url.hash.slice(1);
+  const passphrase = new URLSearchParams(url.hash.slice(1)).get("key") ?? "";
+  const room = pathRoom ?? query.get("room") ?? (passphrase ? "" : url.hash.slice(1));
   return {
     room: decode(room).trim() || randomRoom(),
     invited: Boolean(room),
@@ -24,6 +26,7 @@ export function readParams(url) {
     simulcast: Number(query.get("simulcast")) || undefined,
     subscribe: query.get("subscribe") !== "0",
     maxHeight: Number(query.get("maxheight")) || undefined,
+    passphrase,
     forceTcp: query.get("forceTcp") === "1",
     forceRelay: query.get("forceRelay") === "1",
     size: width && height ? { width: Number(width), height: Number(height) } : {},
@@ -32,9 +35,10 @@ export function readParams(url) {
 
 /** @typedef {ReturnType<typeof readParams>} Params */
 
-/** The link to give to others. @param {string} room */
-export function shareLink(room) {
-  return new URL(`/r/${encodeURIComponent(room)}`, location.href).href;
+/** The link to give to others. @param {string} room @param {string} passphrase of an encrypted call */
+export function shareLink(room, passphrase) {
+  const key = passphrase && `#${new URLSearchParams({ key: passphrase })}`;
+  return new URL(`/r/${encodeURIComponent(room)}${key}`, location.href).href;
 }
 
 /** @param {string} list @returns {Set<Publishable>} */

@@ -4,7 +4,7 @@ import { h, icon, notice } from "./dom.js";
 import { problem } from "./words.js";
 
 /** @typedef {import("./params.js").Params} Params */
-/** @typedef {{ name: string, room: string, tracks: Map<"camera" | "microphone", MediaStreamTrack> }} Choice */
+/** @typedef {{ name: string, room: string, passphrase: string, tracks: Map<"camera" | "microphone", MediaStreamTrack> }} Choice */
 
 const NAME_KEY = "sluice-name";
 
@@ -26,6 +26,7 @@ export function showPrejoin(app, params, onJoin) {
     pattern: "[A-Za-z0-9._~\\-]+", title: "Letters A to Z, digits and - . _ ~",
     oninput: () => (room.value = room.value.replace(/\s+/g, "-")),
   });
+  const passphrase = h("input", { id: "passphrase", type: "password", value: params.passphrase, maxLength: 200, autocomplete: "off", placeholder: "None: the server could listen" });
   const meter = levelMeter();
   const chooser = deviceChooser((kind) => {
     if (kind === "speaker" || !tracks.has(kind)) return;
@@ -44,6 +45,7 @@ export function showPrejoin(app, params, onJoin) {
         h("h2", {}, params.invited ? "Join the room" : "Start a room"),
         h("label", { for: "name" }, "Your name"), name,
         h("label", { for: "room" }, "Room"), room,
+        h("label", { for: "passphrase" }, "Passphrase for end-to-end encryption"), passphrase,
         h("button", { class: "primary", type: "submit" }, "Join"),
         h("p", { class: "small" }, "Everyone who opens the same room meets. The link to share is shown inside."),
         problems)));
@@ -102,7 +104,7 @@ export function showPrejoin(app, params, onJoin) {
     try {
       localStorage.setItem(NAME_KEY, name.value);
     } catch {} // private windows may refuse; the name is then asked for again
-    onJoin({ name: name.value.trim(), room: room.value.trim(), tracks });
+    onJoin({ name: name.value.trim(), room: room.value.trim(), passphrase: passphrase.value, tracks });
   }
 }
 

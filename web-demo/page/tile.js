@@ -1,8 +1,12 @@
 import { h, icon } from "./dom.js";
-import { initials, layerText, qualityText, rateText } from "./words.js";
+import { DECRYPTION, initials, layerText, qualityText, rateText } from "./words.js";
 
 /** @typedef {import("../sdk/index.js").RemoteTrack} RemoteTrack */
 /** @typedef {import("../sdk/index.js").LocalTrack} LocalTrack */
+/** @typedef {{ height: number, kbps: number, framesDecoded?: number }} Stats */
+
+/** Seconds that a first frame may take. */
+const PATIENCE = 5;
 
 /** One picture with a name on it: a person's camera, or a screen. */
 export class Tile {
@@ -12,11 +16,15 @@ export class Tile {
   #quality = h("span", { class: "quality", role: "img" }, h("i"), h("i"), h("i"));
   #layer = h("span", { class: "layer" });
   #hand = h("span", { class: "hand", role: "img", "aria-label": "Hand raised", hidden: true }, icon("hand"));
+  #lock = h("span", { class: "badge lock", role: "img", "aria-label": "End-to-end encrypted", title: "End-to-end encrypted", hidden: true }, icon("lock"));
+  #locked = h("p", { class: "locked" });
   #pin;
   /** @type {RemoteTrack | LocalTrack | null} */
   #track = null;
-  /** @type {{ height: number, kbps: number } | undefined} of the last second */
+  /** @type {Stats | undefined} of the last second */
   #stats;
+  /** Seconds in which media came and no frame of all could be decoded. */
+  #undecoded = 0;
 
   /**
    * @param {{ id: string, name: string, kind: "person" | "screen", own?: boolean, onPin: () => void }} options `name` as it is shown
@@ -30,7 +38,8 @@ export class Tile {
     this.element = h("figure", { class: `tile ${kind}${own ? " own" : ""}`, "data-participant": id, "aria-label": name },
       this.#video,
       this.#avatar,
-      h("figcaption", {}, kind === "person" && this.#badge, h("span", { class: "name" }, name), kind === "person" && this.#quality),
+      this.#locked,
+      h("figcaption", {}, this.#lock, kind === "person" && this.#badge, h("span", { class: "name" }, name), kind === "person" && this.#quality),
       this.#layer,
       this.#hand,
       this.#pin);
@@ -69,12 +78,13 @@ export class Tile {
     this.update();
   }
 
-  /** @param {{ height: number, kbps: number }} [stats] what arrives or leaves now, where that was measured anew */
+  /** @param {Stats} [stats] what arrives or leaves now, where that was measured anew */
   update(stats = this.#stats) {
+    if (stats !== this.#stats) this.#undecoded = stats?.kbps && stats.framesDecoded === 0 ? this.#undecoded + 1 : 0;
     this.#stats = stats;
     const track = this.#track;
     const arrives = track && (!("state" in track) || track.state?.type === "sending");
-    const plays = Boolean(arrives && !track.muted && this.#video.videoWidth);
+    const plays = Boolean(arrives && !track.muted && this.#video.videoWidth && !this.#locked.textContent);
     this.element.classList.toggle("plays", plays);
     this.#layer.textContent = this.#describe();
     const pinned = this.element.classList.contains("pinned");
@@ -85,6 +95,14 @@ export class Tile {
   /** @param {boolean} muted */
   setMicrophoneMuted(muted) {
     this.#badge.hidden = !muted;
+  }
+
+  /** @param {(import("../sdk/e2ee.js").Decryption | null)[]} all that is known of its tracks: the worst is said */
+  setDecryption(all) {
+    const wrong = all.find((one) => one && one !== "decrypted");
+    this.#lock.hidden = Boolean(wrong) || !all.includes("decrypted");
+    this.#locked.textContent = wrong ? DECRYPTION[wrong] : "";
+    this.update();
   }
 
   /** @param {boolean} speaking */
@@ -116,6 +134,7 @@ export class Tile {
     const stats = this.#stats;
     const track = this.#track;
     if (!track || track.muted) return "";
+    if (this.#undecoded > PATIENCE) return "cannot be read: perhaps encrypted";
     if ("state" in track) return layerText(track.state, stats);
     if (!track.encodings.some(({ wanted, enabled }) => wanted && enabled)) return "not sent: nobody watches";
     if (!stats?.height) return "starting";

@@ -55,7 +55,7 @@ const PAUSES = {
 /**
  * What a tile receives: "720p · f · 1.6 Mb/s", or why it does not.
  * @param {SlotState | null} state
- * @param {{ height: number, kbps: number } | undefined} stats
+ * @param {import("./tile.js").Stats | undefined} stats
  */
 export function layerText(state, stats) {
   if (!state) return "waiting";
@@ -64,6 +64,13 @@ export function layerText(state, stats) {
   const height = stats?.height || state.height;
   return [height && `${height}p`, state.rid ?? state.codec, rateText(stats?.kbps ?? 0)].filter(Boolean).join(" · ");
 }
+
+/** Why what somebody sends is not played, in an encrypted call. */
+export const DECRYPTION = {
+  "decrypted": "",
+  "other-passphrase": "Encrypted with another passphrase: compare yours",
+  "unencrypted": "Sends without encryption: not played here",
+};
 
 /** @param {number} score from 1 (bad) to 5 (good) */
 export function qualityText(score) {
@@ -78,10 +85,10 @@ export function layerReason({ state, wanted, preference }) {
   if (!state) return "no slot yet";
   if (state.type === "starting") return "waits for a key frame";
   if (state.type === "paused") return PAUSES[state.reason] ?? `paused: ${state.reason}`;
-  const limit = wanted.maxHeight ? `tile and limits need ${wanted.maxHeight} lines` : "no limit asked for";
-  const chosen = preference.maxHeight ? `limited to ${preference.maxHeight} lines here` : limit;
-  if (state.height && wanted.maxHeight && state.height < wanted.maxHeight) return `${chosen}; the link or the sender gives no more`;
-  return chosen;
+  if (state.targetEncoding > state.encoding) return "waits for the target's key frame";
+  if (state.limit === "source") return "the sender gives no more";
+  if (state.limit === "bandwidth") return "the link takes no more";
+  return preference.maxHeight ? `limited to ${preference.maxHeight} lines here` : `the tile needs ${wanted.maxHeight} lines`;
 }
 
 /** @param {number} kbps */

@@ -1,9 +1,9 @@
 import { Emitter } from "./emitter.js";
 import { ServerError } from "./errors.js";
-import { keepTcpOnly, preferOpusSettings } from "./sdp.js";
 
 /** @typedef {import("./protocol.js").Kind} Kind */
 /** @typedef {import("./publish.js").LocalTrack} LocalTrack */
+/** @typedef {{ kind: Kind, transceiver: RTCRtpTransceiver, decryption: import("./e2ee.js").Decryption | null }} Slot */
 
 const KINDS = /** @type {Kind[]} */ (["audio", "video"]);
 /**
@@ -15,16 +15,18 @@ const SPARE_SLOTS = 1;
 /**
  * One RTCPeerConnection to the server. Publishes on sendonly sections, receives on recvonly ones (slots).
  * Only we offer, one offer at a time, so there is no glare. When it is beyond repair, `Room` makes a new one.
- * @extends {Emitter<{ state: RTCPeerConnectionState, negotiated: null }>}
+ * `decryption`: that of a slot, by mid, has changed.
+ * @extends {Emitter<{ state: RTCPeerConnectionState, negotiated: null, decryption: string | null }>}
  */
 export class Connection extends Emitter {
   #exchange;
   #forceTcp;
   /** @type {RTCConfiguration} */
   #configuration;
+  #encryption;
   /** @type {Set<LocalTrack>} */
   #locals = new Set();
-  /** @type {{ kind: Kind, transceiver: RTCRtpTransceiver }[]} */
+  /** @type {Slot[]} */
   #slots = [];
   /** @type {Record<Kind, number>} slots that the server has answered */
   #answered = { audio: 0, video: 0 };
@@ -36,15 +38,17 @@ export class Connection extends Emitter {
   /**
    * @param {{
    *   exchange: (sdp: string, locals: LocalTrack[]) => Promise<string>,
+   *   encryption: import("./e2ee.js").Encryption | null,
    *   forceTcp?: boolean,
    *   forceRelay?: boolean,
    *   iceServers?: RTCIceServer[],
    * }} options `exchange` sends an offer and gives the answer's SDP
    */
-  constructor({ exchange, forceTcp = false, forceRelay = false, iceServers = [] }) {
+  constructor({ exchange, encryption, forceTcp = false, forceRelay = false, iceServers = [] }) {
     super();
     this.#exchange = exchange;
     this.#forceTcp = forceTcp;
+    this.#encryption = encryption;
     this.#configuration = { bundlePolicy: "max-bundle", iceTransportPolicy: forceRelay ? "relay" : "all", iceServers };
     this.pc = new RTCPeerConnection(this.#configuration);
     this.pc.onconnectionstatechange = () => this.emit("state", this.pc.connectionState);
@@ -60,7 +64,7 @@ export class Connection extends Emitter {
   /** @param {LocalTrack} local */
   publish(local) {
     this.#locals.add(local);
-    local.bind(this.pc);
+    local.bind(this.pc, this.#encryption);
     return this.negotiate();
   }
 
@@ -82,7 +86,17 @@ export class Connection extends Emitter {
 
   /** @param {string} mid @returns {RTCRtpReceiver | undefined} */
   receiver(mid) {
-    return this.#slots.find(({ transceiver }) => transceiver.mid === mid)?.transceiver.receiver;
+    return this.#slot(mid)?.transceiver.receiver;
+  }
+
+  /** What becomes of the frames that arrive there, where calls are encrypted. @param {string} mid */
+  decryption(mid) {
+    return this.#slot(mid)?.decryption ?? null;
+  }
+
+  /** @param {string} mid */
+  #slot(mid) {
+    return this.#slots.find(({ transceiver }) => transceiver.mid === mid);
   }
 
   /** New ICE credentials and a new path, over the same DTLS association. */
@@ -121,9 +135,12 @@ export class Connection extends Emitter {
     const sources = new Map(locals.map((local) => [local.mid ?? "", local.source]));
     const offered = this.#slots.map(({ kind }) => kind);
     try {
-      const answer = await this.#exchange(pc.localDescription?.sdp ?? "", locals);
-      const sdp = preferOpusSettings(answer, sources);
-      await pc.setRemoteDescription({ type: "answer", sdp: this.#forceTcp ? keepTcpOnly(sdp) : sdp });
+      const [answer, edits] = await Promise.all([
+        this.#exchange(pc.localDescription?.sdp ?? "", locals),
+        (sources.size || this.#forceTcp) && import("./sdp.js"),
+      ]);
+      const sdp = edits ? edits.edit(answer, sources, this.#forceTcp) : answer;
+      await pc.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
       if (error instanceof ServerError) this.#withdraw();
       throw error;
@@ -158,7 +175,13 @@ export class Connection extends Emitter {
     for (let i = 0; i < missing; i++) {
       const transceiver = this.pc.addTransceiver(kind, { direction: "recvonly" });
       if (kind === "video") receiveDependencies(transceiver);
-      this.#slots.push({ kind, transceiver });
+      /** @type {Slot} */
+      const slot = { kind, transceiver, decryption: null };
+      this.#encryption?.receive(transceiver.receiver, (status) => {
+        slot.decryption = status;
+        this.emit("decryption", transceiver.mid);
+      });
+      this.#slots.push(slot);
     }
     return missing > 0;
   }

@@ -10,8 +10,8 @@
  * Audio of the others plays by itself; video is asked for in the size in which it is shown.
  */
 export { Room } from "./room.js";
-export { LocalTrack } from "./publish.js";
 export { Participant, RemoteTrack } from "./participant.js";
 export { capture, devices, onDevicesChange } from "./capture.js";
 export { DATA_LIMITS } from "./data.js";
+/** @typedef {import("./publish.js").LocalTrack} LocalTrack */
 export { ClosedError, ConnectError, DataError, MediaError, ServerError, SluiceError } from "./errors.js";

@@ -42,7 +42,9 @@ export class RemoteTrack {
    * @param {Participant} participant
    * @param {{
    *   receiver: (mid: string) => RTCRtpReceiver | undefined,
+   *   decryption: (mid: string) => import("./e2ee.js").Decryption | null,
    *   subscriptions: import("./subscriptions.js").Subscriptions,
+   *   send: (message: import("./protocol.js").ClientMessage) => void,
    * }} media what `Room` does for its tracks
    */
   constructor(info, participant, media) {
@@ -57,6 +59,11 @@ export class RemoteTrack {
   /** The slot's receiver, for statistics. */
   get receiver() {
     return this.mid === null ? undefined : this.#media.receiver(this.mid);
+  }
+
+  /** In an encrypted call: whether its frames can be read, once some have come. Changes come as `track-state`. */
+  get decryption() {
+    return this.mid === null ? null : this.#media.decryption(this.mid);
   }
 
   /** @returns {MediaStreamTrack | null} what carries it now; another one when it moves to another slot */
@@ -91,6 +98,11 @@ export class RemoteTrack {
    */
   prefer(preference) {
     this.#media.subscriptions.prefer(this, preference);
+  }
+
+  /** Asks its publisher for a key frame; the server passes on about one request a second, whoever asks. */
+  requestKeyFrame() {
+    this.#media.send({ type: "keyframe", track: this.id });
   }
 
   /** Puts the slot's media into the attached elements. Called by `Room` when the slot changes. */

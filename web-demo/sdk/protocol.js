@@ -13,9 +13,12 @@ export const PROTOCOL_VERSION = 1;
 /** @typedef {{ id: string, participant: string, kind: Kind, source: Source, muted: boolean }} TrackInfo */
 /** @typedef {{ id: string, name: string, tracks: TrackInfo[], identity?: string, metadata?: any }} ParticipantInfo */
 
+/** Why the server chose no higher layer. @typedef {"source" | "size" | "bandwidth"} Limit */
+
 /**
  * What the server now does for a slot.
- * @typedef {{ type: "sending", encoding: number, rid: string | null, spatial: number, temporal: number, width?: number, height?: number, codec: string }
+ * @typedef {{ type: "sending", encoding: number, rid: string | null, spatial: number, temporal: number, width?: number, height?: number, codec: string,
+ *     targetEncoding: number, targetTemporal: number, limit: Limit }
  *   | { type: "starting" }
  *   | { type: "paused", reason: PauseReason }} SlotState
  */
@@ -29,7 +32,9 @@ export const PROTOCOL_VERSION = 1;
  * @typedef {{ rttMs?: number, uplinkLoss: number, downlinkLoss: number, downlinkEstimate: number, uplinkRate: number, downlinkRate: number }} QualityDetails
  */
 
-/** What the access token grants. @typedef {{ publish: Source[], subscribe: boolean, data: boolean, hidden: boolean }} Permissions */
+/** What the access token grants. @typedef {{ publish: Source[], subscribe: boolean, data: boolean, hidden: boolean, emulate: boolean }} Permissions */
+
+/** One direction of an emulated network; `loss` from 0 to 1. @typedef {{ kbps?: number | null, delayMs?: number, loss?: number }} NetworkPath */
 /** @typedef {"consent-expired" | "closed" | "handshake-failed" | "bad-certificate" | "internal-error"} DisconnectReason */
 /** @typedef {"left" | "connection-lost" | "kicked" | "room-closed"} LeaveReason */
 
@@ -38,6 +43,8 @@ export const PROTOCOL_VERSION = 1;
  *   | { type: "offer", id: number, sdp: string, tracks: { mid: string, source: Source, muted?: boolean }[] }
  *   | { type: "mute", track: string, muted: boolean }
  *   | { type: "subscribe", tracks: ({ track: string } & Preference)[], default?: Preference }
+ *   | { type: "keyframe", track: string }
+ *   | { type: "emulate", up?: NetworkPath | null, down?: NetworkPath | null }
  *   | { type: "leave" }
  *   | { type: "ping", id: number }} ClientMessage
  */

@@ -95,14 +95,19 @@ export class LocalTrack extends Emitter {
     }));
   }
 
-  /** Adds a sendonly section for it. Called by `Connection`. @param {RTCPeerConnection} pc */
-  bind(pc) {
+  /**
+   * Adds a sendonly section for it. Called by `Connection`.
+   * @param {RTCPeerConnection} pc
+   * @param {import("./e2ee.js").Encryption | null} encryption
+   */
+  bind(pc, encryption) {
     this.id = null;
     this.#unwanted.clear();
     const sendEncodings = this.#encodings.map((encoding) => ({ ...encoding, active: this.#isActive(encoding) }));
     const transceiver = pc.addTransceiver(this.track ?? this.kind, { direction: "sendonly", sendEncodings });
     this.#transceiver = transceiver;
-    this.#preferCodec(transceiver);
+    encryption?.send(transceiver.sender);
+    this.#preferCodec(transceiver, encryption);
     void this.#enqueue(() => this.#applyParameters());
   }
 
@@ -211,13 +216,16 @@ export class LocalTrack extends Emitter {
     await sender.setParameters(parameters);
   }
 
-  /** @param {RTCRtpTransceiver} transceiver */
-  #preferCodec(transceiver) {
-    const codec = this.#codec?.toLowerCase();
-    if (!codec || this.kind !== "video") return;
-    const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
-    const chosen = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === `video/${codec}`);
-    const repair = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === "video/rtx");
-    if (chosen.length) transceiver.setCodecPreferences([...chosen, ...repair]);
+  /**
+   * Offers the one codec that is asked for, and none that the encryption cannot carry.
+   * @param {RTCRtpTransceiver} transceiver
+   * @param {import("./e2ee.js").Encryption | null} encryption
+   */
+  #preferCodec(transceiver, encryption) {
+    const all = RTCRtpSender.getCapabilities(this.kind)?.codecs ?? [];
+    const usable = all.filter(({ mimeType }) => encryption?.carries(mimeType) ?? true);
+    const wanted = [`video/${this.#codec}`, "video/rtx"].map((type) => usable.filter(({ mimeType }) => mimeType.toLowerCase() === type.toLowerCase()));
+    if (wanted[0].length) transceiver.setCodecPreferences(wanted.flat());
+    else if (encryption) transceiver.setCodecPreferences(usable);
   }
 }

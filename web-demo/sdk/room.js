@@ -4,60 +4,14 @@ import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
 import { ClosedError, DataError, ServerError, SluiceError } from "./errors.js";
 import { Participant, RemoteTrack } from "./participant.js";
-import { LocalTrack } from "./publish.js";
 import { Signaling } from "./signaling.js";
 import { Speakers } from "./speakers.js";
 import { Subscriptions } from "./subscriptions.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
-/** @typedef {import("./protocol.js").Joined} Joined */
-
-/**
- * @typedef {{
- *   room: string,
- *   name: string,
- *   token?: string,
- *   codec?: string,
- *   scalabilityMode?: string,
- *   simulcast?: number,
- *   subscribe?: boolean,
- *   maxHeight?: number,
- *   forceTcp?: boolean, forceRelay?: boolean,
- * }} Options
- * `codec`: publish video in this codec only, "vp8", "h264", "vp9" or "av1"; `scalabilityMode`: as one encoding with these layers (W3C
- * webrtc-svc) instead of several; `simulcast`: publish at most so many encodings of a video; `subscribe: false`: receive nothing;
- * `maxHeight`: never receive more lines than this; `forceTcp`: ignore the server's UDP candidates;
- * `forceRelay`: go through a TURN server, of which the server must know one
- */
-
-/**
- * `cause`: what is being repaired, the WebSocket or the media path.
- * @typedef {{ state: "connected" | "reconnecting" | "closed", cause: "signaling" | "media" | null }} State
- */
-
-/**
- * @typedef {{
- *   "state": State,
- *   "participant-joined": Participant,
- *   "participant-left": { participant: Participant, reason: import("./protocol.js").LeaveReason },
- *   "track-published": RemoteTrack,
- *   "track-ended": RemoteTrack,
- *   "track-muted": RemoteTrack,
- *   "track-state": RemoteTrack,
- *   "local-track": LocalTrack,
- *   "local-track-ended": LocalTrack,
- *   "device-lost": LocalTrack,
- *   "speaker": string | null,
- *   "quality": { participant: string, score: number, details?: import("./protocol.js").QualityDetails },
- *   "audio-blocked": boolean,
- *   "data": import("./data.js").Received & { participant?: Participant },
- *   "data-lost": { messages: number },
- *   "data-state": boolean,
- *   "going-away": string,
- *   "error": SluiceError,
- *   "closed": SluiceError,
- * }} Events
- */
+/** @typedef {import("./publish.js").LocalTrack} LocalTrack */
+/** @typedef {import("./types.js").Options} Options */
+/** @typedef {import("./types.js").State} State */
 
 /** Milliseconds: a path may vanish briefly; and the time that a repaired path gets before we start from scratch. */
 const DISCONNECT_GRACE = 2_000;
@@ -69,7 +23,7 @@ const FIRST_SLOTS = { audio: 8, video: 24 };
 
 /**
  * A room on a Sluice server: who is in it, what they publish, what we publish. Survives lost sockets and lost paths.
- * @extends {Emitter<Events>}
+ * @extends {Emitter<import("./types.js").Events>}
  */
 export class Room extends Emitter {
   /** @type {Map<string, Participant>} the others, by id */
@@ -94,6 +48,8 @@ export class Room extends Emitter {
   #signaling;
   #connection;
   /** @type {RTCIceServer[]} */ #iceServers = [];
+  /** @type {import("./e2ee.js").Encryption | null} */
+  #encryption = null;
   #data = new DataLanes({
     onMessage: (message) => this.emit("data", { ...message, participant: this.participants.get(message.from ?? "") }),
     onLost: (messages) => this.emit("data-lost", { messages }),
@@ -116,8 +72,9 @@ export class Room extends Emitter {
    */
   static async connect(url, options) {
     const { room, name, token } = options;
+    const encryption = await startEncryption(room, options.passphrase);
     const signaling = new Signaling(url, { room, name, token });
-    const instance = new Room(signaling, options);
+    const instance = new Room(signaling, options, encryption);
     try {
       instance.#onJoined(await signaling.connect());
     } catch (error) {
@@ -131,10 +88,12 @@ export class Room extends Emitter {
    * Use `Room.connect`.
    * @param {Signaling} signaling
    * @param {Options} options
+   * @param {import("./e2ee.js").Encryption | null} encryption
    */
-  constructor(signaling, options) {
+  constructor(signaling, options, encryption) {
     super();
     this.#options = options;
+    this.#encryption = encryption;
     this.#signaling = signaling;
     this.#subscriptions = new Subscriptions(signaling, options);
     this.#connection = this.#newConnection();
@@ -182,9 +141,14 @@ export class Room extends Emitter {
   /**
    * Publishes any track; resolves once the server takes it.
    * @param {MediaStreamTrack} track
-   * @param {ConstructorParameters<typeof LocalTrack>[1]} options
+   * @param {ConstructorParameters<typeof import("./publish.js").LocalTrack>[1]} options
    */
   async publish(track, options) {
+    const { LocalTrack } = await import("./publish.js");
+    if (this.#isClosed) {
+      track.stop();
+      throw new ClosedError("left", "The room is closed.");
+    }
     const { codec, scalabilityMode, simulcast } = this.#options;
     const local = new LocalTrack(track, { codec, scalabilityMode, simulcast, ...options });
     local.on("ended", () => this.#onLocalEnded(local));
@@ -288,6 +252,34 @@ export class Room extends Emitter {
     return this.#connection.pc;
   }
 
+  /** Whether what we send is encrypted from end to end, and only such media of others is played. */
+  get encrypted() {
+    return this.#encryption !== null;
+  }
+
+  /**
+   * Encrypts media from end to end by this passphrase from now on, or not any more. Turning it on or off takes a new peer connection.
+   * @param {string} [passphrase]
+   * @throws {SluiceError} `encryption-unsupported`
+   */
+  async setPassphrase(passphrase) {
+    if (passphrase && this.#encryption) return this.#encryption.setPassphrase(passphrase);
+    const next = await startEncryption(this.#options.room, passphrase);
+    this.#encryption?.close();
+    this.#encryption = next;
+    if (this.#isClosed) return next?.close();
+    this.#replaceConnection();
+    this.#requestSlots();
+  }
+
+  /**
+   * Has the server emulate a worse network for us, where it runs with `--dev` (`permissions.emulate`); without a direction that is as it is.
+   * @param {{ up?: import("./protocol.js").NetworkPath | null, down?: import("./protocol.js").NetworkPath | null }} network
+   */
+  emulate(network) {
+    this.#signaling.send({ type: "emulate", ...network });
+  }
+
   /** A new media path by ICE restart, e.g. after changing networks; done by itself when the path fails. */
   restartIce() {
     return this.#connection.restartIce();
@@ -330,7 +322,7 @@ export class Room extends Emitter {
   /**
    * The whole state, at first, after a resume, or of a new session when the old one is lost. The difference to what we
    * know comes out as events.
-   * @param {Joined} joined
+   * @param {import("./protocol.js").Joined} joined
    */
   #onJoined(joined) {
     const first = this.id === "";
@@ -389,7 +381,9 @@ export class Room extends Emitter {
     if (this.tracks.has(info.id)) return this.#setRemoteMuted(info.id, info.muted);
     const track = new RemoteTrack(info, participant, {
       receiver: (mid) => this.#connection.receiver(mid),
+      decryption: (mid) => this.#connection.decryption(mid),
       subscriptions: this.#subscriptions,
+      send: (message) => this.#signaling.send(message),
     });
     this.tracks.set(info.id, track);
     participant.tracks.set(info.id, track);
@@ -473,6 +467,7 @@ export class Room extends Emitter {
     /** @type {Connection} */
     const connection = new Connection({
       forceTcp: this.#options.forceTcp, forceRelay: this.#options.forceRelay, iceServers: this.#iceServers,
+      encryption: this.#encryption,
       exchange: async (sdp, locals) => {
         const tracks = locals.map(({ mid, source, muted }) => ({ mid: mid ?? "", source, muted }));
         const answer = await this.#signaling.offer({ sdp, tracks }, () => connection === this.#connection);
@@ -491,6 +486,9 @@ export class Room extends Emitter {
     connection.on("state", () => connection === this.#connection && this.#onMediaState());
     connection.on("negotiated", () => {
       for (const track of this.tracks.values()) if (track.mid !== null) this.#refresh(track);
+    });
+    connection.on("decryption", (mid) => {
+      for (const track of this.tracks.values()) if (track.mid === mid) this.emit("track-state", track);
     });
     this.#data.bind(connection.pc);
     return connection;
@@ -566,6 +564,7 @@ export class Room extends Emitter {
     for (const local of this.localTracks) local.stop();
     for (const track of this.tracks.values()) track.detach();
     this.#connection.close();
+    this.#encryption?.close();
     this.#speakers.clear();
     this.#subscriptions.close();
   }
@@ -590,6 +589,11 @@ export class Room extends Emitter {
       if (!(error instanceof ClosedError)) this.emit("error", asSluiceError(error));
     });
   }
+}
+
+/** @param {string} room @param {string} [passphrase] */
+async function startEncryption(room, passphrase) {
+  return passphrase ? (await import("./e2ee.js")).Encryption.start(room, passphrase) : null;
 }
 
 /** @param {unknown} error */

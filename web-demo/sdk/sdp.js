@@ -1,12 +1,22 @@
 /** The few edits this SDK makes to answers, as text: browsers offer no API for them. */
 
 /**
+ * @param {string} answer
+ * @param {Map<string, import("./protocol.js").Source>} sources mid to source of the sections that we publish on
+ * @param {boolean} tcpOnly leaves only TCP candidates, so that media has to take the TCP path
+ */
+export function edit(answer, sources, tcpOnly) {
+  const sdp = preferOpusSettings(answer, sources);
+  return tcpOnly ? sdp.replace(/^a=candidate:\S+ \d+ udp .*\r\n/gim, "") : sdp;
+}
+
+/**
  * What we send as Opus is what the *answer* says the receiver likes. Speech: silence costs nothing (DTX) and a lost packet is
  * mended from the next one (FEC); shared sound: stereo, and no DTX, which would cut quiet music.
  * @param {string} sdp
- * @param {Map<string, import("./protocol.js").Source>} sources  mid to source of the sections that we publish on
+ * @param {Map<string, import("./protocol.js").Source>} sources
  */
-export function preferOpusSettings(sdp, sources) {
+function preferOpusSettings(sdp, sources) {
   return mapSections(sdp, (section) => {
     const source = sources.get(midOf(section) ?? "");
     const payloadType = /^a=rtpmap:(\d+) opus\//im.exec(section)?.[1];
@@ -14,11 +24,6 @@ export function preferOpusSettings(sdp, sources) {
     const wanted = { ...(source === "screen-audio" ? { stereo: "1", usedtx: "0" } : { usedtx: "1" }), useinbandfec: "1" };
     return mergeFmtp(section, payloadType, wanted);
   });
-}
-
-/** Leaves only TCP candidates, so that media has to take the TCP path. @param {string} sdp */
-export function keepTcpOnly(sdp) {
-  return sdp.replace(/^a=candidate:\S+ \d+ udp .*\r\n/gim, "");
 }
 
 /**

@@ -1,56 +1,16 @@
 /** Calls between real browsers through the real server. */
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { browser, CHROMIUM, closeBrowsers, FIREFOX, freePort, meet, openPage, Person, Proxy, Server, until } from "./helper.js";
+import { describe } from "node:test";
+import { browser, CHROMIUM, FIREFOX, freePort, meet, openPage, Person, Proxy, Server, until } from "./helper.js";
+import { appears, gone, suite, textOf, tile } from "./suite.js";
 
-/** @type {Server} */
-let server;
-/** @type {{ close(): Promise<void> | void }[]} what the test at hand leaves behind */
-let open = [];
-let rooms = 0;
-let room = "";
-
-before(async () => {
-  server = await Server.start();
-});
-after(async () => {
-  await closeBrowsers();
-  const code = await server?.stop();
-  assert.equal(code ?? 0, 0, `the server stops cleanly:\n${server?.output}`);
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((thing) => thing.close()));
-});
-
-/** Somebody joins the room of this test. */
-async function join(kind, name, options = {}) {
-  const person = await Person.join(kind, options.server ?? server.url, { room, name, ...options });
-  open.push(person);
-  return person;
-}
-
-/** A test with a room of its own. Where it fails, server and senders say how things stood. */
-function call(name, body) {
-  test(name, async (t) => {
-    room = `test-${++rooms}`;
-    try {
-      await body(t);
-    } catch (error) {
-      const people = open.filter((thing) => thing instanceof Person);
-      const [stats, sent] = await Promise.all([server.statistics(room), Promise.all(people.map((person) => person.sends()))].map((said) => said.catch(String)));
-      error.message += `\nserver: ${JSON.stringify(stats)}\nsenders: ${JSON.stringify(sent)}`;
-      throw error;
-    }
-  });
-}
+const the = suite("calls");
+const { join, meeting: call } = the;
 
 const BOTH = [[CHROMIUM, FIREFOX], [FIREFOX, CHROMIUM]];
-const tile = (name, suffix = "") => `.tile.person[aria-label="${name}"]${suffix}`;
-const gone = (person, selector) => until(`${selector} is gone`, async () => (await person.page.$$(selector)).length === 0);
-const appears = (person, selector) => until(`${selector} appears`, async () => (await person.page.$$(selector)).length > 0);
 const participantId = (person) => person.room((room) => room.id);
-const codecsOf = (kind, direction) => openPage(kind, server.url + "?publish=none").then(async (page) => {
-  open.push(page);
+const codecsOf = (kind, direction) => openPage(kind, the.server.url + "?publish=none").then(async (page) => {
+  the.leave(page);
   return page.evaluate((direction) => globalThis[direction].getCapabilities("video").codecs.map(({ mimeType }) => mimeType.toLowerCase()), direction);
 });
 
@@ -109,7 +69,7 @@ describe("layers", () => {
     await join(CHROMIUM, "Ada", { params: { publish: "camera" } });
     const grace = await join(CHROMIUM, "Grace", { params: { publish: "none", maxheight: "180" } });
     await grace.heightOf("Ada", (height) => height === 180);
-    await until("the tile says so", async () => /^180p · h · \d+ kb\/s$/.test(await grace.page.$eval(tile("Ada", " .layer"), ({ textContent }) => textContent)));
+    await until("the tile says so", async () => /^180p · h · \d+ kb\/s$/.test(await textOf(grace, tile("Ada", " .layer"))));
   });
 
   for (const [sender, receiver] of BOTH) {
@@ -175,7 +135,7 @@ describe("codecs", () => {
             assert.equal(seen.codec.toLowerCase(), `video/${codec}`);
           } else {
             t.diagnostic(`this ${receiver} cannot decode ${codec} (no OpenH264 plugin): it must be told so`);
-            await until("the tile says why there is no picture", async () => /codec/.test(await grace.page.$eval(tile("Ada", " .layer"), ({ textContent }) => textContent)));
+            await until("the tile says why there is no picture", async () => /codec/.test(await textOf(grace, tile("Ada", " .layer"))));
           }
         });
       }
@@ -267,8 +227,8 @@ describe("when something breaks", () => {
     });
 
     call(`${breaking}: media goes on while the WebSocket is cut, and the session is resumed`, async () => {
-      const proxy = await Proxy.start(server.url);
-      open.push({ close: () => proxy.stop() });
+      const proxy = await Proxy.start(the.server.url);
+      the.leave({ close: () => proxy.stop() });
       const ada = await join(breaking, "Ada", { server: proxy.url });
       const grace = await join(other, "Grace");
       await meet([ada, grace]);
@@ -325,23 +285,21 @@ describe("when something breaks", () => {
     });
   }
 
-  test("when the server restarts, everybody is back by themselves", async () => {
-    room = "restart";
+  call("when the server restarts, everybody is back by themselves", async () => {
     const port = await freePort();
     const first = await Server.start({ http: `127.0.0.1:${port}` });
-    open.push({ close: () => void first.stop("SIGKILL") });
+    the.leave({ close: () => void first.stop("SIGKILL") });
     const [ada, grace] = [await join(CHROMIUM, "Ada", { server: first.url }), await join(FIREFOX, "Grace", { server: first.url })];
     await meet([ada, grace]);
     await first.stop("SIGKILL");
     await until("it is noticed", () => ada.room((room) => room.state.cause === "signaling"));
     const second = await Server.start({ http: `127.0.0.1:${port}` });
-    open.push({ close: () => void second.stop() });
+    the.leave({ close: () => void second.stop() });
     for (const person of [ada, grace]) await until("the room is joined again", () => person.room((room) => room.state.state === "connected" && room.participants.size === 1));
     await meet([ada, grace]);
   });
 
-  test("Ctrl-C ends the server at once, in the middle of a call", async () => {
-    room = "end";
+  call("Ctrl-C ends the server at once, in the middle of a call", async () => {
     const short = await Server.start();
     const [ada, grace] = [await join(CHROMIUM, "Ada", { server: short.url }), await join(CHROMIUM, "Grace", { server: short.url })];
     await meet([ada, grace]);
@@ -349,37 +307,32 @@ describe("when something breaks", () => {
     assert.equal(code, 0);
   });
 
-  test("a full room is said in words", async () => {
-    room = "small";
+  call("a full room is said in words", async () => {
     const small = await Server.start({ env: { SLUICE_LIMITS__PARTICIPANTS_PER_ROOM: "1" } });
-    open.push({ close: () => void small.stop() });
+    the.leave({ close: () => void small.stop() });
     await join(CHROMIUM, "Ada", { server: small.url, params: { publish: "none" } });
-    const page = await openPage(FIREFOX, `${small.url}?room=${room}&name=Grace&autojoin=1&publish=none`);
-    open.push(page);
+    const page = the.leave(await openPage(FIREFOX, `${small.url}?room=${the.room}&name=Grace&autojoin=1&publish=none`));
     await until("the page says so", () => page.$("[data-code=room-full]"));
   });
 
-  test("a token in the URL lets one in, and without one the page says what to do", async () => {
-    room = "guarded";
+  call("a token in the URL lets one in, and without one the page says what to do", async () => {
     const env = { SLUICE_ACCESS__KEYS__MAIN: "a secret of the browser suite, long enough" };
     const guarded = await Server.start({ env });
-    open.push({ close: () => void guarded.stop() });
-    const stranger = await openPage(CHROMIUM, `${guarded.url}?room=${room}&name=Eve&autojoin=1&publish=none`);
-    open.push(stranger);
+    the.leave({ close: () => void guarded.stop() });
+    const stranger = the.leave(await openPage(CHROMIUM, `${guarded.url}?room=${the.room}&name=Eve&autojoin=1&publish=none`));
     await until("the page says so", () => stranger.$("[data-code=token-required]"));
-    const token = Server.mint(["--room", room], env);
+    const token = Server.mint(["--room", the.room], env);
     const ada = await join(CHROMIUM, "Ada", { server: guarded.url, params: { token } });
     const grace = await join(CHROMIUM, "Grace", { server: guarded.url, params: { token, publish: "none" } });
     await grace.sees("Ada");
     await appears(ada, tile("Grace"));
   });
 
-  test("on an insecure address the page says what to do, and one can still watch", async () => {
-    room = "insecure";
+  call("on an insecure address the page says what to do, and one can still watch", async () => {
     const ada = await join(CHROMIUM, "Ada", { params: { publish: "camera" } });
     const page = await (await browser(CHROMIUM)).newPage();
-    open.push(page);
-    await page.goto(`${server.url.replace("127.0.0.1", "insecure.test")}?room=${room}&name=Grace&autojoin=1`);
+    the.leave(page);
+    await page.goto(`${the.server.url.replace("127.0.0.1", "insecure.test")}?room=${the.room}&name=Grace&autojoin=1`);
     await until("the page says so", () => page.$("[data-code=insecure-context]"));
     const grace = Object.assign(new Person(), { kind: CHROMIUM, name: "Grace", page });
     await grace.sees("Ada");

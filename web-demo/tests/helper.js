@@ -176,6 +176,8 @@ export const LAUNCH = {
       "media.peerconnection.ice.loopback": true,
       "media.peerconnection.ice.obfuscate_host_addresses": false,
       "media.autoplay.default": 0,
+      // A sound device that nobody hears; without one no AudioContext runs.
+      "media.cubeb.force_mock_context": true,
     },
   },
 };
@@ -222,13 +224,14 @@ export class Person {
   /**
    * @param {string} kind of browser
    * @param {string} server URL
-   * @param {{ room: string, name: string, params?: Record<string, string>, width?: number, height?: number, before?: () => void, within?: import("puppeteer-core").Browser }} options
+   * @param {{ room: string, name: string, passphrase?: string, params?: Record<string, string>, width?: number, height?: number, before?: () => void, within?: import("puppeteer-core").Browser }} options
    *   `params`: of the page's URL; cameras are small unless it says otherwise, so that a small machine can encode several
    */
-  static async join(kind, server, { room, name, params = {}, ...window }) {
+  static async join(kind, server, { room, name, passphrase, params = {}, ...window }) {
     const url = new URL(server);
     window.before ??= steadyResolution;
     url.search = String(new URLSearchParams({ room, name, autojoin: "1", size: "640x360", ...params }));
+    if (passphrase) url.hash = String(new URLSearchParams({ key: passphrase }));
     const person = new Person();
     person.kind = kind;
     person.name = name;

@@ -45,7 +45,7 @@ for (const kind of [CHROMIUM, FIREFOX]) {
     const offer = mock.received("offer").at(-1);
     assert.deepEqual(offer.tracks.map(({ source, muted }) => [source, muted]).sort(), [["camera", false], ["microphone", false]]);
     assert.match(offer.sdp, /a=simulcast:send q;h;f/);
-    assert.equal(await person.room((room) => room.peerConnection.signalingState), "stable");
+    await until("the answer is accepted", () => person.room((room) => room.peerConnection.signalingState === "stable"));
     assert.deepEqual(
       await person.room((room) => room.local("camera").sender.getParameters().encodings.map(({ rid, scaleResolutionDownBy }) => [rid, scaleResolutionDownBy])),
       [["q", 4], ["h", 2], ["f", 1]],

@@ -2,52 +2,16 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { after, afterEach, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import decodeQR from "qr/decode.js";
-import { CHROMIUM, closeBrowsers, FIREFOX, openPage, Person, Server, until } from "./helper.js";
+import { CHROMIUM, FIREFOX, openPage, Person, Server, until } from "./helper.js";
+import { appears, figures, gone, suite, textOf, tile } from "./suite.js";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const BOTH = [[CHROMIUM, FIREFOX], [FIREFOX, CHROMIUM]];
 
-/** @type {Server} */
-let server;
-/** @type {{ close(): Promise<void> | void }[]} what the test at hand leaves behind */
-let open = [];
-let rooms = 0;
-let room = "";
-
-before(async () => {
-  server = await Server.start();
-});
-after(async () => {
-  await closeBrowsers();
-  await server?.stop();
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((thing) => thing.close()));
-});
-
-function meeting(name, body) {
-  test(name, async (t) => {
-    room = `page-${++rooms}`;
-    await body(t);
-  });
-}
-
-async function join(kind, name, options = {}) {
-  const person = await Person.join(kind, server.url, { room, name, ...options });
-  open.push(person);
-  return person;
-}
-
-const tile = (name, suffix = "") => `.tile[aria-label="${name}"]${suffix}`;
-const appears = (page, selector) => until(`${selector} appears`, async () => (await page.$$(selector)).length > 0);
-const gone = (page, selector) => until(`${selector} is gone`, async () => (await page.$$(selector)).length === 0);
-/** Figures of a tile's card in the statistics panel, by name. */
-const figures = (person, name, source) => person.page.$$eval(".card", (cards, title) => {
-  const card = cards.find((one) => one.querySelector("h4").textContent === title);
-  return card && Object.fromEntries([...card.querySelectorAll("dt")].map((term) => [term.textContent, term.nextElementSibling.textContent]));
-}, `${name}, ${source}`);
+const the = suite("page", { args: ["--dev"] });
+const { join, meeting } = the;
 
 /** What axe-core finds against WCAG 2.2 A and AA, one line a finding. */
 async function violations(page) {
@@ -76,7 +40,7 @@ describe("layouts", () => {
         await ada.sees("A", "camera", { frames: 15 });
         return (await ada.receives("B", "camera")).frames === frames;
       });
-      const said = JSON.stringify(await server.statistics(room));
+      const said = JSON.stringify(await the.server.statistics(the.room));
       assert.match(said, /not-visible/, "the server says so too");
       await ada.click("Next page");
       await Promise.all([ada.sees("B"), ada.sees("C")]);
@@ -102,8 +66,7 @@ describe("layouts", () => {
       await ada.click("Pin Quiet");
       await gone(ada.page, ".pinned");
       await appears(ada.page, tile("Loud", ".on-stage"));
-      await loud.close();
-      open = open.filter((one) => one !== loud);
+      await the.close(loud);
     });
   }
 
@@ -146,9 +109,9 @@ describe("panels and windows", () => {
         const now = await figures(ada, "Grace", "camera");
         const { codec, state } = await ada.receives("Grace", "camera");
         return now?.picture.startsWith("640×360") && /b\/s/.test(now.rate) && `video/${now.codec}` === codec
-          && now["current layer"] === `${state.rid} T${state.temporal} (360 lines)` && now;
+          && now["current layer"] === `${state.encoding} T${state.temporal}, ${state.rid} (360 lines)` && now;
       });
-      assert.match(shown["target layer"], /^up to \d+ lines$/);
+      assert.match(shown["asked for"], /^up to \d+ lines$/);
       for (const figure of ["loss", "round trip", "jitter", "why"]) assert.ok(shown[figure], figure);
       await until("the plot says the rates", async () => /estimate of the server: [\d.]+ [kM]b\/s, received: \d/.test(await ada.page.$eval(".plot canvas", (canvas) => canvas.getAttribute("aria-label"))));
 
@@ -156,7 +119,7 @@ describe("panels and windows", () => {
       await ada.heightOf("Grace", (height) => height === 180);
       await until("it says why", async () => (await figures(ada, "Grace", "camera")).why === "limited to 180 lines here");
       await ada.page.select(".wishes select:last-of-type", "pinned");
-      await until("the server knows the priority", async () => /"priority":"pinned"/.test(JSON.stringify(await server.statistics(room))));
+      await until("the server knows the priority", async () => /"priority":"pinned"/.test(JSON.stringify(await the.server.statistics(the.room))));
     });
 
     meeting(`${watcher}: people are listed with what they send`, async () => {
@@ -172,13 +135,13 @@ describe("panels and windows", () => {
 
   meeting("the invitation's code leads to the room, and the link is copied", async () => {
     const ada = await join(CHROMIUM, "Ada", { params: { publish: "none" } });
-    await (await ada.page.browserContext()).overridePermissions(new URL(server.url).origin, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
+    await (await ada.page.browserContext()).overridePermissions(new URL(the.server.url).origin, ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"]);
     await ada.click("Invite others");
-    const link = new URL(`/r/${room}`, server.url).href;
+    const link = new URL(`/r/${the.room}`, the.server.url).href;
     assert.equal(await ada.page.$eval("#invite-link", ({ value }) => value), link);
     assert.equal(decodeQR(await pixels(ada.page, ".qr")), link);
     await (await ada.page.$("dialog .primary")).click();
-    await until("it says so", async () => (await ada.page.$eval("dialog [role=status]", ({ textContent }) => textContent)) === "The link is copied.");
+    await until("it says so", async () => (await textOf(ada, "dialog [role=status]")) === "The link is copied.");
     assert.equal(await ada.page.evaluate(() => navigator.clipboard.readText()), link);
     await ada.page.keyboard.press("Escape");
     await gone(ada.page, "dialog");
@@ -239,12 +202,10 @@ describe("panels and windows", () => {
 
 describe("before the call", () => {
   for (const kind of [CHROMIUM, FIREFOX]) {
-    test(`${kind}: preview, devices and level, then the call`, async (t) => {
-      const page = await openPage(kind, server.url);
-      open.push(page);
+    test(`${kind}: preview, devices and level, then the call`, async () => {
+      const page = the.leave(await openPage(kind, the.server.url));
       await until("the preview plays", () => page.$eval(".preview video", (video) => video.videoWidth > 0 && video.currentTime > 0));
-      if (kind === FIREFOX) t.diagnostic("without a sound device Firefox runs no AudioContext, so the level stays");
-      else await until("the microphone's level moves", () => page.$eval(".meter", (meter) => Number(meter.getAttribute("aria-valuenow")) > 5));
+      await until("the microphone's level moves", () => page.$eval(".meter", (meter) => Number(meter.getAttribute("aria-valuenow")) > 5));
       await until("cameras are listed by name", () => page.$eval("#device-camera option", (option) => option.textContent.length > 3));
       await page.type("#name", "Ada");
       await page.keyboard.press("Enter");
@@ -260,8 +221,7 @@ describe("before the call", () => {
   for (const [name, code] of [["NotAllowedError", "permission-denied"], ["NotFoundError", "no-device"], ["NotReadableError", "device-busy"]]) {
     test(`${code} is said in words, with what to do`, async () => {
       const refuse = `navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", "${name}"); };`;
-      const page = await openPage(CHROMIUM, server.url, { before: refuse });
-      open.push(page);
+      const page = the.leave(await openPage(CHROMIUM, the.server.url, { before: refuse }));
       await appears(page, `[role=alert][data-code=${code}]`);
     });
   }
@@ -273,8 +233,7 @@ describe("accessibility", () => {
       meeting(`${kind}, ${theme}: axe-core finds nothing to complain about, on any view`, async () => {
         const themed = `localStorage.setItem("sluice-theme", "${theme}")`;
         const found = {};
-        const before = await openPage(kind, `${server.url}?publish=none`, { before: themed });
-        open.push(before);
+        const before = the.leave(await openPage(kind, `${the.server.url}?publish=none`, { before: themed }));
         await appears(before, ".prejoin");
         found.prejoin = await violations(before);
 
@@ -283,18 +242,26 @@ describe("accessibility", () => {
         await ada.sees("Grace");
         assert.equal(await ada.page.evaluate(() => document.documentElement.dataset.theme), theme);
         found.call = await violations(ada.page);
-        for (const label of ["People", "Statistics"]) {
+        for (const label of ["Chat", "People", "Statistics"]) {
           await ada.click(label);
           if (label === "Statistics") await appears(ada.page, ".card");
           found[label] = await violations(ada.page);
         }
-        for (const label of ["Invite others", "Devices", "Keyboard shortcuts"]) {
+        await ada.click("React");
+        found.reactions = await violations(ada.page);
+        for (const label of ["Invite others", "End-to-end encryption: off", "Devices", "Keyboard shortcuts"]) {
           await ada.click(label);
           await appears(ada.page, "dialog");
           found[label] = await violations(ada.page);
           await ada.page.keyboard.press("Escape");
           await gone(ada.page, "dialog");
         }
+        // A note, and a tile that cannot be decrypted.
+        await ada.room((room) => room.emit("going-away", ""));
+        await appears(ada.page, ".notice");
+        await ada.room((room) => room.setPassphrase("another"));
+        await until("the tile says so", async () => /without encryption/.test(await textOf(ada, tile("Grace", " .locked"))));
+        found.undecrypted = await violations(ada.page);
         await ada.page.setViewport({ width: 390, height: 780 });
         found.mobile = await violations(ada.page);
         await ada.click("Leave");
@@ -327,11 +294,9 @@ describe("errors in words", () => {
 
   test("a server that drains says so to who is in a call, and to who comes", async () => {
     const draining = await Server.start();
-    open.push({ close: () => void draining.stop("SIGKILL") });
-    const ada = await Person.join(CHROMIUM, draining.url, { room: "drain", name: "Ada", params: { publish: "none" } });
-    open.push(ada);
-    const late = await openPage(CHROMIUM, `${draining.url}?room=other&name=Late&publish=none`);
-    open.push(late);
+    the.leave({ close: () => void draining.stop("SIGKILL") });
+    const ada = the.leave(await Person.join(CHROMIUM, draining.url, { room: "drain", name: "Ada", params: { publish: "none" } }));
+    const late = the.leave(await openPage(CHROMIUM, `${draining.url}?room=other&name=Late&publish=none`));
     await appears(late, ".prejoin");
     draining.process.kill("SIGTERM");
     await appears(ada.page, "[data-code=going-away]");
@@ -342,12 +307,11 @@ describe("errors in words", () => {
   test("a refused token is said in words", async () => {
     const env = { SLUICE_ACCESS__KEYS__MAIN: "a secret of the browser suite, long enough" };
     const guarded = await Server.start({ env });
-    open.push({ close: () => void guarded.stop() });
+    the.leave({ close: () => void guarded.stop() });
     const token = Server.mint(["--room", "other"], env);
-    const page = await openPage(FIREFOX, `${guarded.url}?room=guarded&name=Eve&autojoin=1&publish=none&token=${token}`);
-    open.push(page);
+    const page = the.leave(await openPage(FIREFOX, `${guarded.url}?room=guarded&name=Eve&autojoin=1&publish=none&token=${token}`));
     await appears(page, ".end[data-code=token-wrong-room]");
-    assert.equal(await page.$eval(".end h1", ({ textContent }) => textContent), "This invitation does not let you in.");
+    assert.equal(await textOf(page, ".end h1"), "This invitation does not let you in.");
   });
 });
 

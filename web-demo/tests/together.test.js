@@ -1,45 +1,21 @@
 /** Chat, files, hands and reactions between real browsers, over the server's data channels. */
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
-import { CHROMIUM, closeBrowsers, FIREFOX, Person, Server, until } from "./helper.js";
+import { describe } from "node:test";
+import { CHROMIUM, FIREFOX, until } from "./helper.js";
+import { suite, tile } from "./suite.js";
 
 const BOTH = [[CHROMIUM, FIREFOX], [FIREFOX, CHROMIUM]];
 const MIB = 1024 * 1024;
 
-/** @type {Server} */
-let server;
-/** @type {{ close(): Promise<void> | void }[]} */
-let open = [];
-let rooms = 0;
-let room = "";
-
-before(async () => {
-  server = await Server.start();
-});
-after(async () => {
-  await closeBrowsers();
-  await server?.stop();
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((thing) => thing.close()));
-});
-
-function meeting(name, body) {
-  test(name, async (t) => {
-    room = `together-${++rooms}`;
-    await body(t);
-  });
-}
+const the = suite("together");
 
 /** Somebody joins, and their data channels are open. */
 async function join(kind, name) {
-  const person = await Person.join(kind, server.url, { room, name, params: { publish: "none" } });
-  open.push(person);
+  const person = await the.join(kind, name, { params: { publish: "none" } });
   await until(`${name}'s data channels are open`, () => person.room((room) => room.dataOpen));
   return person;
 }
 
-const tile = (name, suffix = "") => `.tile[aria-label="${name}"]${suffix}`;
 const lines = (person) => person.page.$$eval(".messages li:not(.file)", (items) => items.map((item) => `${item.querySelector("strong").textContent}: ${item.querySelector("p").textContent}`));
 const write = async (person, text) => {
   await person.page.type("#chat-text", text);
@@ -48,7 +24,7 @@ const write = async (person, text) => {
 
 describe("chat, hands, reactions", () => {
   for (const [one, other] of BOTH) {
-    meeting(`${one} and ${other}: messages arrive under the right name, and who comes late has them all`, async () => {
+    the.meeting(`${one} and ${other}: messages arrive under the right name, and who comes late has them all`, async () => {
       const [ada, grace] = [await join(one, "Ada"), await join(other, "Grace")];
       await grace.click("Chat");
       await write(grace, "Hello <b>Ada</b>");
@@ -62,7 +38,7 @@ describe("chat, hands, reactions", () => {
       await until("they are there for who comes late", async () => JSON.stringify(await lines(late)) === JSON.stringify(all));
     });
 
-    meeting(`${one} and ${other}: a raised hand is seen, also by who comes late; a reaction is seen`, async () => {
+    the.meeting(`${one} and ${other}: a raised hand is seen, also by who comes late; a reaction is seen`, async () => {
       const [ada, grace] = [await join(one, "Ada"), await join(other, "Grace")];
       await ada.click("Raise the hand");
       await until("Grace sees it", () => grace.page.$(tile("Ada", " .hand:not([hidden])")));
@@ -79,7 +55,7 @@ describe("chat, hands, reactions", () => {
     });
   }
 
-  meeting("what is no message of ours disturbs nobody", async () => {
+  the.meeting("what is no message of ours disturbs nobody", async () => {
     const [ada, grace] = [await join(CHROMIUM, "Ada"), await join(FIREFOX, "Grace")];
     await ada.click("Chat");
     await grace.room(async (room) => {
@@ -100,7 +76,7 @@ describe("chat, hands, reactions", () => {
 
 describe("files", () => {
   for (const [one, other] of BOTH) {
-    meeting(`${one} to ${other}: 5 MiB dropped on the page arrive intact, with progress`, async () => {
+    the.meeting(`${one} to ${other}: 5 MiB dropped on the page arrive intact, with progress`, async () => {
       const [ada, grace] = [await join(one, "Ada"), await join(other, "Grace")];
       const sent = await ada.page.evaluate(drop, "holiday.bin", 5 * MIB);
       await grace.click("Chat");
@@ -132,7 +108,7 @@ describe("files", () => {
       await until("the sender knows", async () => (await ada.page.$eval(".file [role=status]", ({ textContent }) => textContent)) === "Grace has it");
     });
 
-    meeting(`${one} to ${other}: a transfer is cancelled by either side, and the other one is told`, async () => {
+    the.meeting(`${one} to ${other}: a transfer is cancelled by either side, and the other one is told`, async () => {
       const [ada, grace] = [await join(one, "Ada"), await join(other, "Grace")];
       await grace.click("Chat");
       for (const [canceller, name] of [[ada, "first.bin"], [grace, "second.bin"]]) {

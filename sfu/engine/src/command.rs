@@ -46,6 +46,14 @@ pub enum Command {
         /// What it wants of these tracks; each replaces what it wanted of the track before.
         tracks: Vec<(TrackId, Preference)>,
     },
+    /// A participant asks for a key frame of what it receives of a track; ignored where it receives nothing of it. However many ask, an encoding's
+    /// publisher gets about one request a second ([`crate::uplink::keyframe::KeyframeRequester::THROTTLE`]).
+    RequestKeyframe {
+        /// The receiver.
+        participant: ParticipantId,
+        /// Of which track.
+        track: TrackId,
+    },
     /// Caps the pictures that a participant is sent, whatever it prefers.
     Cap {
         /// The receiver.

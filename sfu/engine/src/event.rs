@@ -200,11 +200,27 @@ pub enum Sending {
         size: Option<(u16, u16)>,
         /// Codec.
         codec: Codec,
+        /// The encoding and the highest temporal layer that the allocator chose. Others flow while the key frame is waited for that a switch begins with.
+        target: (EncodingIndex, u8),
+        /// Why nothing higher was chosen.
+        limit: Limit,
     },
     /// Chosen, but the first decodable packet has not come yet.
     Starting,
     /// Nothing is sent.
     Paused(PauseReason),
+}
+
+/// Why no higher layer is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// The publisher sends nothing higher.
+    #[default]
+    Source,
+    /// The receiver asked for no more, or is capped.
+    Size,
+    /// The receiver's downlink takes no more.
+    Bandwidth,
 }
 
 /// Why nothing is sent on a bound slot.

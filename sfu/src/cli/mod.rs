@@ -108,6 +108,9 @@ struct ProcessFlags {
     /// "text" or "json".
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// For developers of clients: let participants have the server emulate a worse network for them.
+    #[arg(long)]
+    dev: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -185,6 +188,7 @@ impl Cli {
             one("--shards", "media.shards", &process.shards),
             one("--log", "log.filter", &process.log),
             one("--log-format", "log.format", &process.log_format),
+            switch("--dev", "dev.emulation", process.dev),
         ];
         set.chain(flags.into_iter().flatten()).collect()
     }

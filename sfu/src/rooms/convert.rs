@@ -1,13 +1,15 @@
 //! The engine's values as the rooms protocol says them, and back.
 
+use crate::shard::emulation::{Network, Path};
 use sfu_engine::command::{Permissions, Preference, Priority, PublishHint};
-use sfu_engine::event::{DisconnectReason, PauseReason, Quality, Sending, SlotState, TrackInfo};
+use sfu_engine::event::{DisconnectReason, Limit, PauseReason, Quality, Sending, SlotState, TrackInfo};
 use sfu_engine::ids::{ParticipantId, TrackId};
 use sfu_engine::media::{MediaKind, Source};
 use sfu_engine::units::Mid;
 use signaling::auth::Grants;
 use signaling::protocol as wire;
 use stats::Role;
+use std::time::Duration;
 
 pub(super) fn participant_id(id: ParticipantId) -> wire::ParticipantId {
     wire::ParticipantId(id.to_string())
@@ -114,7 +116,7 @@ pub(super) fn slot(slot: &SlotState) -> wire::Slot {
 
 fn sending(sending: Sending) -> wire::SlotState {
     match sending {
-        Sending::Layer { encoding, rid, spatial, temporal, size, codec } => wire::SlotState::Sending {
+        Sending::Layer { encoding, rid, spatial, temporal, size, codec, target, limit } => wire::SlotState::Sending {
             encoding: encoding.0,
             rid: rid.map(|rid| rid.to_string()),
             spatial,
@@ -122,6 +124,13 @@ fn sending(sending: Sending) -> wire::SlotState {
             width: size.map(|(width, _)| width),
             height: size.map(|(_, height)| height),
             codec: codec.name().to_owned(),
+            target_encoding: target.0.0,
+            target_temporal: target.1,
+            limit: match limit {
+                Limit::Source => wire::Limit::Source,
+                Limit::Size => wire::Limit::Size,
+                Limit::Bandwidth => wire::Limit::Bandwidth,
+            },
         },
         Sending::Starting => wire::SlotState::Starting {},
         Sending::Paused(reason) => wire::SlotState::Paused { reason: pause(reason) },
@@ -137,6 +146,15 @@ pub(super) fn pause(reason: PauseReason) -> wire::PauseReason {
         PauseReason::NoMedia => wire::PauseReason::NoMedia,
         PauseReason::NotTalking => wire::PauseReason::NotTalking,
     }
+}
+
+pub(super) fn network(emulate: &wire::Emulate) -> Network {
+    let path = |path: wire::NetworkPath| Path {
+        rate: path.kbps.map(|kbps| u64::from(kbps.get()) * 1000),
+        delay: Duration::from_millis(path.delay_ms.into()),
+        loss: path.loss.into(),
+    };
+    Network { up: emulate.up.map(path), down: emulate.down.map(path) }
 }
 
 pub(super) fn disconnect_reason(reason: DisconnectReason) -> wire::DisconnectReason {

@@ -10,7 +10,7 @@ mod placement;
 mod room;
 
 use crate::settings::{LimitSettings, Settings};
-use crate::shard::ShardHandle;
+use crate::shard::{ShardHandle, ShardInput};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use parking_lot::{Mutex, RwLock};
@@ -439,6 +439,23 @@ impl RoomService for Rooms {
         let default = request.default.as_ref().map(convert::preference);
         shard.command(Command::Prefer { participant: id, default, tracks }).await;
         Ok(())
+    }
+
+    async fn request_keyframe(
+        &self,
+        participant: &wire::ParticipantId,
+        track: &wire::TrackId,
+    ) -> Result<(), ServiceError> {
+        let (id, shard) = self.locate(participant)?;
+        let track = convert::parse_track(track).ok_or(ServiceError::NotFound { what: "track" })?;
+        shard.command(Command::RequestKeyframe { participant: id, track }).await;
+        Ok(())
+    }
+
+    async fn emulate(&self, participant: &wire::ParticipantId, network: wire::Emulate) -> Result<(), ServiceError> {
+        let (id, shard) = self.locate(participant)?;
+        let taken = shard.inbox().give(ShardInput::Emulate(id, convert::network(&network)));
+        if taken { Ok(()) } else { Err(ServiceError::Overloaded) }
     }
 
     async fn leave(&self, participant: &wire::ParticipantId, reason: LeaveReason) {

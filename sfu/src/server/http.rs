@@ -32,6 +32,7 @@ pub(super) fn public(
         message_burst: settings.limits.messages_per_second.saturating_mul(2),
         resume_window: Duration::from_secs(settings.limits.resume_seconds),
         connections_per_address: settings.limits.connections_per_address,
+        emulation: settings.dev.emulation,
         ..signaling::SignalingConfig::default()
     };
     Router::new()

@@ -166,6 +166,12 @@ settings! {
         [live] drain_seconds: u64 = 25,
     }
 
+    /// `[dev]`: for developers of clients, never where strangers can join.
+    dev: DevSettings {
+        /// Let participants have the server emulate a worse network for them.
+        [restart] emulation: bool = false,
+    }
+
     /// `[webhooks]`: events for other services.
     webhooks: WebhookSettings {
         /// Where events are posted to.

@@ -3,6 +3,7 @@
 //! The loop waits for input, gives it to the engine with the time, then drains what the engine wants sent and said. It never blocks and
 //! never waits for another shard. [`threads`] starts the shards and notices when one ends.
 
+pub(crate) mod emulation;
 mod handover;
 pub(crate) mod offload;
 mod owners;
@@ -15,6 +16,7 @@ pub(crate) mod udp;
 
 pub(crate) use queues::{Inbox, ShardHandle, ShardInput};
 
+use emulation::Emulation;
 use handover::Handovers;
 use owners::{OwnerNews, Owners};
 use queues::{News, ShardQueues};
@@ -51,6 +53,8 @@ pub(crate) struct ShardSetup {
     pub(crate) sockets: Vec<StdUdpSocket>,
     /// Datagrams that one call may send.
     pub(crate) segments: usize,
+    /// Whether participants may have a worse network emulated.
+    pub(crate) emulates: bool,
 }
 
 /// Why a shard ended.
@@ -85,6 +89,8 @@ struct Shard {
     batch: Vec<ShardInput>,
     /// Datagrams that came here and belong to others.
     handovers: Handovers,
+    /// Where the server runs with `--dev`.
+    emulation: Option<Box<Emulation>>,
     /// TCP connections to close once what there was to send has been given to them.
     closing: Vec<Tuple>,
     /// The UDP port that is read first; the next one the next time.
@@ -137,6 +143,7 @@ impl Shard {
                 handovers: Handovers::new(shards.len()),
                 shards,
                 batch: Vec::with_capacity(RECEIVE_BUDGET),
+                emulation: setup.emulates.then(Box::default),
                 closing: Vec::new(),
                 first_port: 0,
                 stats: queues.stats,
@@ -181,7 +188,8 @@ impl Shard {
     }
 
     async fn wait(&mut self) -> Wake {
-        let deadline = self.engine.poll_timeout().map_or(self.next_snapshot, |t| t.min(self.next_snapshot));
+        let arrival = self.emulation.as_ref().and_then(|emulation| emulation.poll_timeout());
+        let deadline = self.engine.poll_timeout().into_iter().chain(arrival).fold(self.next_snapshot, Instant::min);
         let udp = &self.udp;
         tokio::select! {
             command = self.commands.recv() => Wake::Command(command),
@@ -207,8 +215,9 @@ impl Shard {
         for input in batch.drain(..) {
             match input {
                 ShardInput::Datagrams(mut handover) => {
+                    let (engine, emulation) = (&mut self.engine, &mut self.emulation);
                     handover.for_each(|arrival, tuple, datagram| {
-                        self.engine.handle_datagram(now, arrival.min(now), tuple, datagram);
+                        take_datagram(engine, emulation, now, arrival.min(now), tuple, datagram);
                     });
                     self.handovers.reuse(handover);
                 }
@@ -216,6 +225,12 @@ impl Shard {
                     self.engine.handle_relay_batch(now, &batch);
                     if let Some(shard) = self.shards.get(usize::from(from.0)) {
                         shard.give_back(batch);
+                    }
+                }
+                ShardInput::Emulate(participant, network) => {
+                    if let Some(emulation) = &mut self.emulation {
+                        emulation.retain(|participant| self.engine.has_participant(participant));
+                        emulation.set(now, participant, network);
                     }
                 }
                 ShardInput::Tcp(accepted) => {
@@ -232,7 +247,9 @@ impl Shard {
         let mut next = Some(first);
         for _ in 0..RECEIVE_BUDGET {
             match next {
-                Some(TcpInput::Frame(tuple, mut frame)) => self.engine.handle_datagram(now, now, tuple, &mut frame),
+                Some(TcpInput::Frame(tuple, mut frame)) => {
+                    take_datagram(&mut self.engine, &mut self.emulation, now, now, tuple, &mut frame);
+                }
                 Some(TcpInput::Closed(tuple)) => self.engine.handle_closed(tuple),
                 None => break,
             }
@@ -260,19 +277,20 @@ impl Shard {
     }
 
     fn receive_batch(&mut self, port: usize) -> usize {
-        let Shard { udp, engine, owners, news, handovers, .. } = self;
+        let Shard { udp, engine, emulation, owners, news, handovers, .. } = self;
         let Some(batch) = udp.get_mut(port).and_then(UdpPort::receive) else { return 0 };
         // Whose these datagrams are was told before their sender could know where to send them.
         let now = batch.received_at();
         take_news(now, news, owners, engine);
         batch.for_each(|arrival, tuple, datagram| match owners.other_owner(&tuple, datagram) {
             Some(owner) => handovers.add(owner, arrival, tuple, datagram),
-            None => engine.handle_datagram(now, arrival, tuple, datagram),
+            None => take_datagram(engine, emulation, now, arrival, tuple, datagram),
         })
     }
 
     /// Sends and says everything that is due.
     fn flush(&mut self, now: Instant) -> Result<(), ShardEnd> {
+        self.emulate(now);
         if self.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.engine.handle_timeout(now);
         }
@@ -299,13 +317,22 @@ impl Shard {
             let Some(transmit) = self.engine.poll_transmit(now, &mut self.buffer) else { break };
             let contents = &self.buffer[..transmit.len];
             let (tuple, segment_size) = (&transmit.tuple, transmit.segment_size);
-            self.send_drops += match tuple.protocol {
-                Protocol::Tcp => self.tcp.send(tuple, contents, segment_size),
-                Protocol::Udp => match self.udp.iter_mut().find(|port| port.serves(tuple)) {
-                    Some(port) => port.send(tuple, contents, segment_size),
-                    None => contents.chunks(segment_size.max(1)).len() as u64,
-                },
-            };
+            let owner = || self.engine.participant_at(tuple);
+            if self.emulation.as_mut().is_some_and(|e| e.take_down(now, owner, tuple, contents, segment_size)) {
+                continue;
+            }
+            self.send_drops += give(&mut self.udp, &mut self.tcp, tuple, contents, segment_size);
+        }
+    }
+
+    /// Lets what has passed an emulated network arrive.
+    fn emulate(&mut self, now: Instant) {
+        let Some(emulation) = &mut self.emulation else { return };
+        while let Some((tuple, mut datagram)) = emulation.poll_up(now) {
+            self.engine.handle_datagram(now, now, tuple, &mut datagram);
+        }
+        while let Some((tuple, datagram)) = emulation.poll_down(now) {
+            self.send_drops += give(&mut self.udp, &mut self.tcp, &tuple, &datagram, datagram.len());
         }
     }
 
@@ -376,6 +403,32 @@ impl Shard {
         self.send(now);
         self.tcp.finish().await;
         ShardEnd::Stopped
+    }
+}
+
+/// Gives the engine a datagram, by way of its sender's emulated network where there is one.
+fn take_datagram(
+    engine: &mut Engine,
+    emulation: &mut Option<Box<Emulation>>,
+    now: Instant,
+    arrival: Instant,
+    tuple: Tuple,
+    datagram: &mut [u8],
+) {
+    let owner = || engine.participant_at(&tuple);
+    if !emulation.as_mut().is_some_and(|emulation| emulation.take_up(now, owner, &tuple, datagram)) {
+        engine.handle_datagram(now, arrival, tuple, datagram);
+    }
+}
+
+/// Gives a run of datagrams to the socket of its tuple. Returns how many that did not take.
+fn give(udp: &mut [UdpPort], tcp: &mut TcpPorts, tuple: &Tuple, run: &[u8], segment_size: usize) -> u64 {
+    match tuple.protocol {
+        Protocol::Tcp => tcp.send(tuple, run, segment_size),
+        Protocol::Udp => match udp.iter_mut().find(|port| port.serves(tuple)) {
+            Some(port) => port.send(tuple, run, segment_size),
+            None => run.chunks(segment_size.max(1)).len() as u64,
+        },
     }
 }
 

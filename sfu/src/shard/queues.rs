@@ -1,9 +1,10 @@
 //! The queues between threads: commands into a shard, events out of it, and what shards hand to each other.
 
+use super::emulation::Network;
 use super::handover::Handover;
 use super::owners::OwnerNews;
 use super::tcp::Accepted;
-use sfu_engine::ids::ShardId;
+use sfu_engine::ids::{ParticipantId, ShardId};
 use sfu_engine::relay::{Batch, Message};
 use sfu_engine::transport::ice::MAX_TUPLES;
 use sfu_engine::{Command, Event};
@@ -58,6 +59,8 @@ pub(crate) enum ShardInput {
     Datagrams(Handover),
     /// Packets of tracks that live on another shard, and which one that is.
     Relayed(ShardId, Batch),
+    /// The network of a participant shall be like this.
+    Emulate(ParticipantId, Network),
     /// A TCP connection for this shard.
     Tcp(Box<Accepted>),
 }

@@ -8,6 +8,7 @@ mod api;
 mod bad_offers;
 mod call;
 mod data;
+mod emulation;
 mod harness;
 mod hostile;
 mod http;

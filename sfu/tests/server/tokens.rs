@@ -143,7 +143,8 @@ async fn what_the_command_line_mints_is_good_and_says_who_one_is() {
     let mut client = Signaling::open(&server).await;
     let joined = client.join_with("daily", "somebody", &ada).await;
     assert_eq!(joined["name"], "Ada L.", "{joined}");
-    let permissions = json!({"publish": ["camera", "screen"], "subscribe": true, "data": true, "hidden": false});
+    let permissions =
+        json!({"publish": ["camera", "screen"], "subscribe": true, "data": true, "hidden": false, "emulate": false});
     assert_eq!(joined["permissions"], permissions);
     let grace = mint(&["--config", file.path(), "--room", "*"]).await;
     let mut other = Signaling::open(&server).await;

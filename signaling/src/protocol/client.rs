@@ -5,6 +5,7 @@ use super::media::{Priority, Source};
 use super::names::{DisplayName, RoomName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 /// A message from a client to the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +19,10 @@ pub enum ClientMessage {
     Mute(Mute),
     /// Says what to receive.
     Subscribe(Subscribe),
+    /// Asks for a key frame of a track that the client receives.
+    Keyframe(Keyframe),
+    /// Has the server emulate a worse network for this client, where it runs with `--dev`.
+    Emulate(Emulate),
     /// Leaves the room for good; the server closes the WebSocket with code 1000.
     Leave(Leave),
     /// Answered by `pong` with the same id.
@@ -120,6 +125,73 @@ pub struct Preference {
     /// What comes first when there is not enough for all.
     #[serde(default)]
     pub priority: Priority,
+}
+
+/// Asks for a key frame of a track that the client receives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Keyframe {
+    /// The track.
+    pub track: TrackId,
+}
+
+/// Has the server emulate a network. Replaces the one before; a direction that is null or absent is as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Emulate {
+    /// From the client to the server.
+    #[serde(default)]
+    pub up: Option<NetworkPath>,
+    /// From the server to the client.
+    #[serde(default)]
+    pub down: Option<NetworkPath>,
+}
+
+/// One direction of an emulated network.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", try_from = "UncheckedPath")]
+#[schemars(!try_from)]
+pub struct NetworkPath {
+    /// Kilobits per second; null or absent: unlimited.
+    #[serde(default)]
+    pub kbps: Option<NonZeroU32>,
+    /// One-way delay in milliseconds.
+    #[serde(default)]
+    #[schemars(range(max = 5000))]
+    pub delay_ms: u16,
+    /// Share of packets that are lost.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub loss: f32,
+}
+
+/// A path whose figures may make no sense.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UncheckedPath {
+    #[serde(default)]
+    kbps: Option<NonZeroU32>,
+    #[serde(default)]
+    delay_ms: u16,
+    #[serde(default)]
+    loss: f32,
+}
+
+/// Longest delay that is emulated, in milliseconds: what is on its way is held in memory.
+const LONGEST_DELAY_MS: u16 = 5000;
+
+impl TryFrom<UncheckedPath> for NetworkPath {
+    type Error = &'static str;
+
+    fn try_from(path: UncheckedPath) -> Result<NetworkPath, &'static str> {
+        if !(0.0..=1.0).contains(&path.loss) {
+            return Err("`loss` is a share from 0 to 1");
+        }
+        if path.delay_ms > LONGEST_DELAY_MS {
+            return Err("`delayMs` is at most 5000");
+        }
+        Ok(NetworkPath { kbps: path.kbps, delay_ms: path.delay_ms, loss: path.loss })
+    }
 }
 
 /// Leaves the room for good.

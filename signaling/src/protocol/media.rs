@@ -112,6 +112,12 @@ pub enum SlotState {
         height: Option<u16>,
         /// Codec as in `a=rtpmap`: `VP8`, `H264`, `opus`.
         codec: String,
+        /// The encoding that the server chose. Where it differs from `encoding`, a key frame is being waited for.
+        target_encoding: u8,
+        /// The highest temporal layer that the server chose.
+        target_temporal: u8,
+        /// Why nothing higher was chosen.
+        limit: Limit,
     },
     /// A layer is chosen, its first decodable picture has not come yet.
     Starting,
@@ -120,6 +126,18 @@ pub enum SlotState {
         /// Why.
         reason: PauseReason,
     },
+}
+
+/// Why no higher layer is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The publisher sends nothing higher.
+    Source,
+    /// The receiver asked for no more, or is capped.
+    Size,
+    /// The receiver's network takes no more.
+    Bandwidth,
 }
 
 /// Why nothing is sent on a slot that has a track.

@@ -14,11 +14,12 @@ mod schema;
 mod server;
 
 pub use client::{
-    ClientMessage, Join, Leave, Mute, Offer, Ping, Preference, PublishedSection, Subscribe, TrackPreference,
+    ClientMessage, Emulate, Join, Keyframe, Leave, Mute, NetworkPath, Offer, Ping, Preference, PublishedSection,
+    Subscribe, TrackPreference,
 };
 pub use close::CloseCode;
 pub use ids::{ParticipantId, ResumeToken, TrackId};
-pub use media::{Kind, PauseReason, Priority, Slot, SlotState, Source, Track};
+pub use media::{Kind, Limit, PauseReason, Priority, Slot, SlotState, Source, Track};
 pub use names::{DisplayName, InvalidName, RoomName};
 pub use parse::BadMessage;
 pub use schema::schema;

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Longest text of a client that an error repeats, in characters.
 const MAX_DETAIL_CHARS: usize = 200;
 /// Types that a client may send.
-const TYPES: &str = "join, offer, mute, subscribe, leave, ping";
+const TYPES: &str = "join, offer, mute, subscribe, keyframe, emulate, leave, ping";
 
 /// Why a message could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ impl ClientMessage {
             "offer" => fields(text).map(ClientMessage::Offer),
             "mute" => fields(text).map(ClientMessage::Mute),
             "subscribe" => fields(text).map(ClientMessage::Subscribe),
+            "keyframe" => fields(text).map(ClientMessage::Keyframe),
+            "emulate" => fields(text).map(ClientMessage::Emulate),
             "leave" => fields(text).map(ClientMessage::Leave),
             "ping" => fields(text).map(ClientMessage::Ping),
             _ => return Err(bad_type(id, format!("unknown type `{}`", shorten(kind)))),
@@ -98,6 +100,16 @@ mod tests {
         assert!(error.detail.contains("unknown variant `cam`, expected one of `camera`"), "{}", error.detail);
         assert_eq!(bad(r#"{"type":"join","version":1,"room":"a b","name":"x"}"#).path.as_deref(), Some("room"));
         assert!(bad(r#"{"type":"mute","track":"p1t0"}"#).detail.contains("missing field `muted`"));
+    }
+
+    #[test]
+    fn a_network_makes_sense_or_is_refused() {
+        for down in [r#"{"loss":1.5}"#, r#"{"loss":-0.1}"#, r#"{"delayMs":5001}"#, r#"{"kbps":0}"#, r#"{"kbps":-5}"#] {
+            let error = bad(&format!(r#"{{"type":"emulate","down":{down}}}"#));
+            assert!(error.path.is_some_and(|path| path.starts_with("down")), "{down}");
+        }
+        let all = r#"{"type":"emulate","down":{"kbps":300,"delayMs":5000,"loss":1},"up":{}}"#;
+        assert!(ClientMessage::parse(all).is_ok());
     }
 
     #[test]

@@ -172,6 +172,8 @@ pub struct Permissions {
     pub data: bool,
     /// Whether others do not see it.
     pub hidden: bool,
+    /// Whether it may have a network emulated.
+    pub emulate: bool,
 }
 
 /// Somebody in the room.

@@ -1,6 +1,7 @@
 //! Join, requests and their answers, events, and the ways in which a session ends.
 
 use super::harness::{Harness, join};
+use crate::config::SignalingConfig;
 use crate::error::ServiceError;
 use crate::protocol::{ParticipantId, ServerMessage};
 use futures_util::SinkExt;
@@ -30,7 +31,7 @@ async fn a_client_joins_and_learns_the_whole_state_and_its_limits() {
         },
         "permissions": {
             "publish": ["camera", "microphone", "screen", "screen-audio"],
-            "subscribe": true, "data": true, "hidden": false,
+            "subscribe": true, "data": true, "hidden": false, "emulate": false,
         },
     });
     assert_eq!(joined, expected);
@@ -61,6 +62,35 @@ async fn a_refused_offer_names_code_hint_and_id_and_the_session_goes_on() {
     assert_eq!(client.next().await, expected);
     client.assert_alive().await;
     assert_eq!(server.counters.signaling_errors.get("bad-offer"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_frame_is_asked_for_without_a_reply() {
+    let server = Harness::new();
+    let (mut client, _) = server.joined().await;
+    server.room.calls();
+    client.send(json!({"type": "keyframe", "track": "p2t0"})).await;
+    client.assert_alive().await;
+    assert_eq!(server.room.calls(), ["keyframe p1 p2t0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_is_emulated_for_developers_only() {
+    let wish = json!({"type": "emulate", "down": {"kbps": 300}});
+    let server = Harness::new();
+    let (mut client, _) = server.joined().await;
+    server.room.calls();
+    client.send(wish.clone()).await;
+    assert_eq!(client.next_error().await, "forbidden");
+    assert!(server.room.calls().is_empty());
+
+    let server = Harness::with(SignalingConfig { emulation: true, ..SignalingConfig::default() });
+    let (mut client, joined) = server.joined().await;
+    assert_eq!(joined["permissions"]["emulate"], true);
+    server.room.calls();
+    client.send(wish).await;
+    client.assert_alive().await;
+    assert_eq!(server.room.calls(), ["emulate p1 Some(300)"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,8 @@ async fn the_issuer_decides_name_and_permissions() {
     client.send(join(&token(json!({"room": "daily", "publish": ["microphone"], "data": false})))).await;
     let joined = client.next().await;
     assert_eq!(server.room.calls(), [r#"join daily Ada of the token Some("ada@example.org")"#]);
-    let permissions = json!({"publish": ["microphone"], "subscribe": true, "data": false, "hidden": false});
+    let permissions =
+        json!({"publish": ["microphone"], "subscribe": true, "data": false, "hidden": false, "emulate": false});
     assert_eq!(joined["permissions"], permissions);
 }
 

@@ -4,7 +4,9 @@ use crate::auth::{Authority, Claims, Keys, Policy};
 use crate::config::SignalingConfig;
 use crate::error::ServiceError;
 use crate::events::EventSink;
-use crate::protocol::{AnsweredSection, IceServer, LeaveReason, ParticipantId, RoomLimits, ServerMessage, TrackId};
+use crate::protocol::{
+    AnsweredSection, Emulate, IceServer, LeaveReason, ParticipantId, RoomLimits, ServerMessage, TrackId,
+};
 use crate::router::{Server, routes};
 use crate::service::{AnswerReply, JoinRequest, JoinedState, OfferRequest, RoomService, SubscribeRequest};
 use axum::extract::connect_info::MockConnectInfo;
@@ -256,6 +258,14 @@ impl RoomService for ScriptedRoom {
     async fn subscribe(&self, participant: &ParticipantId, request: SubscribeRequest) -> Result<(), ServiceError> {
         let tracks: Vec<String> = request.tracks.iter().map(|t| format!("{} {:?}", t.track, t.preference())).collect();
         self.asked(format!("subscribe {participant} [{}] {:?}", tracks.join(", "), request.default))
+    }
+
+    async fn request_keyframe(&self, participant: &ParticipantId, track: &TrackId) -> Result<(), ServiceError> {
+        self.asked(format!("keyframe {participant} {track}"))
+    }
+
+    async fn emulate(&self, participant: &ParticipantId, network: Emulate) -> Result<(), ServiceError> {
+        self.asked(format!("emulate {participant} {:?}", network.down.and_then(|down| down.kbps)))
     }
 
     async fn leave(&self, participant: &ParticipantId, reason: LeaveReason) {

@@ -58,7 +58,7 @@ impl Downlink {
         let explored = if wishes.is_empty() { Bitrate::ZERO } else { EXPLORED };
         let demand = self.demand.plus(self.audio).scale(DEMAND_MARGIN);
         self.estimator.set_demand(now, demand.max(explored));
-        for decision in &decisions {
+        for (decision, subscription) in decisions.iter().zip(&subscriptions) {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
                 Choice::Layer(layer) => (Some(layer.target()), None),
@@ -66,6 +66,11 @@ impl Downlink {
                 Choice::Hidden => (None, Some(PauseReason::NotVisible)),
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
             };
+            if let Choice::Layer(layer) = &decision.choice {
+                let limit = subscription.limit(layer);
+                self.states_changed |= slot.forwarder.target() != target || slot.limit != limit;
+                slot.limit = limit;
+            }
             slot.forwarder.set_target(target);
             set_pause(slot, pause, &mut self.states_changed);
         }

@@ -251,6 +251,15 @@ impl Downlink {
         freed
     }
 
+    /// The encoding of a video track that flows to this receiver, or will.
+    pub fn encoding_of(&self, track: TrackId) -> Option<(TrackKey, EncodingIndex)> {
+        let bound = |slot: &Slot| slot.binding.as_ref().filter(|b| b.id == track).map(|b| b.track);
+        self.slots(MediaKind::Video).find_map(|(_, slot)| {
+            let layer = slot.forwarder.current().or(slot.forwarder.target());
+            Some((bound(slot)?, layer?.encoding))
+        })
+    }
+
     /// The slots of one kind with their section index.
     pub fn slots(&self, kind: MediaKind) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots

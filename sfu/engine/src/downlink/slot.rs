@@ -3,7 +3,7 @@
 //! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC 4588).
 
 use crate::engine::keys::TrackKey;
-use crate::event::{PauseReason, Sending, SlotState};
+use crate::event::{Limit, PauseReason, Sending, SlotState};
 use crate::forward::{Forwarder, Outgoing, Target};
 use crate::ids::TrackId;
 use crate::media::{Codec, MediaKind};
@@ -39,6 +39,8 @@ pub struct Slot {
     pub forwarder: Forwarder,
     /// The track that is being sent here.
     pub binding: Option<Binding>,
+    /// Why the forwarder's target is no higher.
+    pub limit: Limit,
     /// Since when it waits for a key frame.
     pub waiting_since: Option<Instant>,
     payloads: Vec<PayloadMapping>,
@@ -92,6 +94,7 @@ impl Slot {
             rests: false,
             forwarder: Forwarder::new(kind, SeqNo(low_start(rng)), RtpTime(rng.next_u32())),
             binding: None,
+            limit: Limit::default(),
             waiting_since: None,
             payloads: section.codecs.clone(),
             red: section.red,
@@ -287,7 +290,17 @@ impl Slot {
                 (None, Some(current), Some(codec)) => {
                     let (rid, size) = describe(current);
                     let (encoding, spatial) = (current.encoding, current.spatial);
-                    Sending::Layer { encoding, rid, spatial, temporal: current.temporal, size, codec }
+                    let target = self.forwarder.target().unwrap_or(current);
+                    Sending::Layer {
+                        encoding,
+                        rid,
+                        spatial,
+                        temporal: current.temporal,
+                        size,
+                        codec,
+                        target: (target.encoding, target.temporal),
+                        limit: self.limit,
+                    }
                 }
                 (None, _, None) => Sending::Paused(PauseReason::NoMedia),
                 (None, None, Some(_)) => Sending::Starting,

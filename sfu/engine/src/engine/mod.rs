@@ -157,6 +157,16 @@ impl Engine {
                 }
                 self.rebind(key);
             }
+            Command::RequestKeyframe { participant, track } => {
+                let Some(key) = self.key(participant) else { return };
+                let asked = self.participants.get(key).and_then(|p| p.downlink.encoding_of(track));
+                if let Some((track, encoding)) = asked
+                    && let Some(found) = self.tracks.get_mut(track)
+                {
+                    found.request_keyframe(now, encoding);
+                    self.touch_track(track);
+                }
+            }
             Command::Cap { participant, max_height } => {
                 let Some(key) = self.key(participant) else { return };
                 if let Some(participant) = self.participants.get_mut(key) {
@@ -248,6 +258,16 @@ impl Engine {
     /// Bytes of messages that wait for a participant; `None` where there is no such participant.
     pub fn data_queued(&self, participant: ParticipantId) -> Option<usize> {
         Some(self.participants.get(self.key(participant)?)?.data.queued_bytes())
+    }
+
+    /// Whose packets go between these addresses.
+    pub fn participant_at(&self, tuple: &Tuple) -> Option<ParticipantId> {
+        Some(self.participants.get(self.demux.by_tuple(tuple)?)?.id)
+    }
+
+    /// Whether there is such a participant.
+    pub fn has_participant(&self, participant: ParticipantId) -> bool {
+        self.participant_keys.contains_key(&participant)
     }
 
     fn report(&mut self, now: Instant, room: RoomId) -> Vec<ParticipantReport> {

@@ -2,7 +2,7 @@
 
 use crate::harness::{Access, Publish, World, seconds};
 use sfu_engine::Preference;
-use sfu_engine::event::Sending;
+use sfu_engine::event::{Limit, Sending};
 
 #[test]
 fn a_smaller_tile_gets_a_lower_encoding_and_a_larger_one_a_higher_without_a_break() {
@@ -21,7 +21,12 @@ fn a_smaller_tile_gets_a_lower_encoding_and_a_larger_one_a_higher_without_a_brea
         let video = &world.client(2).receiver_of(track).video;
         assert_eq!(video.height(), height, "it stays");
         let told = world.client(2).sending(track);
-        assert!(matches!(told, Some(Sending::Layer { size: Some((_, h)), .. }) if h == height), "told {told:?}");
+        let expected = if height == 720 { Limit::Source } else { Limit::Size };
+        let agrees = |told: &Sending| {
+            matches!(told, Sending::Layer { size: Some((_, h)), encoding, target, limit, .. }
+                if *h == height && target.0 == *encoding && *limit == expected)
+        };
+        assert!(told.as_ref().is_some_and(agrees), "told {told:?}");
     }
 
     let video = &world.client(2).receiver_of(track).video;

@@ -1,6 +1,7 @@
 //! A downlink that becomes narrow gets a lower layer, and the higher one again when it is wide.
 
 use crate::harness::{Access, Publish, World, narrowing, seconds};
+use sfu_engine::event::{Limit, Sending};
 
 #[test]
 fn a_narrow_downlink_gets_a_lower_layer_until_it_is_wide_again() {
@@ -15,6 +16,8 @@ fn a_narrow_downlink_gets_a_lower_layer_until_it_is_wide_again() {
 
     world.run(seconds(8));
     let narrow = world.now;
+    let told = world.client(2).sending(track);
+    assert!(matches!(told, Some(Sending::Layer { limit: Limit::Bandwidth, .. })), "told {told:?}");
     world.run(seconds(12));
     let video = &world.client(2).receiver_of(track).video;
     let heights: Vec<u16> = video.decoded_since(narrow).map(|d| d.picture.height).collect();

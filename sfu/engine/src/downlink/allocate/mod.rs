@@ -17,6 +17,7 @@ pub use guard::SolveGuard;
 pub use utility::utility;
 
 use crate::command::Priority;
+use crate::event::Limit;
 use crate::forward::Target;
 use crate::ids::EncodingIndex;
 use crate::media::Source;
@@ -218,6 +219,18 @@ impl<K> Subscription<'_, K> {
         let cap = filling.unwrap_or(u16::MAX);
         let options = self.options.iter().enumerate().filter(move |(_, option)| option.height <= cap);
         options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.target() <= now))
+    }
+
+    /// Why nothing higher was chosen than this.
+    pub fn limit(&self, chosen: &LayerOption) -> Limit {
+        let is_higher = |option: &LayerOption| option.target() > chosen.target();
+        if self.allowed(Scope::All).any(|(_, option)| is_higher(option)) {
+            Limit::Bandwidth
+        } else if self.options.iter().any(is_higher) {
+            Limit::Size
+        } else {
+            Limit::Source
+        }
     }
 
     fn without_bandwidth(&self) -> Choice {

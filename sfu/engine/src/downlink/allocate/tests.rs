@@ -48,6 +48,19 @@ fn nothing_above_the_next_larger_height_is_sent() {
 }
 
 #[test]
+fn a_choice_says_what_keeps_it_from_a_higher_one() {
+    let options = simulcast();
+    for (kbps, max_height, expected) in
+        [(10_000, u16::MAX, Limit::Source), (10_000, 180, Limit::Size), (600, u16::MAX, Limit::Bandwidth)]
+    {
+        let subscription = camera(0, max_height, &options);
+        let (choices, _) = solve(kbps, &[subscription]);
+        let Choice::Layer(chosen) = choices[0] else { panic!("{choices:?}") };
+        assert_eq!(subscription.limit(&chosen), expected, "{kbps} kb/s, tile of {max_height}");
+    }
+}
+
+#[test]
 fn everybody_is_shown_before_anybody_is_sharp() {
     let options = simulcast();
     let tiles: Vec<_> = (0..9).map(|key| camera(key, 360, &options)).collect();
