@@ -2,11 +2,9 @@
 //! same however many there are. A later time for the same owner replaces nothing: the owner is woken at the earlier one and says again.
 
 use std::cmp::Reverse;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// What a slot of the lowest level stands for. Wake-ups keep their exact time: this is only how they are sorted.
-const TICK: Duration = Duration::from_millis(1);
-/// Slots of a level, as bits of the tick.
+/// Slots of a level, as bits of the tick, which is a millisecond. Wake-ups keep their exact time: ticks are only how they are sorted.
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
 /// Together they reach 139 years from the first wake-up.
@@ -21,7 +19,7 @@ pub struct Timers<K> {
     /// No slot before this tick holds anything.
     elapsed: u64,
     levels: [Level<K>; LEVELS],
-    /// Wake-ups whose time had come when they were last looked for, the latest first.
+    /// Wake-ups of the tick that was opened last and of those before it, the latest first.
     due: Vec<Reverse<(Instant, K)>>,
     /// Memory for a slot that is being emptied.
     spare: Vec<(Instant, K)>,
@@ -54,7 +52,7 @@ impl<K: Copy + Ord> Timers<K> {
     /// Wakes `owner` at `at`.
     pub fn add(&mut self, at: Instant, owner: K) {
         let since = at.saturating_duration_since(*self.epoch.get_or_insert(at));
-        let tick = ((since.as_nanos() / TICK.as_nanos()) as u64).min(LAST_TICK).max(self.elapsed);
+        let tick = (since.as_millis() as u64).min(LAST_TICK).max(self.elapsed);
         let level = (tick ^ self.elapsed).checked_ilog2().unwrap_or(0) / BITS;
         let index = (tick >> (BITS * level)) as usize % SLOTS;
         let Some(level) = self.levels.get_mut(level as usize) else { return };
@@ -70,16 +68,19 @@ impl<K: Copy + Ord> Timers<K> {
         due.into_iter().chain(self.first().and_then(|place| self.slot(place)?.earliest)).min()
     }
 
-    /// Takes one wake-up that is due, with the time that it was added for.
+    /// Takes one wake-up that is due, the earliest, with the time that it was added for.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
-        while self.due.is_empty() {
-            let place = self.first()?;
-            if self.slot(place)?.earliest? > now {
-                return None;
+        loop {
+            let first = self.first().and_then(|place| Some((place, self.slot(place)?.earliest?)));
+            match (self.due.last(), first) {
+                (Some(Reverse((at, _))), first) if first.is_none_or(|(_, earliest)| *at <= earliest) => {
+                    let is_due = *at <= now;
+                    return if is_due { self.due.pop().map(|Reverse(due)| due) } else { None };
+                }
+                (_, Some((place, earliest))) if earliest <= now => self.open(place),
+                _ => return None,
             }
-            self.open(now, place);
         }
-        self.due.pop().map(|Reverse(due)| due)
     }
 
     /// Level and index of the first slot that holds something: no wake-up of another one is earlier.
@@ -88,8 +89,8 @@ impl<K: Copy + Ord> Timers<K> {
         Some((number, level.occupied.trailing_zeros() as usize))
     }
 
-    /// Empties the first slot: what is due comes out, the rest goes to where it belongs now.
-    fn open(&mut self, now: Instant, (number, index): (usize, usize)) {
+    /// Empties the first slot: one of the lowest level is this tick's, the others' wake-ups go further down.
+    fn open(&mut self, (number, index): (usize, usize)) {
         let (shift, above) = (BITS * number as u32, BITS * (number as u32 + 1));
         let begins = ((self.elapsed >> above) << above) | ((index as u64) << shift);
         self.elapsed = self.elapsed.max(begins);
@@ -101,14 +102,12 @@ impl<K: Copy + Ord> Timers<K> {
             slot.earliest = None;
             std::mem::swap(&mut slot.wakeups, &mut wakeups);
         }
-        for (at, owner) in wakeups.drain(..) {
-            if at <= now {
-                self.due.push(Reverse((at, owner)));
-            } else {
-                self.add(at, owner);
-            }
+        if number == 0 {
+            self.due.extend(wakeups.drain(..).map(Reverse));
+            self.due.sort_unstable();
+        } else {
+            wakeups.drain(..).for_each(|(at, owner)| self.add(at, owner));
         }
-        self.due.sort_unstable();
         self.spare = wakeups;
     }
 
@@ -124,6 +123,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BinaryHeap;
+    use std::time::Duration;
 
     const HOUR: u64 = 3_600_000_000;
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        /// A heap is the oracle: the same next time always, and the same wake-ups whenever time has passed.
+        /// A heap is the oracle: the same next time always, and the same wake-ups in the same order whenever time has passed.
         #[test]
         fn wakes_whom_a_heap_would_wake(steps in steps()) {
             let mut now = Instant::now() + Duration::from_secs(1000);
@@ -163,9 +163,7 @@ mod tests {
                         while heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
                             expected.extend(heap.pop().map(|Reverse(wakeup)| wakeup));
                         }
-                        let mut sorted = due.clone();
-                        sorted.sort_unstable();
-                        prop_assert_eq!(sorted, expected);
+                        prop_assert_eq!(due, expected);
                     }
                 }
                 prop_assert_eq!(timers.next(), heap.peek().map(|Reverse((at, _))| *at));
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn wake_ups_come_in_order_and_then_those_added_meanwhile() {
+    fn wake_ups_come_in_order_and_those_added_meanwhile_too() {
         let (start, mut timers) = (Instant::now(), Timers::default());
         let at = |us| start + Duration::from_micros(us);
         for us in [5300, 100, 5200, 70_000] {
@@ -183,7 +181,7 @@ mod tests {
         assert_eq!(timers.pop_due(at(6000)), Some((at(100), 100)));
         timers.add(at(5250), 5250);
         let rest: Vec<_> = std::iter::from_fn(|| timers.pop_due(at(6000))).map(|(_, us)| us).collect();
-        assert_eq!(rest, [5200, 5300, 5250]);
+        assert_eq!(rest, [5200, 5250, 5300]);
         assert_eq!((timers.next(), timers.pop_due(at(69_999))), (Some(at(70_000)), None));
         assert_eq!(timers.pop_due(at(70_000)), Some((at(70_000), 70_000)));
         assert_eq!(timers.next(), None);

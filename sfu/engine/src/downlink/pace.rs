@@ -239,11 +239,11 @@ impl<T: Copy> Pacer<T> {
 
     /// Pays for the time passed. Whoever waited and was woken late catches up, by a burst at most.
     fn settle(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.settled);
-        if elapsed.is_zero() {
+        if now <= self.settled {
             return; // most calls: all that is received or sent at once is for one moment
         }
-        self.settled = self.settled.max(now);
+        let elapsed = now.saturating_duration_since(self.settled);
+        self.settled = now;
         let lateness = match self.probe {
             Some(running) => bits_in(running.probe.rate, PROBE_CATCH_UP),
             None if self.next_class().is_some() => bits_in(self.rate, BURST),

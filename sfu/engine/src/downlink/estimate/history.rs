@@ -66,10 +66,11 @@ impl SentHistory {
 
     /// Remembers a packet. A number that does not follow the last one leaves a gap of unused ones.
     pub(super) fn insert(&mut self, now: Instant, packet: &SentPacket) {
-        self.forget_old(now);
+        let now_us = self.micros(now);
+        self.forget_old(now_us);
         let SentPacket { bytes, probe, repair, .. } = *packet;
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
-        let entry = Entry { sent_us: self.micros(now), probe, bytes, repair, fate: Fate::InFlight };
+        let entry = Entry { sent_us: now_us, probe, bytes, repair, fate: Fate::InFlight };
         let wire = SeqNo(packet.transport_seq);
         let Some(newest) = self.newest() else {
             self.first = ExtSeq::first(wire).0;
@@ -116,8 +117,7 @@ impl SentHistory {
         Some(ExtSeq(self.first + last as u64))
     }
 
-    fn forget_old(&mut self, now: Instant) {
-        let now_us = self.micros(now);
+    fn forget_old(&mut self, now_us: u32) {
         while self.entries.front().is_some_and(|entry| age(now_us, entry) > MAX_AGE) {
             self.pop_front();
         }
