@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures the table of docs/performance.md and prints it: the server on one core, the load on another. About nine minutes.
 #
-#   cargo build --release --workspace && cargo bench -p sfu-engine --bench parts --no-run && loadtest/measure.sh [DIR [CASE...]]
+#   cargo build --release --workspace && cargo bench --workspace --bench parts --no-run && loadtest/measure.sh [DIR [CASE...]]
 #
 # Results go to DIR (default target/measure) as JSON and HTML, one pair for each case, and as table.md. SLUICE names another binary of the server;
 # SERVER_CORE and LOAD_CORE choose other cores. Exit status 1 where a bound is missed.
@@ -21,13 +21,14 @@ wanted() { case " $cases " in "  " | *" $1 "*) ;; *) return 1 ;; esac }
 # figure NAME FILE: a figure of a result.
 figure() { sed -n "s|^ *\"$1\": \([0-9.e-]*\),*\$|\1|p" "$2" | head -1; }
 
-# measure NAME OPTIONS... -- BOUNDS...: one case, with a server of its own. With SHARDS other than 1, server and load share both cores.
+# measure NAME OPTIONS... -- BOUNDS...: one case, with a server of its own.
+shards=1 share=
 measure() {
     name=$1
     shift
     wanted "$name" || return
-    shards=${SHARDS:-1} cores=$server_core load=$load_core
-    [ "$shards" = 1 ] || { cores=$server_core,$load_core load=$cores; }
+    cores=$server_core load=$load_core
+    [ -z "$share" ] || { cores=$server_core,$load_core load=$cores; }
     taskset -c "$cores" "$server" --shards "$shards" --http 127.0.0.1:0 --media-port 0 --media-listen 127.0.0.1 --advertise 127.0.0.1 \
         >"$dir/$name.log" 2>&1 &
     pid=$!
@@ -70,8 +71,10 @@ if wanted loss-80 && [ -f "$dir/audio-video-100.json" ]; then
 fi
 
 # The same room on two shards, which have both cores together with the load: compare the CPU per packet, and see that both are used.
+share=1
 measure one-shard --subscribers 100 --no-simulcast --
-SHARDS=2 measure two-shards --subscribers 100 --no-simulcast -- 'server_busiest_thread<=60%'
+shards=2
+measure two-shards --subscribers 100 --no-simulcast -- 'server_busiest_thread<=60%'
 
 {
     # shellcheck disable=SC2086 # the results are words
@@ -79,7 +82,7 @@ SHARDS=2 measure two-shards --subscribers 100 --no-simulcast -- 'server_busiest_
     if wanted fan-out; then
         echo
         echo "Engine fan-out to 100 without sockets, per packet sent (lower bound, estimate, upper bound):"
-        taskset -c "$server_core" cargo bench -p sfu-engine --bench parts -- fan-out 2>&1 | sed -n 's|^.*time: *|    |p'
+        taskset -c "$server_core" cargo bench --workspace --bench parts -- fan-out 2>&1 | sed -n 's|^.*time: *|    |p'
     fi
 } | tee "$dir/table.md"
 exit $missed

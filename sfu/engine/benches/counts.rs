@@ -1,4 +1,4 @@
-//! How many instructions the parts of the engine take, against a committed baseline: `cargo bench -p sfu-engine --bench counts`. Counted by
+//! How many instructions the parts of the engine take, against a committed baseline: `cargo bench --workspace --bench counts`. Counted by
 //! Valgrind's callgrind, so the figures are the same however busy the machine is, and on any x86-64 that has AES and AVX2 (Valgrind shows
 //! programs the same processor on all of these, so cipher and C library take the same paths). Fails where a part takes 3 % more than in
 //! `counts.txt`; `-- --renew` writes that file.
@@ -23,7 +23,7 @@ const TOLERANCE: f64 = 3.0;
 const OTHER_COMPILER: f64 = 10.0;
 /// Instructions are collected within functions of this name.
 const COUNTED: &str = "counted_calls";
-const HOW_TO_RENEW: &str = "cargo bench -p sfu-engine --bench counts -- --renew";
+const HOW_TO_RENEW: &str = "cargo bench --workspace --bench counts -- --renew";
 
 /// Each case does something so many times in [`counted_calls`] and returns how often.
 const CASES: &[(&str, fn() -> u64)] = &[
@@ -111,12 +111,12 @@ fn compare(renew: bool) -> ExitCode {
         let change = before.map_or(0.0, |before| (count as f64 / before as f64 - 1.0) * 100.0);
         let verdict = match before {
             None if renew => "",
-            None => "not in the baseline",
+            None => "not in the baseline: renew it",
             Some(_) if change > tolerance => "WORSE",
             Some(_) if change < -TOLERANCE => "better: renew the baseline, to keep it",
             Some(_) => "",
         };
-        worse |= !renew && (before.is_none() || change > tolerance);
+        worse |= !renew && change > tolerance;
         println!("{name:<20} {count:>9} instructions {change:>+7.1} %  {verdict}");
     }
     if renew {
