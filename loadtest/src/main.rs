@@ -1,7 +1,8 @@
 //! The command line of the load generator.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use loadtest::report::{json, plot, table};
+use loadtest::run::file;
 use loadtest::scoreboard::{self, Board, Entry, Targets};
 use loadtest::sweep::{Outcome, sweep_all};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,11 @@ enum Command {
     Run(Box<loadtest::run::Options>),
     /// Shows two results of `run --json` beside each other
     Compare { before: PathBuf, after: PathBuf },
+    /// Makes a Markdown table of results of `run --json`, a row for each
+    Markdown {
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
+    },
     /// Runs scenario files in virtual time; exit status 1 where a bound is missed, 2 where a file cannot be run
     Scenarios {
         /// Scenario files; without any, all that come with the program
@@ -47,9 +53,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let holds = match Arguments::parse().command {
+    let arguments = match file::with_file(&Arguments::command(), "run", std::env::args_os().collect()) {
+        Ok(arguments) => Arguments::parse_from(arguments),
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let holds = match arguments.command {
         Command::Run(options) => loadtest::run::run(&options),
         Command::Compare { before, after } => loadtest::run::compare(&before, &after).map(|table| {
+            print!("{table}");
+            true
+        }),
+        Command::Markdown { results } => loadtest::run::markdown(&results).map(|table| {
             print!("{table}");
             true
         }),

@@ -30,8 +30,11 @@ struct Link {
     state: State,
 }
 
+/// A message in a queue. Boxed, since the queue allocates room for 32 at once, and there is one for each participant.
+pub(crate) type Queued = Box<ServerMessage>;
+
 enum State {
-    Attached { queue: mpsc::Sender<ServerMessage>, end: oneshot::Sender<End> },
+    Attached { queue: mpsc::Sender<Queued>, end: oneshot::Sender<End> },
     Detached,
     Over,
 }
@@ -57,9 +60,9 @@ pub(crate) enum End {
 pub(crate) struct Attachment {
     pub(crate) generation: u64,
     /// The connection's own way into its queue, for replies.
-    pub(crate) replies: mpsc::Sender<ServerMessage>,
+    pub(crate) replies: mpsc::Sender<Queued>,
     /// What to write to the client, in order.
-    pub(crate) queue: mpsc::Receiver<ServerMessage>,
+    pub(crate) queue: mpsc::Receiver<Queued>,
     /// Tells the connection to end.
     pub(crate) ended: oneshot::Receiver<End>,
 }
@@ -81,7 +84,7 @@ impl EventSink {
     pub fn send(&self, message: ServerMessage) {
         let mut link = self.0.link.lock();
         if let State::Attached { queue, .. } = &link.state
-            && queue.try_send(message).is_err()
+            && queue.try_send(Box::new(message)).is_err()
         {
             link.stop(State::Detached, End::Lost(Some(CloseCode::TooSlow)));
         }
@@ -189,7 +192,7 @@ mod tests {
         sink.detach(old.generation);
         assert!(!sink.close(old.generation), "the session is the new connection's");
         sink.send(event(1));
-        assert_eq!(new.queue.try_recv(), Ok(event(1)));
+        assert_eq!(new.queue.try_recv(), Ok(event(1).into()));
         assert!(old.queue.try_recv().is_err());
         assert!(new.ended.try_recv().is_err(), "the new connection goes on");
     }
@@ -211,7 +214,10 @@ mod tests {
             sink.send(event(id));
         }
         assert_eq!(attachment.ended.try_recv(), Ok(End::Lost(Some(CloseCode::TooSlow))));
-        assert_eq!((attachment.queue.try_recv(), attachment.queue.try_recv()), (Ok(event(0)), Ok(event(1))));
+        assert_eq!(
+            (attachment.queue.try_recv(), attachment.queue.try_recv()),
+            (Ok(event(0).into()), Ok(event(1).into()))
+        );
         assert!(attachment.queue.try_recv().is_err());
         assert!(sink.attach(2).is_some(), "it can be resumed");
     }

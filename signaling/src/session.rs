@@ -5,7 +5,7 @@
 
 use crate::auth::Grants;
 use crate::error::{Fault, Refusal, ServiceError};
-use crate::events::{Attachment, End, EventSink, Wait};
+use crate::events::{Attachment, End, EventSink, Queued, Wait};
 use crate::inbox::{Inbox, Received};
 use crate::limits::Permit;
 use crate::protocol::{
@@ -208,7 +208,7 @@ impl<S: RoomService> Server<S> {
     }
 
     /// Does what the client asks, one message after the other.
-    async fn serve(&self, session: &Session, inbox: &mut Inbox, replies: mpsc::Sender<ServerMessage>) -> End {
+    async fn serve(&self, session: &Session, inbox: &mut Inbox, replies: mpsc::Sender<Queued>) -> End {
         let (service, who) = (&self.service, &session.participant);
         loop {
             let message = match inbox.next().await {
@@ -250,7 +250,7 @@ impl<S: RoomService> Server<S> {
             };
             let fatal = reply.as_ref().is_err_and(|fault| fault.fatal);
             let reply = reply.unwrap_or_else(|fault| Some(fault.report(&self.counters)));
-            let queued = reply.is_none_or(|reply| replies.try_send(reply).is_ok());
+            let queued = reply.is_none_or(|reply| replies.try_send(Box::new(reply)).is_ok());
             if fatal {
                 return End::Fatal;
             }
@@ -302,7 +302,7 @@ impl<S: RoomService> Server<S> {
 async fn write_all(
     outlet: &mut Outlet,
     joined: ServerMessage,
-    mut queue: mpsc::Receiver<ServerMessage>,
+    mut queue: mpsc::Receiver<Queued>,
     ping_interval: Duration,
 ) {
     let mut ping = interval_at(Instant::now() + ping_interval, ping_interval);

@@ -64,6 +64,7 @@ figures! {
     server_cpu_per_packet Seconds  "server CPU time per forwarded packet"
     server_cpu          Ratio      "server CPU time, of one core"
     server_kernel       Ratio      "share of it that the kernel took"
+    server_busiest_thread Ratio    "share of it that the busiest thread took: half where two shards are used evenly"
     server_rss          Bytes      "server memory at the end"
     server_rss_per_participant Bytes "growth of it since before the first join, per participant"
     server_drops        Count      "datagrams that the server's sockets had no room for"

@@ -1,6 +1,6 @@
 //! Loads in real time: thousands of clients with real connections and real encoded media against a server, and what they saw.
 //!
-//! [`options`] says what a load is and `plan` who joins when; `attendance` lets them come and go; `rooms` and `http` are the signaling of one participant, on a tokio runtime
+//! [`options`] says what a load is, on the command line or in a [`file`], and `plan` who joins when; `attendance` lets them come and go; `rooms` and `http` are the signaling of one participant, on a tokio runtime
 //! of its own. Media runs beside it: a `worker` is a thread with its `ports` (sockets) and `client`s; a client has a `publisher`, which sends a
 //! `clip` (`container`, `payloads`), and a `stream` for each source that it receives. All count into `totals`. `monitor` follows the run and makes
 //! `figures` of it, with `processes` and `sendto`; `outcome`, `table`, `html`, `assertion` and `compare` are what comes out.
@@ -14,9 +14,11 @@ mod clip;
 mod compare;
 mod container;
 mod figures;
+pub mod file;
 mod fleet;
 mod html;
 mod http;
+mod markdown;
 mod monitor;
 pub mod options;
 mod outcome;
@@ -33,6 +35,7 @@ mod totals;
 mod worker;
 
 pub use compare::compare;
+pub use markdown::markdown;
 pub use options::Options;
 
 use attendance::Protocol;
@@ -63,7 +66,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     if let Some(path) = &options.html {
         write(path, &html::page(&outcome))?;
     }
-    let (text, holds) = table::verdicts(&options.assert, &outcome.figures);
+    let (text, holds) = table::verdicts(&outcome.bounds, &outcome.figures);
     print!("{text}");
     Ok(holds)
 }

@@ -103,7 +103,7 @@ impl Monitor {
 
     /// Lets the measured time pass, or so many packets, and says what it showed.
     pub(crate) fn measure(&mut self, time: Duration, packets: Option<u64>, sendto: Duration) -> Figures {
-        let before = self.moment();
+        let (before, threads) = (self.moment(), self.server.as_ref().map(ProcessTree::threads));
         let enough = |monitor: &Monitor| {
             let received = monitor.fleet.totals().packets_in - before.totals.packets_in;
             packets.is_some_and(|packets| received >= packets)
@@ -112,7 +112,14 @@ impl Monitor {
             self.tick("measuring", before.at.elapsed().as_secs_f64() / time.as_secs_f64());
         }
         let after = self.moment();
-        self.figures(&before, &after, sendto)
+        let mut figures = self.figures(&before, &after, sendto);
+        if let Some((server, before)) = self.server.as_ref().zip(threads) {
+            let since = |(id, cpu): (u32, Duration)| cpu.saturating_sub(before.get(&id).copied().unwrap_or_default());
+            let used: Vec<Duration> = server.threads().into_iter().map(since).collect();
+            let (busiest, all) = (used.iter().max().copied().unwrap_or_default(), used.iter().sum::<Duration>());
+            figures.set("server_busiest_thread", busiest.as_secs_f64() / all.as_secs_f64().max(1e-9));
+        }
+        figures
     }
 
     /// The seconds of the run.

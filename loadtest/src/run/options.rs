@@ -9,6 +9,9 @@ use std::path::PathBuf;
 /// Options of `loadtest run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
+    /// File in TOML with options by their names, as in `subscribers = 100`; those on the command line come before them
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Server that speaks the rooms protocol
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     pub server: String,

@@ -1,5 +1,6 @@
 //! The result of a run, as it is kept in a file.
 
+use super::assertion::Assertion;
 use super::figures::Figures;
 use super::monitor::Point;
 use super::options::{Load, Options};
@@ -14,6 +15,9 @@ pub(crate) struct Outcome {
     pub(crate) machine: String,
     pub(crate) load: Load,
     pub(crate) figures: Figures,
+    /// What was asserted.
+    #[serde(default)]
+    pub(crate) bounds: Vec<Assertion>,
     /// Why the first join failed that did.
     pub(crate) first_failure: Option<String>,
     pub(crate) timeline: Vec<Point>,
@@ -28,7 +32,8 @@ impl Outcome {
         timeline: Vec<Point>,
     ) -> Outcome {
         let server = options.whip.clone().unwrap_or_else(|| options.server.clone());
-        Outcome { server, machine: machine(), load: options.load.clone(), figures, first_failure, timeline }
+        let (load, bounds) = (options.load.clone(), options.assert.clone());
+        Outcome { server, machine: machine(), load, figures, bounds, first_failure, timeline }
     }
 
     /// Reads what [`Outcome::json`] wrote.

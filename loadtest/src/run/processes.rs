@@ -1,7 +1,7 @@
 //! What processes use, by /proc: CPU time, memory, and datagrams that their sockets had no room for. Where there is no /proc, nothing is known.
 
 use rustix::param::clock_ticks_per_second;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -49,6 +49,17 @@ impl ProcessTree {
             sum.kernel += stat.cpu.kernel;
         }
         sum
+    }
+
+    /// CPU time of each thread of all, by its id.
+    pub(crate) fn threads(&self) -> BTreeMap<u32, Duration> {
+        let tasks = |process: Stat| fs::read_dir(format!("/proc/{}/task", process.pid)).into_iter().flatten().flatten();
+        let thread = |entry: fs::DirEntry| {
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let thread = Stat::parse(entry.file_name().to_str()?.parse().ok()?, &stat)?;
+            Some((thread.pid, thread.cpu.total()))
+        };
+        self.members().into_iter().flat_map(tasks).filter_map(thread).collect()
     }
 
     /// Resident memory of all in bytes.
@@ -133,6 +144,22 @@ mod tests {
         assert_eq!((stat.parent, stat.rss), (3, 12 * rustix::param::page_size() as u64));
         assert_eq!(stat.cpu.user, Duration::from_secs_f64(250.0 / ticks));
         assert_eq!(stat.cpu.kernel, Duration::from_secs_f64(50.0 / ticks));
+    }
+
+    #[test]
+    fn threads_are_told_apart() {
+        let (begin, began) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let until = std::time::Instant::now() + Duration::from_millis(100);
+            while std::time::Instant::now() < until {}
+            begin.send(rustix::thread::gettid()).unwrap();
+            std::thread::park();
+        });
+        let id = began.recv().unwrap().as_raw_nonzero().get() as u32;
+        let threads = ProcessTree::own().threads();
+        assert!(threads[&id] > Duration::ZERO && threads.contains_key(&std::process::id()), "{threads:?}");
+        thread.thread().unpark();
+        thread.join().unwrap();
     }
 
     #[test]

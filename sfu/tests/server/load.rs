@@ -31,6 +31,15 @@ async fn every_packet_of_every_layer_arrives_as_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clips_of_every_codec_arrive_whole() {
+    for codec in ["h264", "vp9", "av1"] {
+        let arguments =
+            ["--codec", codec, "--subscribers", "3", "--mixed-layers", "--sample", "1", "--packets", "1500"];
+        assert!(holds(&arguments, &FAULTLESS).await, "{codec}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bound_that_does_not_hold_is_told() {
     let arguments = ["--subscribers", "1", "--packets", "10"];
     assert!(!holds(&arguments, &["joins_failed=0", "packets_in=0"]).await);

@@ -210,7 +210,7 @@ impl<S: RoomService> Server<S> {
                     // The room ended it, or a DELETE.
                     _ => break false,
                 },
-                event = attachment.queue.recv() => event,
+                event = attachment.queue.recv() => event.map(|event| *event),
                 () = sleep_until(connect_by), if !connected => break true,
             };
             let change = match heard {

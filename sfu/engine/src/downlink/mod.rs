@@ -442,7 +442,7 @@ impl Downlink {
             self.pacer.start_probe(now, probe);
             self.probes += 1;
         }
-        self.pacer.set_rate(now, self.estimator.pacing_rate());
+        self.pacer.set_rate(now, self.estimator.pacing_rate(), self.estimator.pacing_burst());
         if self.trickle_timeout().is_some_and(|at| at <= now)
             && let Some((bytes, padding)) = self.plain_padding(now)
         {

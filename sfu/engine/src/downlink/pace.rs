@@ -2,7 +2,7 @@
 //! queues here, where they can still be changed, and not in the network.
 //!
 //! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in runs of
-//! about 5 ms, so that a run to one destination can leave in one system call (GSO). While a probe of the estimator runs, the
+//! a few milliseconds, so that a run to one destination can leave in one system call (GSO). While a probe of the estimator runs, the
 //! rate is the probe's, and padding is asked for where there is not enough media.
 
 use super::estimate::{Probe, ProbeId};
@@ -10,7 +10,7 @@ use crate::units::Bitrate;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What is sent in one run before waiting.
+/// What is sent in one run before waiting where nothing else is set, and what whoever was woken late catches up.
 const BURST: Duration = Duration::from_millis(5);
 /// The same during a probe, whose spacing is what is measured.
 const PROBE_BURST: Duration = Duration::from_millis(2);
@@ -66,6 +66,7 @@ pub struct Overflow;
 pub struct Pacer<T> {
     queues: [Queue<T>; 4],
     rate: Bitrate,
+    burst: Duration,
     /// Sent but not yet paid for by time, in millionths of a bit; negative where the caller woke up late.
     debt: i64,
     settled: Instant,
@@ -92,13 +93,13 @@ impl<T: Copy> Pacer<T> {
     /// An empty pacer.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let queues = std::array::from_fn(|_| Queue::default());
-        Pacer { queues, rate, debt: 0, settled: now, in_run: true, probe: None }
+        Pacer { queues, rate, burst: BURST, debt: 0, settled: now, in_run: true, probe: None }
     }
 
-    /// Sets the rate at which video, retransmissions and padding leave.
-    pub fn set_rate(&mut self, now: Instant, rate: Bitrate) {
+    /// Sets the rate at which video, retransmissions and padding leave, and for how much time's worth they leave at once.
+    pub fn set_rate(&mut self, now: Instant, rate: Bitrate, burst: Duration) {
         self.settle(now);
-        self.rate = rate;
+        (self.rate, self.burst) = (rate, burst);
     }
 
     /// Queues a packet of `bytes` on the wire.
@@ -224,7 +225,7 @@ impl<T: Copy> Pacer<T> {
 
     /// Whether there is budget. A run begins when all is paid for and ends when a burst has been sent.
     fn is_open(&mut self) -> bool {
-        let burst = if self.probe.is_some() { PROBE_BURST } else { BURST };
+        let burst = if self.probe.is_some() { PROBE_BURST } else { self.burst };
         self.in_run = self.debt <= 0 || (self.in_run && self.debt < bits_in(self.current_rate(), burst));
         self.in_run
     }
@@ -238,8 +239,11 @@ impl<T: Copy> Pacer<T> {
 
     /// Pays for the time passed. Whoever waited and was woken late catches up, by a burst at most.
     fn settle(&mut self, now: Instant) {
+        if now <= self.settled {
+            return; // most calls: all that is received or sent at once is for one moment
+        }
         let elapsed = now.saturating_duration_since(self.settled);
-        self.settled = self.settled.max(now);
+        self.settled = now;
         let lateness = match self.probe {
             Some(running) => bits_in(running.probe.rate, PROBE_CATCH_UP),
             None if self.next_class().is_some() => bits_in(self.rate, BURST),

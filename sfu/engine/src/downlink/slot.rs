@@ -53,7 +53,8 @@ pub struct Slot {
     /// As the client reported last.
     lost: i32,
     mid_known: bool,
-    resent: [(SeqNo, Option<Instant>); RESENT_MEMORY],
+    /// When numbers were sent again; empty until the first is.
+    resent: Box<[(SeqNo, Option<Instant>)]>,
     /// The dependency descriptor of the packet that is being written; kept for its memory.
     descriptor: Vec<u8>,
     reported: Option<SlotState>,
@@ -104,7 +105,7 @@ impl Slot {
             octets: 0,
             lost: 0,
             mid_known: false,
-            resent: [(SeqNo(0), None); RESENT_MEMORY],
+            resent: Box::default(),
             descriptor: Vec::new(),
             reported: None,
         }
@@ -238,6 +239,9 @@ impl Slot {
 
     /// Whether this number may be sent again now; remembers that it was.
     pub fn may_resend(&mut self, now: Instant, seq: SeqNo, spacing: Duration) -> bool {
+        if self.resent.is_empty() {
+            self.resent = vec![(SeqNo(0), None); RESENT_MEMORY].into();
+        }
         let Some(entry) = self.resent.get_mut(usize::from(seq.0) % RESENT_MEMORY) else { return false };
         let too_soon = entry.0 == seq && entry.1.is_some_and(|at| now.saturating_duration_since(at) < spacing);
         if !too_soon {

@@ -6,18 +6,28 @@ use super::rewriter::Offsets;
 use super::{Outgoing, OutgoingPicture, Target};
 use crate::ids::EncodingIndex;
 use crate::units::{ExtSeq, RtpTime, SeqNo};
+use std::time::{Duration, Instant};
 
-/// Packets that a video slot remembers: a second at 5 Mb/s, as long as the store keeps them.
+/// Packets that a video slot remembers at most: a second at 5 Mb/s, as long as the store keeps them.
 pub(super) const VIDEO_PACKETS: usize = 512;
 /// Packets that an audio slot remembers: 1.3 s at 20 ms a packet.
 pub(super) const AUDIO_PACKETS: usize = 64;
+/// A ring begins with room for so many, and grows while one turn of it takes less than this time: a slot of 150 kb/s needs an eighth of
+/// what one of 3 Mb/s does.
+const FIRST_PACKETS: usize = 64;
+const TURN: Duration = Duration::from_secs(1);
 
 /// A ring over the newest numbers. Numbers are given out without a hole.
 #[derive(Debug)]
 pub(super) struct History {
     entries: Box<[Entry]>,
+    /// As many entries as there may ever be.
+    capacity: usize,
     /// The number that is given out next.
     next: ExtSeq,
+    /// The first number of this turn of the ring, and when it was given out.
+    turn: ExtSeq,
+    turned: Option<Instant>,
 }
 
 /// What a number was given to.
@@ -65,13 +75,19 @@ pub(super) struct Sent {
 }
 
 impl History {
-    /// An empty history of `capacity` numbers; `first` is given out first.
+    /// An empty history of `capacity` numbers at most; `first` is given out first.
     pub(super) fn new(capacity: usize, first: ExtSeq) -> Self {
-        History { entries: vec![Entry::Forgotten; capacity].into(), next: first }
+        let entries = vec![Entry::Forgotten; capacity.min(FIRST_PACKETS)].into();
+        History { entries, capacity, next: first, turn: first, turned: None }
     }
 
     /// Gives the next number to `entry`.
-    pub(super) fn push(&mut self, entry: Entry) -> ExtSeq {
+    pub(super) fn push(&mut self, now: Instant, entry: Entry) -> ExtSeq {
+        self.make_room(now, 1);
+        self.give(entry)
+    }
+
+    fn give(&mut self, entry: Entry) -> ExtSeq {
         let number = self.next;
         self.next = ExtSeq(number.0 + 1);
         self.replace(number, entry);
@@ -79,12 +95,13 @@ impl History {
     }
 
     /// Gives numbers to `count` missing packets, `first` and those behind it.
-    pub(super) fn reserve(&mut self, first: Reserved, count: u64) {
+    pub(super) fn reserve(&mut self, now: Instant, first: Reserved, count: u64) {
+        self.make_room(now, count);
         // Only the newest are remembered, so a long gap costs no more than one turn of the ring.
         let skipped = count.saturating_sub(self.entries.len() as u64);
         self.next = ExtSeq(self.next.0 + skipped);
         for index in skipped..count {
-            self.push(Entry::Reserved(Reserved { source: ExtSeq(first.source.0 + index), ..first }));
+            self.give(Entry::Reserved(Reserved { source: ExtSeq(first.source.0 + index), ..first }));
         }
     }
 
@@ -134,6 +151,26 @@ impl History {
         }
     }
 
+    /// Grows where `count` more numbers would complete a turn of the ring too soon.
+    fn make_room(&mut self, now: Instant, count: u64) {
+        let (turned, needed) = (*self.turned.get_or_insert(now), self.next.0 + count - self.turn.0);
+        if needed <= self.entries.len() as u64 {
+            return;
+        }
+        if self.entries.len() < self.capacity && now.saturating_duration_since(turned) < TURN {
+            let length = usize::try_from(needed).unwrap_or(usize::MAX).min(self.capacity).next_power_of_two();
+            let grown = vec![Entry::Forgotten; length.min(self.capacity)].into();
+            let (numbers, old) = (self.remembered_from()..self.next.0, std::mem::replace(&mut self.entries, grown));
+            for number in numbers {
+                if let Some(entry) = old.get((number % old.len() as u64) as usize) {
+                    self.replace(ExtSeq(number), *entry);
+                }
+            }
+        } else {
+            (self.turn, self.turned) = (self.next, Some(now));
+        }
+    }
+
     fn remembered_from(&self) -> u64 {
         self.next.0.saturating_sub(self.entries.len() as u64)
     }
@@ -174,6 +211,67 @@ impl Sent {
             picture: self.has_picture.then_some(picture),
             frame_number: self.frame_number,
             limit: Target { encoding: self.encoding, spatial: self.spatial_limit, temporal: self.temporal_limit },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn sent(source: u64) -> Entry {
+        Entry::Sent(Sent {
+            source: ExtSeq(source),
+            timestamp: RtpTime(0),
+            picture_id: 0,
+            frame_number: 0,
+            tl0_pic_idx: 0,
+            encoding: EncodingIndex(0),
+            marker: false,
+            has_picture: false,
+            spatial_limit: 0,
+            temporal_limit: 0,
+        })
+    }
+
+    fn reserved(source: u64) -> Reserved {
+        let offsets = Offsets::default();
+        Reserved { source: ExtSeq(source), offsets, encoding: EncodingIndex(0), temporal_limit: 0, spatial_limit: 0 }
+    }
+
+    /// A history after three seconds of so many packets a second.
+    fn after(packets: u64) -> (History, ExtSeq) {
+        let (start, mut history) = (Instant::now(), History::new(VIDEO_PACKETS, ExtSeq(70_000)));
+        let mut last = ExtSeq(0);
+        for n in 0..3 * packets {
+            last = history.push(start + Duration::from_secs(1) * n as u32 / packets as u32, sent(n));
+        }
+        (history, last)
+    }
+
+    #[test]
+    fn a_second_is_remembered_in_as_much_memory_as_it_needs() {
+        for (packets, entries) in [(20, 64), (60, 64), (100, 128), (250, 256), (500, 512), (2000, 512)] {
+            let (history, last) = after(packets);
+            assert_eq!(history.entries.len(), entries, "{packets}");
+            for back in 0..packets.min(entries as u64) {
+                let kept = history.get(ExtSeq(last.0 - back)).unwrap().packet();
+                assert_eq!(kept, Some((EncodingIndex(0), ExtSeq(3 * packets - 1 - back))), "{packets}, {back} back");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_is_remembered_with_what_was_sent_before_it() {
+        let (now, mut history) = (Instant::now(), History::new(VIDEO_PACKETS, ExtSeq(70_000)));
+        let first = history.push(now, sent(0));
+        history.reserve(now, reserved(1), 300);
+        assert!(history.get(first).unwrap().packet().is_some());
+        for missing in [1, 150, 300] {
+            let (number, _) = history.find_reserved(EncodingIndex(0), ExtSeq(missing)).unwrap();
+            assert_eq!(number, ExtSeq(70_000 + missing));
         }
     }
 }

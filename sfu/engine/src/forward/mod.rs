@@ -293,7 +293,7 @@ impl Forwarder {
             spatial_limit: limit.spatial,
             offsets: self.rewriter.offsets(),
         };
-        self.history.reserve(first, missing);
+        self.history.reserve(now, first, missing);
         self.rewriter.pass_over(missing);
         self.set_decided(encoding, meta.seq);
         // The publisher's padding is its own probing: it takes no number.
@@ -301,7 +301,7 @@ impl Forwarder {
         let limit = self.selector.current().unwrap_or(limit);
         let sent = self.rewriter.rewrite(now, limit, meta, selected);
         if selected {
-            let number = self.history.push(Entry::Sent(sent));
+            let number = self.history.push(now, Entry::Sent(sent));
             self.sent = number;
             emit(sent.outgoing(number));
         }

@@ -3,7 +3,7 @@
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
-const BUCKET: Duration = Duration::from_millis(50);
+const BUCKET_MS: u64 = 50;
 const BUCKETS: usize = 10;
 /// Below this share of the estimate, delivery proves nothing about a higher rate.
 const LIMITED: f64 = 0.75;
@@ -14,7 +14,7 @@ pub(super) struct SendMeter {
     epoch: Instant,
     buckets: [usize; BUCKETS],
     /// Number of the newest bucket since `epoch`.
-    newest: u128,
+    newest: u64,
     last_sent: Option<Instant>,
 }
 
@@ -26,7 +26,7 @@ impl SendMeter {
     pub(super) fn add(&mut self, now: Instant, bytes: usize) {
         self.last_sent = Some(now);
         self.turn(now);
-        if let Some(bucket) = self.buckets.get_mut((self.newest % BUCKETS as u128) as usize) {
+        if let Some(bucket) = self.buckets.get_mut((self.newest % BUCKETS as u64) as usize) {
             *bucket += bytes;
         }
     }
@@ -35,7 +35,7 @@ impl SendMeter {
     pub(super) fn is_app_limited(&mut self, now: Instant, estimate: Bitrate) -> bool {
         self.turn(now);
         let bytes: usize = self.buckets.iter().sum();
-        Bitrate::of(bytes as u64, BUCKET * BUCKETS as u32) < estimate.scale(LIMITED)
+        Bitrate::of(bytes as u64, Duration::from_millis(BUCKET_MS * BUCKETS as u64)) < estimate.scale(LIMITED)
     }
 
     /// Whether anything was sent within the last `time`.
@@ -45,10 +45,10 @@ impl SendMeter {
 
     /// Empties the buckets whose time has passed.
     fn turn(&mut self, now: Instant) {
-        let current = now.saturating_duration_since(self.epoch).as_nanos() / BUCKET.as_nanos();
-        let passed = current.saturating_sub(self.newest).min(BUCKETS as u128);
+        let current = now.saturating_duration_since(self.epoch).as_millis() as u64 / BUCKET_MS;
+        let passed = current.saturating_sub(self.newest).min(BUCKETS as u64);
         for i in 1..=passed {
-            if let Some(bucket) = self.buckets.get_mut(((self.newest + i) % BUCKETS as u128) as usize) {
+            if let Some(bucket) = self.buckets.get_mut(((self.newest + i) % BUCKETS as u64) as usize) {
                 *bucket = 0;
             }
         }

@@ -24,16 +24,21 @@ const LEAST_SPAN_MS: f64 = 10.0;
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     packets: VecDeque<Delivered>,
+    epoch: Option<Instant>,
     marked: Option<ReceiverTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Delivered {
-    sent: Instant,
     arrival: ReceiverTime,
-    bytes: usize,
-    queue: Duration,
+    /// In microseconds since the first packet of all, modulo 2^32.
+    sent_us: u32,
+    bytes: u32,
+    queue_us: u32,
 }
+
+// A second's packets are kept, for each receiver.
+const _: () = assert!(size_of::<Delivered>() <= 24);
 
 /// What a bottleneck with a queue in front of it lets through.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +52,13 @@ pub(super) struct Busy {
 impl Delivery {
     /// Takes a delivered packet and how long it waited in the bottleneck's queue.
     pub(super) fn add(&mut self, packet: &Acked, queue: Duration) {
-        let new = Delivered { sent: packet.sent, arrival: packet.arrival, bytes: packet.bytes, queue };
+        let epoch = *self.epoch.get_or_insert(packet.sent);
+        // What was sent before the first packet wraps around; only differences are used.
+        let before = epoch.saturating_duration_since(packet.sent).as_micros() as u32;
+        let sent_us = (packet.sent.saturating_duration_since(epoch).as_micros() as u32).wrapping_sub(before);
+        let limited = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
+        let (bytes, queue_us) = (limited(packet.bytes as u128), limited(queue.as_micros()));
+        let new = Delivered { arrival: packet.arrival, sent_us, bytes, queue_us };
         let later = self.packets.iter().rev().take_while(|p| p.arrival > new.arrival).count();
         self.packets.insert(self.packets.len() - later, new);
         let newest = self.packets.back().map_or(new.arrival, |p| p.arrival);
@@ -78,7 +89,7 @@ impl Delivery {
         let newest = self.packets.back()?.arrival;
         let mut span = Span::default();
         for packet in self.packets.iter().rev() {
-            if packet.queue <= threshold || newest.ms_since(packet.arrival) > BUSY_MAX_MS {
+            if u128::from(packet.queue_us) <= threshold.as_micros() || newest.ms_since(packet.arrival) > BUSY_MAX_MS {
                 break;
             }
             span.add(packet);
@@ -99,9 +110,9 @@ impl Delivery {
     pub(super) fn since_mark(&self) -> Option<Bitrate> {
         let marked = self.marked?;
         let after = self.packets.iter().rev().take_while(|p| p.arrival > marked);
-        let (packets, bytes) = after.fold((0, 0), |(packets, bytes), p| (packets + 1, bytes + p.bytes));
+        let (packets, bytes) = after.fold((0, 0), |(packets, bytes), p| (packets + 1, bytes + u64::from(p.bytes)));
         let ms = self.packets.back()?.arrival.ms_since(marked).max(LEAST_SPAN_MS);
-        (packets >= BUSY_PACKETS).then(|| Bitrate::of(bytes as u64, Duration::from_secs_f64(ms / 1e3)))
+        (packets >= BUSY_PACKETS).then(|| Bitrate::of(bytes, Duration::from_secs_f64(ms / 1e3)))
     }
 
     /// Forgets everything: the receiver's clock or the path is another.
@@ -114,20 +125,22 @@ impl Delivery {
 #[derive(Default)]
 struct Span {
     packets: usize,
-    bytes: usize,
+    bytes: u64,
     oldest: Option<Delivered>,
     newest_arrival: Option<ReceiverTime>,
-    sent: Option<(Instant, Instant)>,
+    /// Of the newest packet, and how long before and after it the others were sent, in microseconds.
+    sent: Option<(u32, i32, i32)>,
 }
 
 impl Span {
     fn add(&mut self, packet: &Delivered) {
         self.packets += 1;
-        self.bytes += packet.bytes;
+        self.bytes += u64::from(packet.bytes);
         self.oldest = Some(*packet);
         self.newest_arrival.get_or_insert(packet.arrival);
-        let (first, last) = self.sent.get_or_insert((packet.sent, packet.sent));
-        (*first, *last) = ((*first).min(packet.sent), (*last).max(packet.sent));
+        let (newest, first, last) = self.sent.get_or_insert((packet.sent_us, 0, 0));
+        let after = packet.sent_us.wrapping_sub(*newest).cast_signed();
+        (*first, *last) = ((*first).min(after), (*last).max(after));
     }
 
     fn arrival_ms(&self) -> f64 {
@@ -135,14 +148,14 @@ impl Span {
     }
 
     fn sent_ms(&self) -> f64 {
-        self.sent.map_or(0.0, |(first, last)| last.saturating_duration_since(first).as_secs_f64() * 1e3)
+        self.sent.map_or(0.0, |(_, first, last)| f64::from(last.abs_diff(first)) / 1e3)
     }
 
     /// The oldest packet marks the start of the time; its bytes were delivered before.
     fn rate(&self) -> Option<Bitrate> {
-        let bytes = self.bytes.saturating_sub(self.oldest?.bytes);
+        let bytes = self.bytes.saturating_sub(u64::from(self.oldest?.bytes));
         let ms = self.arrival_ms().max(self.sent_ms());
-        (ms >= 1.0).then(|| Bitrate::of(bytes as u64, Duration::from_secs_f64(ms / 1e3)))
+        (ms >= 1.0).then(|| Bitrate::of(bytes, Duration::from_secs_f64(ms / 1e3)))
     }
 }
 

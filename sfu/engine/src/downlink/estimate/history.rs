@@ -14,9 +14,11 @@ const MAX_AGE: Duration = Duration::from_secs(6);
 /// A jump in the caller's numbering beyond this starts the history anew instead of filling the gap.
 const MAX_GAP: u64 = 256;
 
-/// Sent packets that feedback may still name.
-#[derive(Debug, Default)]
+/// Sent packets that feedback may still name. What was received is forgotten as soon as all before it is known: while nothing is lost only a
+/// round trip's packets are here.
+#[derive(Debug)]
 pub(super) struct SentHistory {
+    epoch: Instant,
     entries: VecDeque<Entry>,
     /// Number of the first entry; meaningless while there is none.
     first: u64,
@@ -25,12 +27,16 @@ pub(super) struct SentHistory {
 /// One sent packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) sent: Instant,
-    pub(super) bytes: usize,
+    /// In microseconds since the epoch, modulo 2^32.
+    sent_us: u32,
     pub(super) probe: Option<ProbeId>,
+    bytes: u16,
     pub(super) repair: bool,
     pub(super) fate: Fate,
 }
+
+// There are thousands where much is lost, for each receiver.
+const _: () = assert!(size_of::<Entry>() <= 16);
 
 /// What is known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +51,26 @@ pub(super) enum Fate {
     Received,
 }
 
+impl Entry {
+    /// Bytes on the wire.
+    pub(super) fn bytes(&self) -> usize {
+        usize::from(self.bytes)
+    }
+}
+
 impl SentHistory {
+    /// Nothing sent yet.
+    pub(super) fn new(now: Instant) -> Self {
+        SentHistory { epoch: now, entries: VecDeque::new(), first: 0 }
+    }
+
     /// Remembers a packet. A number that does not follow the last one leaves a gap of unused ones.
     pub(super) fn insert(&mut self, now: Instant, packet: &SentPacket) {
-        self.forget_old(now);
-        let entry =
-            Entry { sent: now, bytes: packet.bytes, probe: packet.probe, repair: packet.repair, fate: Fate::InFlight };
+        let now_us = self.micros(now);
+        self.forget_old(now_us);
+        let SentPacket { bytes, probe, repair, .. } = *packet;
+        let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
+        let entry = Entry { sent_us: now_us, probe, bytes, repair, fate: Fate::InFlight };
         let wire = SeqNo(packet.transport_seq);
         let Some(newest) = self.newest() else {
             self.first = ExtSeq::first(wire).0;
@@ -74,11 +94,22 @@ impl SentHistory {
         }
     }
 
-    /// The packet that a report names, `None` where no such packet is outstanding.
-    pub(super) fn find(&mut self, transport_seq: u16) -> Option<&mut Entry> {
+    /// The packet that a report names and when it was sent, `None` where no such packet is outstanding.
+    pub(super) fn find(&mut self, now: Instant, transport_seq: u16) -> Option<(Instant, &mut Entry)> {
+        let now_us = self.micros(now);
         let seq = self.newest()?.unwrap_near(SeqNo(transport_seq)).0;
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
-        self.entries.get_mut(index).filter(|entry| entry.fate != Fate::Unused)
+        let entry = self.entries.get_mut(index).filter(|entry| !matches!(entry.fate, Fate::Unused | Fate::Received))?;
+        Some((now.checked_sub(age(now_us, entry))?, entry))
+    }
+
+    /// A feedback has been taken: forgets what was received, but for the newest packet, from which numbers are unwrapped.
+    pub(super) fn end_feedback(&mut self) {
+        while self.entries.len() > 1
+            && self.entries.front().is_some_and(|e| matches!(e.fate, Fate::Unused | Fate::Received))
+        {
+            self.pop_front();
+        }
     }
 
     fn newest(&self) -> Option<ExtSeq> {
@@ -86,10 +117,15 @@ impl SentHistory {
         Some(ExtSeq(self.first + last as u64))
     }
 
-    fn forget_old(&mut self, now: Instant) {
-        while self.entries.front().is_some_and(|e| now.saturating_duration_since(e.sent) > MAX_AGE) {
+    fn forget_old(&mut self, now_us: u32) {
+        while self.entries.front().is_some_and(|entry| age(now_us, entry) > MAX_AGE) {
             self.pop_front();
         }
+    }
+
+    /// Microseconds since the epoch, modulo 2^32: more than an hour, of which packets are remembered for seconds.
+    fn micros(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.epoch).as_micros() as u32
     }
 
     fn pop_front(&mut self) {
@@ -98,31 +134,37 @@ impl SentHistory {
     }
 }
 
+fn age(now_us: u32, entry: &Entry) -> Duration {
+    Duration::from_micros(u64::from(now_us.wrapping_sub(entry.sent_us)))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn packet(transport_seq: u16) -> SentPacket {
-        SentPacket { transport_seq, bytes: 1000 + usize::from(transport_seq), probe: None, repair: false }
+        SentPacket { transport_seq, bytes: 1000 + usize::from(transport_seq) % 100, probe: None, repair: false }
     }
 
     #[test]
     fn packets_are_found_across_the_wrap_and_only_if_sent() {
-        let (now, mut history) = (Instant::now(), SentHistory::default());
+        let now = Instant::now();
+        let mut history = SentHistory::new(now);
         for seq in [65_534, 65_535, 0, 2] {
             history.insert(now, &packet(seq));
         }
-        assert_eq!(history.find(65_535).unwrap().bytes, 66_535);
-        assert_eq!(history.find(0).unwrap().bytes, 1000);
+        assert_eq!(history.find(now, 65_535).unwrap().1.bytes(), 1035);
+        assert_eq!(history.find(now, 0).unwrap().1.bytes(), 1000);
         for never_sent in [1, 3, 65_533, 30_000] {
-            assert!(history.find(never_sent).is_none(), "{never_sent} was never sent");
+            assert!(history.find(now, never_sent).is_none(), "{never_sent} was never sent");
         }
     }
 
     #[test]
     fn the_history_is_bounded_in_packets_and_in_age() {
-        let (start, mut history) = (Instant::now(), SentHistory::default());
+        let start = Instant::now();
+        let mut history = SentHistory::new(start);
         for i in 0..3 * MAX_PACKETS {
             history.insert(start, &packet(i as u16));
         }
@@ -133,10 +175,44 @@ mod tests {
 
     #[test]
     fn a_jump_in_the_numbering_starts_anew() {
-        let (now, mut history) = (Instant::now(), SentHistory::default());
+        let now = Instant::now();
+        let mut history = SentHistory::new(now);
         history.insert(now, &packet(10));
         history.insert(now, &packet(20_000));
         assert_eq!(history.entries.len(), 1);
-        assert!(history.find(20_000).is_some() && history.find(10).is_none());
+        assert!(history.find(now, 20_000).is_some() && history.find(now, 10).is_none());
+    }
+
+    #[test]
+    fn what_was_received_is_forgotten_up_to_the_first_that_was_not() {
+        let start = Instant::now();
+        let mut history = SentHistory::new(start);
+        let at = |seq: u16| start + Duration::from_millis(u64::from(seq));
+        (0..100).for_each(|seq| history.insert(at(seq), &packet(seq)));
+        let receive = |history: &mut SentHistory, seq: u16| {
+            let (sent, entry) = history.find(at(200), seq).unwrap();
+            assert_eq!(sent, at(seq));
+            entry.fate = Fate::Received;
+        };
+        (0..100).filter(|seq| *seq != 60).for_each(|seq| receive(&mut history, seq));
+        history.end_feedback();
+        assert_eq!(history.entries.len(), 40);
+        receive(&mut history, 60);
+        history.end_feedback();
+        assert_eq!(history.entries.len(), 1);
+        assert!((0..100).all(|seq| history.find(at(200), seq).is_none()), "a second report says nothing new");
+        history.insert(at(100), &packet(100));
+        receive(&mut history, 100);
+    }
+
+    #[test]
+    fn times_are_right_after_hours() {
+        let start = Instant::now();
+        let mut history = SentHistory::new(start);
+        for hours in [0, 1, 2, 30] {
+            let sent = start + Duration::from_secs(hours * 3600) + Duration::from_micros(hours);
+            history.insert(sent, &packet(hours as u16));
+            assert_eq!(history.find(sent + MAX_AGE, hours as u16).unwrap().0, sent);
+        }
     }
 }

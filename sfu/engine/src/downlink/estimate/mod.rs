@@ -66,6 +66,9 @@ const PROBE_QUEUE: Duration = Duration::from_millis(60);
 const RESUME_SHARE: f64 = 0.5;
 /// Pacing over the estimate: little where the capacity is known, so that key frames queue here and not in the network.
 const PACING: (f64, f64) = (1.1, 2.5);
+/// How much of it leaves at once. Where there is room, a whole key frame of what is sent leaves in one system call, and none of it waits for a
+/// timer; browsers do the same.
+const BURSTS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
 /// Bounds of an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ impl Estimator {
         Estimator {
             config,
             demand: Bitrate::ZERO,
-            history: SentHistory::default(),
+            history: SentHistory::new(now),
             meter: SendMeter::new(now),
             delay: OneWayDelay::new(now),
             delivery: Delivery::default(),
@@ -164,6 +167,7 @@ impl Estimator {
         for report in feedback.reports.iter().take(MAX_REPORTS) {
             self.take_report(now, report, &mut batch);
         }
+        self.history.end_feedback();
         if self.delay.end_feedback(now, batch.received, batch.impossible) {
             self.forget_path();
         }
@@ -232,6 +236,13 @@ impl Estimator {
         self.control.draining_pace().map_or(pace, |draining| draining.min(pace))
     }
 
+    /// How much of it the pacer may send at once: little where that would queue in the network.
+    pub fn pacing_burst(&self) -> Duration {
+        let has_room =
+            !self.control.is_near_capacity(self.now) && self.last_feedback.is_some() && self.queue < PROBE_QUEUE;
+        if has_room { BURSTS.1 } else { BURSTS.0 }
+    }
+
     /// The next probe cluster to send, where one is due. To be asked after feedback and timeouts, while media flows.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         self.now = now;
@@ -266,9 +277,7 @@ impl Estimator {
 
     fn take_report(&mut self, now: Instant, report: &PacketReport, batch: &mut Batch) {
         let rtt = self.rtt_or_guess();
-        let Some(entry) = self.history.find(report.transport_seq).filter(|entry| entry.fate != Fate::Received) else {
-            return;
-        };
+        let Some((sent, entry)) = self.history.find(now, report.transport_seq) else { return };
         let Some(arrival) = report.arrival else {
             if entry.fate == Fate::InFlight {
                 entry.fate = Fate::Missing;
@@ -278,24 +287,24 @@ impl Estimator {
                     self.loss.reset(); // it was not the network that lost them
                 }
                 if !(entry.repair && self.repairs.are_unheard()) {
-                    self.loss.observe(entry.sent, entry.bytes, true);
-                    self.friendly.observe(entry.sent, true, rtt);
+                    self.loss.observe(sent, entry.bytes(), true);
+                    self.friendly.observe(sent, true, rtt);
                 }
             }
             return;
         };
-        if !self.delay.is_possible(now, entry.sent, arrival) {
+        if !self.delay.is_possible(now, sent, arrival) {
             batch.impossible += 1;
             return;
         }
         match std::mem::replace(&mut entry.fate, Fate::Received) {
             Fate::Missing => self.loss.recover(),
             _ => {
-                self.loss.observe(entry.sent, entry.bytes, false);
-                self.friendly.observe(entry.sent, false, rtt);
+                self.loss.observe(sent, entry.bytes(), false);
+                self.friendly.observe(sent, false, rtt);
             }
         }
-        let packet = Acked { sent: entry.sent, arrival, bytes: entry.bytes };
+        let packet = Acked { sent, arrival, bytes: entry.bytes() };
         let probe = entry.probe;
         if entry.repair {
             self.repairs.on_arrived();

@@ -174,7 +174,7 @@ impl<'a> Run<'a> {
     }
 
     fn send(&mut self, now: Instant) {
-        self.pacer.set_rate(now, self.estimator.pacing_rate());
+        self.pacer.set_rate(now, self.estimator.pacing_rate(), self.estimator.pacing_burst());
         loop {
             if let Some(bytes) = self.pacer.padding_needed(now) {
                 let _ = self.pacer.enqueue(now, Class::Padding, bytes, ());

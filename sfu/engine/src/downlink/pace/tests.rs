@@ -170,6 +170,17 @@ fn a_probe_that_cannot_be_sent_expires() {
     assert_eq!(pacer.poll_timeout(), None);
 }
 
+#[test]
+fn a_longer_burst_lets_a_whole_frame_leave_at_once() {
+    let (start, rate) = (Instant::now(), Bitrate::kbps(4000));
+    for (burst_ms, at_once) in [(5, 3), (40, 15)] {
+        let mut pacer = pacer(start, rate);
+        pacer.set_rate(start, rate, Duration::from_millis(burst_ms));
+        (0..15).for_each(|number| pacer.enqueue(start, Class::Video, 1200, number).unwrap());
+        assert_eq!(std::iter::from_fn(|| pacer.poll(start)).count(), at_once);
+    }
+}
+
 proptest! {
     #[test]
     fn no_packet_is_lost_or_reordered_and_no_more_leaves_than_the_rate_allows(
