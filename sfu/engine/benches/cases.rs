@@ -132,6 +132,7 @@ pub fn rewrite() -> impl FnMut() {
         };
         let arrival = start + Duration::from_micros(frame * 33_333 + part * 100);
         let meta = PacketMeta {
+            redundant: 0,
             seq,
             timestamp: RtpTime(frame as u32 * 3000),
             marker: part == 2,

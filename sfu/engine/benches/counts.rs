@@ -25,8 +25,10 @@ const OTHER_COMPILER: f64 = 10.0;
 const COUNTED: &str = "counted_calls";
 const HOW_TO_RENEW: &str = "cargo bench --workspace --bench counts -- --renew";
 
-/// Each case does something so many times in [`counted_calls`] and returns how often.
-const CASES: &[(&str, fn() -> u64)] = &[
+/// A case's name, and what does something so many times in [`counted_calls`] and returns how often.
+type Case = (&'static str, fn() -> u64);
+
+const CASES: &[Case] = &[
     ("write-and-seal", || repeat(1000, cases::seal(SrtpProfile::AeadAes128Gcm))),
     ("open", open),
     ("find-among-10000", || repeat(1000, cases::demux(10_000))),
