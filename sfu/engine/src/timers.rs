@@ -18,48 +18,60 @@ pub struct Timers<K> {
     epoch: Option<Instant>,
     /// No slot before this tick holds anything.
     elapsed: u64,
-    levels: [Level<K>; LEVELS],
+    levels: [Level; LEVELS],
+    /// All that is in slots, in lists, so that no slot needs memory of its own; and those that are free, in one list more.
+    nodes: Vec<Node<K>>,
+    free: Option<u32>,
     /// Wake-ups of the tick that was opened last and of those before it, the latest first.
     due: Vec<Reverse<(Instant, K)>>,
-    /// Memory for a slot that is being emptied.
-    spare: Vec<(Instant, K)>,
 }
 
 /// Slot `n` of level `l` holds the ticks that agree with `elapsed` above digit `l` (base 64) and have the digit `n` there.
-#[derive(Debug)]
-struct Level<K> {
+#[derive(Clone, Copy, Debug)]
+struct Level {
     /// Which slots hold something.
     occupied: u64,
-    slots: [Slot<K>; SLOTS],
+    slots: [Slot; SLOTS],
 }
 
-#[derive(Debug)]
-struct Slot<K> {
-    wakeups: Vec<(Instant, K)>,
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The first of its list of nodes.
+    head: Option<u32>,
     earliest: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node<K> {
+    at: Instant,
+    owner: K,
+    next: Option<u32>,
 }
 
 impl<K: Ord> Default for Timers<K> {
     fn default() -> Self {
-        let slot = |_| Slot { wakeups: Vec::new(), earliest: None };
-        let level = |_| Level { occupied: 0, slots: std::array::from_fn(slot) };
-        let levels = std::array::from_fn(level);
-        Timers { epoch: None, elapsed: 0, levels, due: Vec::new(), spare: Vec::new() }
+        let levels = [Level { occupied: 0, slots: [Slot::default(); SLOTS] }; LEVELS];
+        Timers { epoch: None, elapsed: 0, levels, nodes: Vec::new(), free: None, due: Vec::new() }
     }
 }
 
 impl<K: Copy + Ord> Timers<K> {
     /// Wakes `owner` at `at`.
     pub fn add(&mut self, at: Instant, owner: K) {
-        let since = at.saturating_duration_since(*self.epoch.get_or_insert(at));
-        let tick = (since.as_millis() as u64).min(LAST_TICK).max(self.elapsed);
-        let level = (tick ^ self.elapsed).checked_ilog2().unwrap_or(0) / BITS;
-        let index = (tick >> (BITS * level)) as usize % SLOTS;
-        let Some(level) = self.levels.get_mut(level as usize) else { return };
-        let Some(slot) = level.slots.get_mut(index) else { return };
-        level.occupied |= 1 << index;
-        slot.wakeups.push((at, owner));
-        slot.earliest = Some(slot.earliest.map_or(at, |earliest| earliest.min(at)));
+        let node = Node { at, owner, next: None };
+        let index = match self.free {
+            Some(index) => {
+                if let Some(place) = self.nodes.get_mut(index as usize) {
+                    self.free = std::mem::replace(place, node).next;
+                }
+                index
+            }
+            None => {
+                self.nodes.push(node);
+                (self.nodes.len() - 1) as u32
+            }
+        };
+        self.link(index);
     }
 
     /// The earliest wake-up.
@@ -83,6 +95,20 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
+    /// Puts a node at the head of the list of its slot.
+    fn link(&mut self, index: u32) {
+        let Some(node) = self.nodes.get_mut(index as usize) else { return };
+        let since = node.at.saturating_duration_since(*self.epoch.get_or_insert(node.at));
+        let tick = (since.as_millis() as u64).min(LAST_TICK).max(self.elapsed);
+        let level = (tick ^ self.elapsed).checked_ilog2().unwrap_or(0) / BITS;
+        let place = (tick >> (BITS * level)) as usize % SLOTS;
+        let Some(level) = self.levels.get_mut(level as usize) else { return };
+        let Some(slot) = level.slots.get_mut(place) else { return };
+        level.occupied |= 1 << place;
+        node.next = slot.head.replace(index);
+        slot.earliest = Some(slot.earliest.map_or(node.at, |earliest| earliest.min(node.at)));
+    }
+
     /// Level and index of the first slot that holds something: no wake-up of another one is earlier.
     fn first(&self) -> Option<(usize, usize)> {
         let (number, level) = self.levels.iter().enumerate().find(|(_, level)| level.occupied != 0)?;
@@ -94,24 +120,25 @@ impl<K: Copy + Ord> Timers<K> {
         let (shift, above) = (BITS * number as u32, BITS * (number as u32 + 1));
         let begins = ((self.elapsed >> above) << above) | ((index as u64) << shift);
         self.elapsed = self.elapsed.max(begins);
-        let mut wakeups = std::mem::take(&mut self.spare);
-        if let Some(level) = self.levels.get_mut(number)
-            && let Some(slot) = level.slots.get_mut(index)
-        {
-            level.occupied &= !(1 << index);
-            slot.earliest = None;
-            std::mem::swap(&mut slot.wakeups, &mut wakeups);
+        let Some(level) = self.levels.get_mut(number) else { return };
+        let Some(slot) = level.slots.get_mut(index).map(std::mem::take) else { return };
+        level.occupied &= !(1 << index);
+        let mut next = slot.head;
+        while let Some((index, node)) = next.and_then(|index| Some((index, self.nodes.get_mut(index as usize)?))) {
+            next = node.next;
+            if number == 0 {
+                self.due.push(Reverse((node.at, node.owner)));
+                node.next = self.free.replace(index);
+            } else {
+                self.link(index);
+            }
         }
         if number == 0 {
-            self.due.extend(wakeups.drain(..).map(Reverse));
             self.due.sort_unstable();
-        } else {
-            wakeups.drain(..).for_each(|(at, owner)| self.add(at, owner));
         }
-        self.spare = wakeups;
     }
 
-    fn slot(&self, (number, index): (usize, usize)) -> Option<&Slot<K>> {
+    fn slot(&self, (number, index): (usize, usize)) -> Option<&Slot> {
         self.levels.get(number)?.slots.get(index)
     }
 }
@@ -195,7 +222,8 @@ mod tests {
             timers.add(now + Duration::from_millis(5), n);
             while timers.pop_due(now).is_some() {}
         }
-        let kept: usize = timers.levels.iter().flat_map(|l| &l.slots).map(|slot| slot.wakeups.len()).sum();
+        let free = std::iter::successors(timers.free, |index| timers.nodes[*index as usize].next).count();
+        let kept = timers.nodes.len() - free;
         assert!(kept < 10, "{kept}");
     }
 }

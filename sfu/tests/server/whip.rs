@@ -21,12 +21,6 @@ async fn a_publisher_is_a_participant_like_any_other() {
     for kind in [Audio, Video] {
         ada.media.receives_more("Encoder", kind, 20).await;
     }
-    server
-        .metric_reaches("sluice_rtp_packets_total", &[("direction", "received"), ("kind", "video")], |n| n > 200.0)
-        .await;
-    let grace = Participant::join(&server, "room", "Grace", Plan::TALK).await;
-    grace.media.receives_more("Encoder", Video, 1).await;
-    assert!(encoder.sending[1].keyframes_asked() > 0, "the server asks it for key frames");
     // It sees nobody, though Ada publishes.
     assert!(encoder.media.received().publishers().is_empty());
     server.metric_reaches("sluice_http_sessions", &[], |n| n == 1.0).await;
@@ -53,6 +47,19 @@ async fn a_publisher_of_a_screen_is_shown_as_one_also_after_an_ice_restart() {
     assert_eq!(encoder.patch(&server, &[("If-Match", "*")], &restart).await.status, 200);
     server.metric_reaches("sluice_tracks", &[("source", "screen")], |n| n == 1.0).await;
     assert_eq!(server.metric("sluice_tracks", &[("source", "camera")]).await, 1.0, "Ada's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_is_asked_for_a_key_frame_when_somebody_comes_late() {
+    let server = Server::start(&[]).await;
+    let encoder = Http::publish(&server, "room", "Encoder").await;
+    server
+        .metric_reaches("sluice_rtp_packets_total", &[("direction", "received"), ("kind", "video")], |n| n > 100.0)
+        .await;
+    assert_eq!(encoder.sending[1].keyframes_asked(), 0, "nobody watches");
+    let ada = Participant::join(&server, "room", "Ada", Plan::TALK).await;
+    ada.media.receives_more("Encoder", Video, 1).await;
+    assert!(encoder.sending[1].keyframes_asked() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,7 +99,13 @@ impl Downlink {
             && after.encoding < before.encoding
         {
             // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one.
-            give_up(&mut self.pacer, class, index, |outgoing| outgoing.encoding != after.encoding);
+            give_up(&mut self.pacer, class, index, |outgoing| {
+                let is_old = outgoing.encoding != after.encoding;
+                if is_old {
+                    slot.forwarder.give_up(outgoing.seq);
+                }
+                is_old
+            });
         }
         let overflow = !refused.is_empty();
         if overflow {
@@ -264,7 +270,7 @@ impl Downlink {
 }
 
 /// Gives up what is queued of a slot. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
-pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize, which: impl Fn(&Outgoing) -> bool) {
+pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize, mut which: impl FnMut(&Outgoing) -> bool) {
     pacer.revise(class, |queued| {
         let concerned =
             queued.slot == slot && !queued.again && queued.outgoing.source.is_some() && which(&queued.outgoing);

@@ -221,6 +221,14 @@ impl Forwarder {
         self.history.get(number)?.outgoing(number)
     }
 
+    /// What was emitted under `seq` is not sent after all: nobody shall get it by retransmission either.
+    pub fn give_up(&mut self, seq: SeqNo) {
+        let number = self.history.number_of(seq);
+        if self.history.get(number).is_some() {
+            self.history.replace(number, Entry::Forgotten);
+        }
+    }
+
     /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it the receiver
     /// keeps lip sync across switches. `None` before the bound track's first packet.
     pub fn rtp_time_at(&self, capture_time: i64, tracks: &[EncodingView<'_>]) -> Option<RtpTime> {

@@ -89,7 +89,7 @@ impl VideoReceiver {
         self.lost.remove(&seq);
         self.last_packet = Some(now);
         if payload.is_empty() {
-            // What probed the link was given up afterwards: to the receiver it is a duplicate.
+            // What came late and was asked for goes out twice, and the second time may have been given up: a duplicate to the receiver.
             if !self.packets.contains_key(&seq) {
                 self.fills.insert(seq);
             }

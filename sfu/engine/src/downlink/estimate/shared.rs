@@ -79,7 +79,7 @@ mod tests {
         shared.on_alone(now, Bitrate::kbps(500));
         shared.on_not_drained(Duration::from_millis(180), Bitrate::kbps(100));
         assert_eq!(shared.part(now, Duration::from_millis(180), Duration::ZERO), None);
-        shared.on_not_drained(Duration::from_millis(250), Bitrate::kbps(20));
-        assert!(shared.part(now, Duration::from_millis(250), Duration::ZERO).is_some(), "too slow to be the link's");
+        shared.on_not_drained(Duration::from_millis(350), Bitrate::kbps(20));
+        assert!(shared.part(now, Duration::from_millis(350), Duration::ZERO).is_some(), "too slow to be the link's");
     }
 }
