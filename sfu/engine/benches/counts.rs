@@ -113,12 +113,12 @@ fn compare(renew: bool) -> ExitCode {
         let change = before.map_or(0.0, |before| (count as f64 / before as f64 - 1.0) * 100.0);
         let verdict = match before {
             None if renew => "",
-            None => "not in the baseline: renew it",
+            None => "not in the baseline",
             Some(_) if change > tolerance => "WORSE",
             Some(_) if change < -TOLERANCE => "better: renew the baseline, to keep it",
             Some(_) => "",
         };
-        worse |= !renew && change > tolerance;
+        worse |= !renew && (before.is_none() || change > tolerance);
         println!("{name:<20} {count:>9} instructions {change:>+7.1} %  {verdict}");
     }
     if renew {
