@@ -183,7 +183,7 @@ settings! {
     /// `[log]`: what is written to standard error.
     log: LogSettings {
         /// Filter in the syntax of `tracing-subscriber`, for example `info` or `info,sluice=debug,signaling=debug`.
-        [live] filter: String = "info".to_owned(),
+        [live] filter: String = "info,rtc_dtls=error".to_owned(),
         /// `text` or `json`.
         [restart] format: LogFormat = LogFormat::Text,
         /// OpenTelemetry collector that spans are sent to (OTLP by HTTP), like `http://127.0.0.1:4318/v1/traces`. Needs a program built with `--features otlp`.
