@@ -30,10 +30,8 @@ export class Room extends Emitter {
   participants = new Map();
   /** @type {Map<string, RemoteTrack>} everything the others publish, by id */
   tracks = new Map();
-  /** @type {Set<LocalTrack>} */
-  localTracks = new Set();
-  /** @type {State} */
-  state = { state: "connected", cause: null };
+  /** @type {Set<LocalTrack>} */ localTracks = new Set();
+  /** @type {State} */ state = { state: "connected", cause: null };
   /** @type {string | null} participant id of who speaks */
   speaker = null;
   /** Our own id and, as the server has it, name. */
@@ -48,8 +46,7 @@ export class Room extends Emitter {
   #signaling;
   #connection;
   /** @type {RTCIceServer[]} */ #iceServers = [];
-  /** @type {import("./e2ee.js").Encryption | null} */
-  #encryption = null;
+  /** @type {import("./e2ee.js").Encryption | null} */ #encryption = null;
   #data = new DataLanes({
     onMessage: (message) => this.emit("data", { ...message, participant: this.participants.get(message.from ?? "") }),
     onLost: (messages) => this.emit("data-lost", { messages }),
