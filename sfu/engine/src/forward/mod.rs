@@ -31,7 +31,7 @@ const MAX_UNSENT: u64 = 1 << 14;
 const MAX_JUMP: u64 = 10_000;
 /// So has one that falls back by more than this: the store takes no packet that late.
 const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
-/// While nothing flows, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes what
+/// While nothing of a track was sent yet, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes what
 /// came since at once, and is at most so far behind until its jitter buffer has caught up.
 const FRESH: Duration = Duration::from_millis(600);
 /// A keyframe whose first packet comes later than this many packets behind its newest is not started from.

@@ -187,11 +187,11 @@ impl RateControl {
         if let Some(part) = self.shared.part(now, signals.queue, DRAINED) {
             // Our part of a queue that is filled grows with what we send; what does not, meets a slow link and not a neighbour.
             let raised = self.rate.scale(SHARED_RISE_PER_SECOND.powf(elapsed.as_secs_f64()));
-            let since = *self.filled.get_or_insert(now);
-            self.filled = self.filled.filter(|_| !signals.app_limited);
-            let settled = self.filled.is_some() && now.saturating_duration_since(since) >= SHARED_SETTLED + signals.rtt;
-            let filled = signals.delivered.filter(|_| settled);
-            let proven = filled.map_or(self.max, |rate| rate.scale(SHARED_PROVEN));
+            self.filled = if signals.app_limited { None } else { Some(self.filled.unwrap_or(now)) };
+            let settle = SHARED_SETTLED + signals.rtt;
+            let settled = self.filled.is_some_and(|since| now.saturating_duration_since(since) >= settle);
+            let delivered = signals.delivered.filter(|_| settled);
+            let proven = delivered.map_or(self.max, |rate| rate.scale(SHARED_PROVEN));
             self.rate = self.rate.max(raised.min(part)).min(proven).clamp(self.min, self.max);
             return false;
         }

@@ -4,7 +4,7 @@
 //! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
 //! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
-//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss`, `probe`, `repairs` (can it be probed at all); then `aimd` decides. Feedback
+//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss`, `probe`, `friendly` (what would TCP get), `repairs` (can it be probed at all); then `aimd` decides. Feedback
 //! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
 
 mod aimd;

@@ -1,5 +1,5 @@
 //! A queue that is not ours: sending less does not shorten it, since somebody who fills queues (TCP) takes what we leave. Giving way would only
-//! starve us, so until the queue has gone, half of what the link carried when it was ours is taken. Loss limits that, and what arrives of it where it is filled.
+//! starve us, so until the queue has gone, half of what the link carried when it was ours is taken. Loss limits that, though not below what TCP would get (`friendly`), and what arrives of it where it is filled.
 
 use super::aimd::LONG_QUEUE;
 use crate::units::Bitrate;
