@@ -72,7 +72,8 @@ pub struct AbsSendTime(pub u32);
 impl AbsSendTime {
     /// From a time since any fixed origin.
     pub fn at(since_origin: Duration) -> AbsSendTime {
-        AbsSendTime((((since_origin.as_micros() << 18) / 1_000_000) & 0xFF_FFFF) as u32)
+        let us = since_origin.as_secs() % 64 * 1_000_000 + u64::from(since_origin.subsec_micros());
+        AbsSendTime(((us << 18) / 1_000_000) as u32)
     }
 
     /// Three bytes.
