@@ -4,9 +4,10 @@
 //! pair that best explains the last seconds is taken (maximum likelihood, the idea of libwebrtc's LossBasedBweV2). Loss that
 //! does not change with the rate is thus borne; loss that goes away when less is sent limits the rate.
 
+use super::feedback::OurTime;
 use crate::units::Bitrate;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const OBSERVATION: Duration = Duration::from_millis(250);
 const OBSERVATION_PACKETS: u32 = 10;
@@ -26,9 +27,10 @@ const NEGLIGIBLE: f64 = 0.005;
 #[derive(Debug, Default)]
 pub(super) struct LossControl {
     current: Observation,
-    current_span: Option<(Instant, Instant)>,
+    current_span: Option<(OurTime, OurTime)>,
     past: VecDeque<Observation>,
     limit: Option<Bitrate>,
+    loss: f32,
 }
 
 /// Packets sent in about a quarter of a second and what became of them.
@@ -57,15 +59,20 @@ impl LossControl {
 
     /// Share of packets lost over the last seconds, 0 to 1, the latest weighing most.
     pub(super) fn loss(&self) -> f32 {
+        self.loss
+    }
+
+    /// All that a feedback reports has been taken: brings [`Self::loss`] up to date.
+    pub(super) fn weigh(&mut self) {
         let (lost, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev()))
             .fold((0.0, 0.0), |(lost, packets), (weight, o)| {
                 (lost + weight * o.lost(), packets + weight * o.packets())
             });
-        if packets > 0.0 { (lost / packets) as f32 } else { 0.0 }
+        self.loss = if packets > 0.0 { (lost / packets) as f32 } else { 0.0 };
     }
 
     /// A packet sent at `sent` was reported for the first time.
-    pub(super) fn observe(&mut self, sent: Instant, bytes: usize, lost: bool) {
+    pub(super) fn observe(&mut self, sent: OurTime, bytes: usize, lost: bool) {
         self.current.packets += 1;
         self.current.lost += u32::from(lost);
         self.current.bytes += bytes as u64;
@@ -84,7 +91,7 @@ impl LossControl {
     /// Ends a feedback; `rate` is the present estimate.
     pub(super) fn end_feedback(&mut self, rate: Bitrate) {
         let Some((first, last)) = self.current_span else { return };
-        let span = last.saturating_duration_since(first);
+        let span = last.saturating_since(first);
         if span < OBSERVATION || self.current.packets < OBSERVATION_PACKETS {
             return;
         }
@@ -185,12 +192,12 @@ mod tests {
     /// Sends at the rate that the controller allows for so many seconds, a feedback every 100 ms, over a link that drops
     /// what is beyond `capacity` and, besides, `random` of all. Returns the rate at the end.
     fn rate_after(seconds: u32, start: f64, capacity: f64, random: f64, seed: u64) -> f64 {
-        let (t0, mut control, mut rng) = (Instant::now(), LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
-        let (mut rate, mut now) = (start, t0);
+        let (mut control, mut rng) = (LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
+        let (mut rate, mut now) = (start, OurTime(0));
         for _ in 0..10 * seconds {
             let packets = (rate * 0.1 / 8000.0) as u32;
             for _ in 0..packets {
-                now += Duration::from_micros(100_000 / u64::from(packets));
+                now.0 += 100_000 / i64::from(packets);
                 let beyond = (1.0 - capacity / rate).max(0.0);
                 control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond));
             }
@@ -224,11 +231,12 @@ mod tests {
 
     #[test]
     fn packets_that_arrive_late_are_not_lost() {
-        let (start, mut control) = (Instant::now(), LossControl::default());
+        let mut control = LossControl::default();
         for i in 0..100 {
-            control.observe(start + Duration::from_millis(10 * i), 1000, true);
+            control.observe(OurTime(10_000 * i), 1000, true);
             control.end_feedback(Bitrate::kbps(800));
             control.recover();
+            control.weigh();
         }
         assert_eq!((control.limit(), control.loss()), (None, 0.0));
     }
