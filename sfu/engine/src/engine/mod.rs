@@ -22,7 +22,7 @@ use crate::drops::DropCounters;
 use crate::event::Event;
 use crate::ids::{ParticipantId, RoomId, TrackId};
 use crate::net::Tuple;
-use crate::participant::{Carried, Participant};
+use crate::participant::{Carried, Participant, Service};
 use crate::progress::{JoinPhase, Progress};
 use crate::relay::{Message, Outbox};
 use crate::report::ParticipantReport;
@@ -291,7 +291,7 @@ impl Engine {
             uplink: Uplink::new(self.config.wall_clock.at, &mut self.rng),
             downlink: Downlink::new(now, self.config.rates),
             data: DataChannels::new(now, self.config.limits.data_rate, permissions.data),
-            queued: false,
+            queued: None,
             wake_at: None,
             progress: Progress::new(now),
             connected: false,
@@ -361,12 +361,11 @@ impl Engine {
         self.events.push_back(Event::TupleForgotten { tuple });
     }
 
-    /// Puts a participant in the queue of those to be served.
+    /// Puts a participant in the queue of those to be served with everything that is due.
     fn touch(&mut self, key: ParticipantKey) {
         if let Some(participant) = self.participants.get_mut(key)
-            && !participant.queued
+            && participant.queued.replace(Service::Everything).is_none()
         {
-            participant.queued = true;
             self.queue.push_back(key);
         }
     }
