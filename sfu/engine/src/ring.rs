@@ -13,14 +13,15 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct RingGrowth {
     /// The ring is never longer than this.
     most: usize,
-    /// The first number of this turn, and when it came.
-    turn: Option<(u64, Instant)>,
+    /// When this turn of the ring began, and the first number that is not in it.
+    turned: Option<Instant>,
+    end: u64,
 }
 
 impl RingGrowth {
     /// For a ring of `most` places at most.
     pub fn new(most: usize) -> Self {
-        RingGrowth { most, turn: None }
+        RingGrowth { most, turned: None, end: 0 }
     }
 
     /// How many places to begin with.
@@ -30,17 +31,22 @@ impl RingGrowth {
 
     /// Numbers up to `end` (exclusive) are about to enter a ring of `len` places, of which `next` is the first. Returns the length that the
     /// ring must have before, where that is another.
+    #[inline]
     pub fn before(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
-        let (turn, turned) = *self.turn.get_or_insert((next, now));
-        let needed = end.saturating_sub(turn);
-        if needed <= len as u64 {
-            return None;
+        if end <= self.end { None } else { self.turn(now, len, next, end) }
+    }
+
+    fn turn(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
+        let begun = self.end.saturating_sub(len as u64);
+        let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < TURN);
+        if early && len < self.most {
+            let needed = usize::try_from(end.saturating_sub(begun)).unwrap_or(usize::MAX).min(self.most);
+            let length = needed.next_power_of_two().min(self.most);
+            self.end = begun + length as u64;
+            return Some(length);
         }
-        if len < self.most && now.saturating_duration_since(turned) < TURN {
-            let needed = usize::try_from(needed).unwrap_or(usize::MAX).min(self.most);
-            return Some(needed.next_power_of_two().min(self.most));
-        }
-        self.turn = Some((next, now));
-        None
+        (self.turned, self.end) = (Some(now), next + len as u64);
+        // A first turn that does not hold what enters at once is too short.
+        if end > self.end && len < self.most { self.turn(now, len, next, end) } else { None }
     }
 }
