@@ -308,10 +308,15 @@ export class Room extends Emitter {
       case "going-away": return this.emit("going-away", message.reason);
       case "error": return this.emit("error", new ServerError(message));
       case "quality": {
-        const participant = this.participants.get(message.participant);
-        if (participant) participant.quality = message.score;
-        else if (message.participant === this.id) this.quality = message;
-        return this.emit("quality", message);
+        this.quality = message;
+        this.emit("quality", message);
+        for (const other of message.others ?? []) {
+          const participant = this.participants.get(other.participant);
+          if (!participant) continue;
+          participant.quality = other.score;
+          this.emit("quality", other);
+        }
+        return;
       }
     }
   }

@@ -25,7 +25,7 @@ pub use parse::BadMessage;
 pub use schema::schema;
 pub use server::{
     AnsweredSection, ConnectionState, DisconnectReason, EncodingWanted, ErrorMessage, IceServer, Joined, LeaveReason,
-    Limits, ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
+    Limits, OthersQuality, ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
 };
 
 /// The version that a client names in `join`.
