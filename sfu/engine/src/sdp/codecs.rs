@@ -4,9 +4,10 @@
 //! The client's parameters are answered unchanged: the server forwards and neither encodes nor decodes.
 
 use super::answer::attribute;
+use super::CodecRules;
 use super::offer::OfferedSection;
 use crate::media::{Codec, MediaKind};
-use crate::units::PayloadType;
+use crate::units::{Mid, PayloadType};
 use rtc_sdp::description::common::Attribute;
 
 /// One accepted codec of a section.
@@ -127,6 +128,28 @@ impl<'a> Payloads<'a> {
             }
         }
         payloads
+    }
+
+    /// Leaves of what the client can send on section `mid` what the rules allow, best first.
+    pub(super) fn follow(&mut self, rules: &CodecRules, mid: Option<Mid>) {
+        let told = mid.and_then(|mid| rules.told(mid));
+        let media = |(payload_type, meaning, _): &(u8, Meaning, Description<'_>)| match meaning {
+            Meaning::Media(codec) if rules.allow(*codec) => Some((*payload_type, *codec)),
+            _ => None,
+        };
+        let allowed: Vec<_> = self.accepted.iter().filter_map(media).collect();
+        self.accepted.retain(|(payload_type, meaning, _)| {
+            let stands_on = match meaning {
+                Meaning::Media(_) => payload_type,
+                Meaning::Rtx(primary) => primary,
+                Meaning::Red => return true,
+            };
+            allowed.iter().any(|(payload_type, _)| payload_type == stands_on)
+        });
+        self.accepted.sort_by_key(|(_, meaning, _)| match meaning {
+            Meaning::Media(codec) => (0, Some(*codec) != told, Some(rules.rank(*codec))),
+            Meaning::Rtx(_) | Meaning::Red => (1, true, None),
+        });
     }
 
     /// Whether the section has nothing for us.

@@ -4,7 +4,7 @@ use crate::downlink::allocate::LayerOption;
 use crate::drops::DropReason;
 use crate::forward::EncodingView;
 use crate::ids::EncodingIndex;
-use crate::media::{FrameMeta, MediaKind, PacketMeta};
+use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::codec::Reader;
 use crate::rtp::packet::RtpPacket;
 use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
@@ -51,6 +51,8 @@ pub struct Encoding {
     pub reader: Reader,
     /// The SSRC of the last packet.
     pub ssrc: Option<Ssrc>,
+    /// What its last packet was encoded with.
+    codec: Option<Codec>,
     /// Its RTP timestamps on the engine's time line, as of the last packet.
     mapping: CaptureMapping,
     /// Added to the present source's numbers: whole cycles of 2^16, so that the number on the wire stays.
@@ -95,6 +97,7 @@ impl Encoding {
             reception: None,
             reader: Reader::default(),
             ssrc: None,
+            codec: None,
             numbers_from: 0,
             given_up: 0,
             demand: Demand::Wanted { since: None, idle: None },
@@ -279,6 +282,48 @@ impl Encoding {
             }
             _ => None,
         }
+    }
+
+    /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track before an encoding
+    /// followed, or of the encoding before it changed over.
+    pub fn take_codec(
+        &mut self,
+        codec: Codec,
+        seq: ExtSeq,
+        again: bool,
+        of_track: Option<Codec>,
+    ) -> Result<(), DropReason> {
+        match self.codec {
+            Some(known) if known == codec => match of_track.is_none_or(|of_track| of_track == codec) {
+                true => Ok(()),
+                false => Err(DropReason::RtpTooOld),
+            },
+            Some(_) if again || self.store.highest().is_some_and(|highest| seq < highest) => Err(DropReason::RtpTooOld),
+            before => {
+                if before.is_some() {
+                    self.forget_pictures();
+                }
+                self.codec = Some(codec);
+                Ok(())
+            }
+        }
+    }
+
+    /// The track has this codec now: what the encoding has of another can be of no more use.
+    pub fn drop_other_codec(&mut self, codec: Codec) {
+        if self.codec.is_some_and(|own| own != codec) {
+            self.forget_pictures();
+        }
+    }
+
+    /// Nothing of the pictures so far can be used: another codec begins. Numbers and clock go on.
+    pub fn forget_pictures(&mut self) {
+        self.store.clear();
+        self.nack.reset();
+        self.reader = Reader::default();
+        self.rates = LayerRates::default();
+        self.activity = Activity::new(self.activity.kind());
+        self.remembered.clear();
     }
 
     /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.

@@ -197,6 +197,9 @@ impl Track {
         let encoding = self.encodings.get_mut(usize::from(stream.encoding.0)).ok_or(DropReason::RtpUnknownSource)?;
 
         let ext_seq = encoding.number(now, seq, packet, codec.clock_rate())?;
+        if !payload.is_empty() {
+            encoding.take_codec(codec, ext_seq, stream.is_rtx, self.codec)?;
+        }
         let previous = encoding.store.get(ExtSeq(ext_seq.0.wrapping_sub(1))).map(|p| p.meta);
         let forwarded = ForwardedExtensions::gather(packet, ids);
         let received = codec::Received {
@@ -226,8 +229,11 @@ impl Track {
         if !payload.is_empty() {
             arrival.started = encoding.note_media(now, &meta, whole.len() + PACKET_COST, stream.is_rtx, publisher);
             self.demand_changed |= arrival.started;
-            // A retransmission may be of a codec that is not sent any more.
-            arrival.codec_changed = !stream.is_rtx && self.codec.replace(codec) != Some(codec);
+            arrival.codec_changed = self.codec.replace(codec) != Some(codec);
+        }
+        if arrival.codec_changed {
+            // All encodings of a track have one codec: the others follow.
+            self.encodings.iter_mut().for_each(|encoding| encoding.drop_other_codec(codec));
         }
         if self.kind == MediaKind::Video {
             let asked = self.is_taken(stream.encoding);

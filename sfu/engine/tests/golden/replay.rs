@@ -12,9 +12,7 @@ use sfu_engine::media::{Codec, MediaKind, Source, Sources};
 use sfu_engine::net::Protocol;
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
-use sfu_engine::sdp::{
-    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, Negotiation, Section, SectionRole,
-};
+use sfu_engine::sdp::{CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, Negotiation, Section, SectionRole, NO_RULES};
 use sfu_engine::units::ExtSeq;
 use sfu_engine::uplink::Uplink;
 use sfu_engine::uplink::track::Track;
@@ -167,6 +165,7 @@ fn negotiate(offer: &str, rng: &mut ChaCha12Rng) -> Vec<Section> {
         published: &[],
         may_publish: Sources::ALL,
         can_subscribe: true,
+        codecs: &NO_RULES,
     };
     Negotiation::new(1).handle_offer(offer, &local, rng).unwrap().sections
 }

@@ -168,7 +168,11 @@ impl Track {
         if !self.encodings.iter().map(|e| e.rid).eq(rids.iter().copied()) {
             self.encodings = rids.iter().map(|rid| Encoding::new(self.kind, *rid, Method::Pli)).collect();
         }
-        std::mem::replace(&mut self.codec, description.codec) != description.codec
+        let changed = std::mem::replace(&mut self.codec, description.codec) != description.codec;
+        if changed {
+            self.encodings.iter_mut().for_each(Encoding::forget_pictures);
+        }
+        changed
     }
 
     /// The mirror's part, where this is one.
