@@ -23,6 +23,8 @@ pub struct ReceivedExtensions {
     pub transport_cc: Option<u16>,
     /// When it was sent.
     pub abs_send_time: Option<AbsSendTime>,
+    /// It has the element that [`LayersAllocation`](crate::rtp::layers_allocation::LayersAllocation) reads.
+    pub has_layers_allocation: bool,
 }
 
 impl ReceivedExtensions {
@@ -37,6 +39,7 @@ impl ReceivedExtensions {
                 Some(ExtensionKind::AudioLevel) => found.audio_level = AudioLevel::read(data),
                 Some(ExtensionKind::TransportCc) => found.transport_cc = read_transport_cc(data),
                 Some(ExtensionKind::AbsSendTime) => found.abs_send_time = AbsSendTime::read(data),
+                Some(ExtensionKind::VideoLayersAllocation) => found.has_layers_allocation = true,
                 _ => {}
             }
         }
@@ -159,7 +162,8 @@ impl ForwardedExtensions {
     }
 }
 
-/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written anew.
+/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written anew, or tell of more than
+/// a receiver gets (see [`crate::rtp::layers_allocation`]).
 fn is_forwarded(kind: ExtensionKind) -> bool {
     match kind {
         ExtensionKind::AudioLevel
@@ -169,9 +173,9 @@ fn is_forwarded(kind: ExtensionKind) -> bool {
         | ExtensionKind::ContentType
         | ExtensionKind::ColorSpace
         | ExtensionKind::VideoTiming
-        | ExtensionKind::DependencyDescriptor
-        | ExtensionKind::VideoLayersAllocation => true,
+        | ExtensionKind::DependencyDescriptor => true,
         ExtensionKind::AbsSendTime
+        | ExtensionKind::VideoLayersAllocation
         | ExtensionKind::TransportCc
         | ExtensionKind::Mid
         | ExtensionKind::Rid

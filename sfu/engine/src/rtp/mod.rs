@@ -4,5 +4,6 @@ pub mod bits;
 pub mod codec;
 pub mod dependency;
 pub mod extension;
+pub mod layers_allocation;
 pub mod packet;
 pub mod red;

@@ -6,6 +6,7 @@ use crate::forward::EncodingView;
 use crate::ids::EncodingIndex;
 use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::codec::Reader;
+use crate::rtp::layers_allocation::StreamAllocation;
 use crate::rtp::packet::RtpPacket;
 use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
 use crate::uplink::activity::{Activity, Change};
@@ -59,6 +60,8 @@ pub struct Encoding {
     numbers_from: u64,
     given_up: u64,
     demand: Demand,
+    /// What the publisher says that it is about to send of it.
+    allocation: StreamAllocation,
     /// What its layers cost when it was switched off for want of takers.
     remembered: Vec<LayerOption>,
 }
@@ -101,6 +104,7 @@ impl Encoding {
             numbers_from: 0,
             given_up: 0,
             demand: Demand::Wanted { since: None, idle: None },
+            allocation: StreamAllocation::default(),
             remembered: Vec::new(),
         }
     }
@@ -215,12 +219,15 @@ impl Encoding {
         }
         let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         if is_young {
-            // What is measured so far says nothing yet: assume all temporal layers, and what such a picture usually costs.
+            // What is measured so far says nothing yet: assume all temporal layers, and what the publisher announces or such a picture usually costs.
             let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
             for spatial in 0..self.rates.spatial_layers(now).max(1) {
                 let (width, height) = self.rates.size_of(spatial).unwrap_or((0, 0));
                 let pixels = u64::from(width) * u64::from(height) * USUAL_FPS;
-                let rate = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
+                let usual = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
+                let allocated = self.allocation.get(usize::from(spatial)).copied().flatten();
+                let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO).unwrap_or(usual);
+                let fps = allocated.and_then(|layer| layer.frame_rate()).unwrap_or(fps);
                 options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
             }
             return;
@@ -284,6 +291,14 @@ impl Encoding {
         }
     }
 
+    /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where they can be read.
+    pub fn note_allocation(&mut self, layers: &StreamAllocation) {
+        self.allocation = *layers;
+        for (spatial, size) in (0..).zip(layers).filter_map(|(spatial, layer)| Some((spatial, layer.as_ref()?.size()?))) {
+            self.rates.assume_size(spatial, size);
+        }
+    }
+
     /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track before an encoding
     /// followed, or of the encoding before it changed over.
     pub fn take_codec(
@@ -322,6 +337,7 @@ impl Encoding {
         self.nack.reset();
         self.reader = Reader::default();
         self.rates = LayerRates::default();
+        self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
         self.remembered.clear();
     }

@@ -17,6 +17,7 @@ use crate::media::{Codec, MediaKind, PacketMeta, Source};
 use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
 use crate::rtp::codec;
 use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
+use crate::rtp::layers_allocation::LayersAllocation;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::red::Redundant;
 use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
@@ -231,6 +232,9 @@ impl Track {
             self.demand_changed |= arrival.started;
             arrival.codec_changed = self.codec.replace(codec) != Some(codec);
         }
+        if extensions.has_layers_allocation {
+            self.note_allocation(packet, ids);
+        }
         if arrival.codec_changed {
             // All encodings of a track have one codec: the others follow.
             self.encodings.iter_mut().for_each(|encoding| encoding.drop_other_codec(codec));
@@ -242,6 +246,16 @@ impl Track {
             }
         }
         Ok(arrival)
+    }
+
+    /// Hands on what the publisher says that it is about to send.
+    fn note_allocation(&mut self, packet: &RtpPacket<'_>, ids: &ExtensionMap) {
+        let of_kind = |id: u8| ids.kind(id) == Some(ExtensionKind::VideoLayersAllocation);
+        let element = packet.extensions().find(|(id, _)| of_kind(*id));
+        let Some(allocation) = element.and_then(|(_, bytes)| LayersAllocation::parse(bytes)) else { return };
+        for (encoding, layers) in self.encodings.iter_mut().zip(allocation.streams()) {
+            encoding.note_allocation(layers);
+        }
     }
 
     /// Its publisher, where that is a participant of this shard.
