@@ -405,7 +405,10 @@ impl<'a> World<'a> {
                     self.join(now, place);
                 }
                 let request = RequestId(0);
-                self.engine.handle_command(now, Command::Offer { participant: id, request, sdp, published, codecs: CodecRules::default() });
+                self.engine.handle_command(
+                    now,
+                    Command::Offer { participant: id, request, sdp, published, codecs: CodecRules::default() },
+                );
             }
             Signal::Gone => self.engine.handle_command(now, Command::Leave { participant: id }),
             Signal::Prefer(track, wish) => {

@@ -16,7 +16,10 @@ use sfu_engine::media::Sources;
 use sfu_engine::rtcp::{Batch, write};
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
-use sfu_engine::sdp::{CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, Negotiated, Negotiation, Setup, peek_transport, NO_RULES};
+use sfu_engine::sdp::{
+    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, NO_RULES, Negotiated, Negotiation, Setup,
+    peek_transport,
+};
 use sfu_engine::transport::Transport;
 use sfu_engine::transport::demux::{PacketClass, classify};
 use sfu_engine::transport::dtls::{DtlsCertificate, DtlsRole};

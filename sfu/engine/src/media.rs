@@ -101,6 +101,13 @@ pub enum Codec {
         /// Packetization mode: 0 or 1.
         packetization_mode: u8,
     },
+    /// RFC 7798, single stream on a single transport; 90 kHz.
+    H265 {
+        /// `profile-id`: 1 is Main.
+        profile: u8,
+        /// `tier-flag`: 0 is Main, 1 High.
+        tier: u8,
+    },
 }
 
 /// A video codec whatever its parameters, as settings and rooms name it.
@@ -114,6 +121,8 @@ pub enum VideoFormat {
     Av1,
     /// H.264 of any profile.
     H264,
+    /// H.265 of any profile.
+    H265,
 }
 
 impl VideoFormat {
@@ -124,6 +133,7 @@ impl VideoFormat {
             VideoFormat::Vp9 => "VP9",
             VideoFormat::Av1 => "AV1",
             VideoFormat::H264 => "H264",
+            VideoFormat::H265 => "H265",
         }
     }
 }
@@ -137,6 +147,7 @@ impl Codec {
             Codec::Vp9 { .. } => Some(VideoFormat::Vp9),
             Codec::Av1 { .. } => Some(VideoFormat::Av1),
             Codec::H264 { .. } => Some(VideoFormat::H264),
+            Codec::H265 { .. } => Some(VideoFormat::H265),
         }
     }
 

@@ -41,7 +41,10 @@ impl MemberCodecs {
 
     /// Everything that its tracks were told.
     pub(super) fn told(&self) -> impl Iterator<Item = ServerMessage> + '_ {
-        self.published.iter().filter(|(_, published)| published.told).map(|(track, published)| published.message(*track))
+        self.published
+            .iter()
+            .filter(|(_, published)| published.told)
+            .map(|(track, published)| published.message(*track))
     }
 }
 

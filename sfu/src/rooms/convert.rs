@@ -43,6 +43,7 @@ pub(super) fn video_format(codec: &wire::VideoCodec) -> VideoFormat {
         wire::VideoCodec::Vp9 => VideoFormat::Vp9,
         wire::VideoCodec::Av1 => VideoFormat::Av1,
         wire::VideoCodec::H264 => VideoFormat::H264,
+        wire::VideoCodec::H265 => VideoFormat::H265,
     }
 }
 

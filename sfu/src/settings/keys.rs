@@ -164,7 +164,7 @@ settings! {
 
     /// `[codecs]`: in which codecs the video of rooms is sent. Whatever they say, publishers are told to use one that everybody in the room can receive, where there is one.
     codecs: CodecSettings {
-        /// These rather than others, best first: `vp8`, `vp9`, `av1`, `h264`. Empty: as each publisher prefers.
+        /// These rather than others, best first: `vp8`, `vp9`, `av1`, `h264`, `h265`. Empty: as each publisher prefers.
         [restart] prefer: Vec<VideoCodec> = Vec::new(),
         /// Only these, best first; offers to publish video in none of them are refused. Empty: any.
         [restart] require: Vec<VideoCodec> = Vec::new(),

@@ -55,7 +55,8 @@ impl CodecPolicy {
     /// Why it makes no sense, where that is so.
     pub fn fault(&self) -> Option<&'static str> {
         let (list, required) = self.list();
-        let repeats = list.iter().enumerate().any(|(place, codec)| list.iter().take(place).any(|before| before == codec));
+        let repeats =
+            list.iter().enumerate().any(|(place, codec)| list.iter().take(place).any(|before| before == codec));
         match (repeats, required && list.is_empty()) {
             (true, _) => Some("a codec is named twice"),
             (_, true) => Some("without a codec nobody could publish video"),

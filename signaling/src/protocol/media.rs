@@ -26,6 +26,8 @@ pub enum VideoCodec {
     Av1,
     /// H.264.
     H264,
+    /// H.265.
+    H265,
 }
 
 /// What a track shows or carries.

@@ -10,7 +10,8 @@ use crate::ids::TrackId;
 use crate::media::{Codec, MediaKind, Source};
 use crate::relay::Message;
 use crate::sdp::{
-    self, CodecRules, IceParameters, LocalParameters, Negotiation, NegotiationError, PublishSection, Section, SectionRole, Setup,
+    self, CodecRules, IceParameters, LocalParameters, Negotiation, NegotiationError, PublishSection, Section,
+    SectionRole, Setup,
 };
 use crate::transport::Transport;
 use crate::transport::dtls::{DtlsRole, Fingerprint};

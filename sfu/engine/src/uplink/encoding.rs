@@ -13,7 +13,7 @@ use crate::uplink::activity::{Activity, Change};
 use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
 use crate::uplink::keyframe::{KeyframeRequester, Method};
 use crate::uplink::nack::{NackGenerator, Repair};
-use crate::uplink::rates::LayerRates;
+use crate::uplink::rates::{LayerRates, RateMeter};
 use crate::uplink::reception::{Received, Reception};
 use crate::uplink::store::PacketStore;
 use std::time::{Duration, Instant};
@@ -42,8 +42,10 @@ pub struct Encoding {
     pub nack: NackGenerator,
     /// Open request for a key frame.
     pub keyframe: KeyframeRequester,
-    /// Rates of its layers.
+    /// Rates of its layers, without what audio repeats of older packets.
     pub rates: LayerRates,
+    /// Of that.
+    pub repetitions: RateMeter,
     /// Whether it flows.
     pub activity: Activity,
     /// Arrival statistics; there from the first packet on.
@@ -96,6 +98,7 @@ impl Encoding {
             nack: NackGenerator::default(),
             keyframe: KeyframeRequester::new(keyframes),
             rates: LayerRates::default(),
+            repetitions: RateMeter::default(),
             activity: Activity::new(kind),
             reception: None,
             reader: Reader::default(),
@@ -147,7 +150,7 @@ impl Encoding {
         again: bool,
         publisher: &PublisherClock,
     ) -> bool {
-        self.rates.on_packet(now, &meta.frame, cost);
+        self.note_rates(now, meta, cost);
         if !again {
             self.clock.on_packet(publisher, now, meta.timestamp);
         }
@@ -162,8 +165,15 @@ impl Encoding {
 
     /// As [`Encoding::note_media`], for a packet that came from another shard, which also says how to read its clock.
     pub fn note_relayed(&mut self, now: Instant, meta: &PacketMeta, cost: usize, clock: CaptureMapping) {
-        self.rates.on_packet(now, &meta.frame, cost);
+        self.note_rates(now, meta, cost);
         self.mapping = clock;
+    }
+
+    fn note_rates(&mut self, now: Instant, meta: &PacketMeta, cost: usize) {
+        self.rates.on_packet(now, &meta.frame, cost);
+        if meta.redundant > 0 {
+            self.repetitions.on_packet(now, usize::from(meta.redundant));
+        }
     }
 
     /// Its RTP timestamps on the engine's time line.
@@ -294,7 +304,8 @@ impl Encoding {
     /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where they can be read.
     pub fn note_allocation(&mut self, layers: &StreamAllocation) {
         self.allocation = *layers;
-        for (spatial, size) in (0..).zip(layers).filter_map(|(spatial, layer)| Some((spatial, layer.as_ref()?.size()?))) {
+        for (spatial, size) in (0..).zip(layers).filter_map(|(spatial, layer)| Some((spatial, layer.as_ref()?.size()?)))
+        {
             self.rates.assume_size(spatial, size);
         }
     }
@@ -359,5 +370,76 @@ impl Encoding {
         self.nack.reset();
         self.reader = Reader::default();
         self.clock = CaptureClock::new(clock_rate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{PayloadType, RtpTime};
+
+    const AV1: Codec = Codec::Av1 { profile: 0 };
+
+    fn meta(now: Instant, seq: u64, redundant: u16) -> PacketMeta {
+        PacketMeta {
+            seq: ExtSeq(seq),
+            timestamp: RtpTime(seq as u32 * 3000),
+            marker: true,
+            payload_type: PayloadType(96),
+            arrival: now,
+            audio_level: None,
+            redundant,
+            frame: FrameMeta { starts_frame: true, keyframe: true, size: Some((320, 180)), ..FrameMeta::default() },
+        }
+    }
+
+    /// A packet arrives; true where it was taken.
+    fn arrives(encoding: &mut Encoding, codec: Codec, seq: u64, again: bool, of_track: Option<Codec>) -> bool {
+        let now = Instant::now();
+        let taken = encoding.take_codec(codec, ExtSeq(seq), again, of_track).is_ok();
+        if taken {
+            let _ = encoding.store.insert(meta(now, seq, 0), &[], &[1, 2, 3]);
+            encoding.note_relayed(now, &meta(now, seq, 0), 100, CaptureMapping::unknown(90_000));
+        }
+        taken
+    }
+
+    #[test]
+    fn with_another_codec_an_encoding_begins_anew_and_what_is_late_of_the_old_one_is_refused() {
+        let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+        assert!(arrives(&mut encoding, Codec::Vp8, 100, false, None));
+        assert!(arrives(&mut encoding, Codec::Vp8, 101, false, Some(Codec::Vp8)));
+        assert_eq!(encoding.rates.size(), Some((320, 180)));
+        assert!(!arrives(&mut encoding, AV1, 99, false, Some(Codec::Vp8)), "of a codec before");
+        assert!(arrives(&mut encoding, AV1, 103, false, Some(Codec::Vp8)), "it changes over");
+        assert!(encoding.store.get(ExtSeq(101)).is_none() && encoding.store.get(ExtSeq(103)).is_some());
+        assert!(!arrives(&mut encoding, Codec::Vp8, 102, false, Some(AV1)), "late");
+        assert!(!arrives(&mut encoding, Codec::Vp8, 104, true, Some(AV1)), "a retransmission");
+        assert!(arrives(&mut encoding, AV1, 104, false, Some(AV1)));
+    }
+
+    #[test]
+    fn an_encoding_that_has_not_followed_its_track_to_another_codec_is_not_taken_until_it_has() {
+        let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+        assert!(arrives(&mut encoding, Codec::Vp8, 100, false, None));
+        encoding.drop_other_codec(AV1);
+        assert!(encoding.store.get(ExtSeq(100)).is_none() && encoding.rates.size().is_none());
+        assert!(!arrives(&mut encoding, Codec::Vp8, 101, false, Some(AV1)));
+        assert!(arrives(&mut encoding, AV1, 102, false, Some(AV1)));
+        encoding.drop_other_codec(AV1);
+        assert!(encoding.store.get(ExtSeq(102)).is_some());
+    }
+
+    #[test]
+    fn what_audio_repeats_is_counted_by_itself() {
+        let mut encoding = Encoding::new(MediaKind::Audio, None, Method::Pli);
+        let start = Instant::now();
+        let at = |packet: u64| start + Duration::from_millis(20 * packet);
+        for packet in 0..100 {
+            encoding.note_relayed(at(packet), &meta(at(packet), packet, 300), 100, CaptureMapping::unknown(48_000));
+        }
+        let (alone, repeated) = (encoding.rates.total(at(100)).as_bps(), encoding.repetitions.rate(at(100)).as_bps());
+        assert!((35_000..45_000).contains(&alone), "50 packets a second of 100 bytes, not {alone} bit/s");
+        assert!((105_000..135_000).contains(&repeated), "three times that, not {repeated} bit/s");
     }
 }

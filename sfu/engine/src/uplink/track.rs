@@ -206,6 +206,7 @@ impl Track {
         let received = codec::Received {
             payload,
             descriptor: forwarded.get(ExtensionKind::DependencyDescriptor),
+            marking: extensions.frame_marking,
             timestamp: packet.timestamp(),
             marker: packet.marker(),
         };
@@ -228,7 +229,7 @@ impl Track {
         }
         let mut arrival = Arrival { seq: Some(ext_seq), ..Arrival::default() };
         if !payload.is_empty() {
-            arrival.started = encoding.note_media(now, &meta, whole.len() + PACKET_COST, stream.is_rtx, publisher);
+            arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
             self.demand_changed |= arrival.started;
             arrival.codec_changed = self.codec.replace(codec) != Some(codec);
         }
@@ -341,9 +342,10 @@ impl Track {
         options
     }
 
-    /// Media rate of all encodings over the last second.
-    pub fn rate(&self, now: Instant) -> Bitrate {
-        self.encodings.iter().map(|e| e.rates.total(now)).fold(Bitrate::ZERO, Bitrate::plus)
+    /// What all encodings take over the last second, for a receiver with or without repetitions (RFC 2198).
+    pub fn rate(&self, now: Instant, with_repetitions: bool) -> Bitrate {
+        let repetitions = |e: &Encoding| if with_repetitions { e.repetitions.rate(now) } else { Bitrate::ZERO };
+        self.encodings.iter().map(|e| e.rates.total(now).plus(repetitions(e))).fold(Bitrate::ZERO, Bitrate::plus)
     }
 
     /// Rid and picture size of a layer.

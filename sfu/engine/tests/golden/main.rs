@@ -7,6 +7,7 @@
 
 mod capture;
 mod decode;
+mod h265;
 mod replay;
 
 use capture::Capture;
@@ -14,7 +15,10 @@ use decode::{Picture, decode};
 use replay::{Frame, Replay};
 use sfu_engine::forward::Target;
 use sfu_engine::ids::EncodingIndex;
-use std::collections::BTreeMap;
+use sfu_engine::rtp::layers_allocation::LayersAllocation;
+use sfu_engine::rtp::packet::RtpPacket;
+use sfu_engine::units::Bitrate;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Pixels; the same for all pictures of a layer, so that heights name spatial layers. Made even, as encoders make the odd sizes that they
 /// announce.
@@ -38,6 +42,48 @@ fn av1_of_every_browser_and_mode_stays_decodable() {
 #[test]
 fn h264_of_every_browser_and_mode_stays_decodable() {
     every("h264", &["chromium-h264-L1T1"]);
+}
+
+#[test]
+fn h265_stays_decodable_with_and_without_its_upper_temporal_layer() {
+    let capture = h265::capture();
+    assert_eq!(Layers::of(&capture).all().len(), 2, "two temporal layers");
+    each_layer_alone(&capture);
+    low_high_low(&capture);
+}
+
+/// What browsers announce of their layers is read, and is what comes: the element that each capture has with its key frames.
+#[test]
+fn the_layers_that_browsers_announce_are_those_that_come() {
+    for capture in ["vp8", "vp9", "av1", "h264"].into_iter().flat_map(Capture::all) {
+        let Some(id) = layers_allocation_id(&capture.offer) else { continue };
+        let sizes: BTreeSet<_> = Replay::run(&capture, &[]).received.iter().filter_map(|frame| frame.size).collect();
+        let packets = || capture.packets.iter().map(|(_, bytes)| RtpPacket::parse(bytes).unwrap());
+        let elements: Vec<_> = packets()
+            .flat_map(|packet| packet.extensions())
+            .filter(|(of, _)| *of == id)
+            .map(|(_, data)| data)
+            .collect();
+        assert!(!elements.is_empty(), "{}: Chromium sends what it offers", capture.name);
+        let mut announced = BTreeSet::new();
+        for element in elements {
+            let read = LayersAllocation::parse(element).unwrap_or_else(|| panic!("{}: {element:?}", capture.name));
+            let layers = || read.streams().iter().flatten().flatten();
+            assert!(layers().all(|layer| layer.rate() > Bitrate::ZERO), "{}: {read:?}", capture.name);
+            announced.extend(layers().filter_map(|layer| layer.size()));
+        }
+        assert!(!announced.is_empty(), "{}: with sizes", capture.name);
+        // Encoders make odd sizes even.
+        let even = |sizes: &BTreeSet<(u16, u16)>| -> BTreeSet<_> {
+            sizes.iter().map(|(width, height)| (width.next_multiple_of(2), height.next_multiple_of(2))).collect()
+        };
+        assert!(even(&announced).is_superset(&even(&sizes)), "{}: {announced:?}, {sizes:?}", capture.name);
+    }
+}
+
+fn layers_allocation_id(offer: &str) -> Option<u8> {
+    let line = offer.lines().find(|line| line.ends_with("/video-layers-allocation00"))?;
+    line.strip_prefix("a=extmap:")?.split([' ', '/']).next()?.parse().ok()
 }
 
 /// What it costs to switch layers, in packets and time, by the captures with several sizes. Printed, and told in docs/performance.md.

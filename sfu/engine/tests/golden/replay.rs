@@ -12,7 +12,9 @@ use sfu_engine::media::{Codec, MediaKind, Source, Sources};
 use sfu_engine::net::Protocol;
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
-use sfu_engine::sdp::{CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, Negotiation, Section, SectionRole, NO_RULES};
+use sfu_engine::sdp::{
+    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, NO_RULES, Negotiation, Section, SectionRole,
+};
 use sfu_engine::units::ExtSeq;
 use sfu_engine::uplink::Uplink;
 use sfu_engine::uplink::track::Track;

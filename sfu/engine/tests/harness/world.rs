@@ -165,8 +165,10 @@ impl World {
         let (request, sdp, published) = client.offer();
         let participant = ParticipantId(id);
         let now = self.now;
-        self.engine(id)
-            .handle_command(now, Command::Offer { participant, request: RequestId(request), sdp, published, codecs: CodecRules::default() });
+        self.engine(id).handle_command(
+            now,
+            Command::Offer { participant, request: RequestId(request), sdp, published, codecs: CodecRules::default() },
+        );
         self.handle_events();
     }
 

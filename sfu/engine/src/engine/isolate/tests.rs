@@ -92,7 +92,10 @@ fn a_panic_over_a_command() {
     let now = Instant::now();
     let (request, sdp, published) = (RequestId(1), OFFER.to_owned(), Vec::new());
     check(engine(now), now, |engine| {
-        engine.handle_command(now, Command::Offer { participant: ADA, request, sdp, published, codecs: CodecRules::default() });
+        engine.handle_command(
+            now,
+            Command::Offer { participant: ADA, request, sdp, published, codecs: CodecRules::default() },
+        );
     });
 }
 

@@ -210,7 +210,8 @@ impl Track {
             return None;
         }
         if !payload.is_empty() {
-            encoding.note_relayed(now, &meta, payload.len() + PACKET_COST, packet.clock);
+            let cost = payload.len().saturating_sub(usize::from(meta.redundant)) + PACKET_COST;
+            encoding.note_relayed(now, &meta, cost, packet.clock);
         }
         if self.kind == MediaKind::Video {
             encoding.note_repair(now, packet.seq, &packet.frame, packet.again, taken);
