@@ -6,11 +6,13 @@
 #![allow(unreachable_pub)]
 
 mod capture;
+mod changeover;
 mod decode;
 mod h265;
 mod replay;
 
 use capture::Capture;
+use changeover::{changeover, payload_type};
 use decode::{Picture, decode};
 use replay::{Frame, Replay};
 use sfu_engine::forward::Target;
@@ -50,6 +52,36 @@ fn h265_stays_decodable_with_and_without_its_upper_temporal_layer() {
     assert_eq!(Layers::of(&capture).all().len(), 2, "two temporal layers");
     each_layer_alone(&capture);
     low_high_low(&capture);
+}
+
+/// In one source after the other, as a publisher of a mixed room changes over and back: both halves are whole, and nothing of one goes out as the other.
+#[test]
+fn a_track_that_changes_its_codec_stays_decodable() {
+    let named = |name: &str| {
+        let codec = name.split('-').nth(1).unwrap();
+        Capture::all(codec).into_iter().find(|capture| capture.name == name).unwrap()
+    };
+    for (before, after) in [
+        ("chromium-av1-L3T3", "chromium-vp8-L1T3"),
+        ("chromium-vp8-L1T3", "chromium-av1-L1T3"),
+        ("chromium-h264-L1T3", "chromium-vp9-L1T3"),
+    ] {
+        let (before, after) = (named(before), named(after));
+        let both = changeover(&before, &after);
+        let highest = Target { encoding: EncodingIndex(0), spatial: 2, temporal: 2 };
+        let replay = Replay::run(&both, &[(0.0, highest)]);
+        for capture in [&before, &after] {
+            let codec = Replay::run(capture, &[]).codec;
+            let number = payload_type(&capture.offer);
+            let is_of = |packet: &&Vec<u8>| RtpPacket::parse(packet).unwrap().payload_type().0 == number;
+            let packets: Vec<_> = replay.packets.iter().filter(is_of).cloned().collect();
+            let pictures = decode(codec, &packets, &both.name);
+            let alone = Replay::run(capture, &[(0.0, highest)]);
+            let expected = decode(codec, &alone.packets, &capture.name).len();
+            // The last picture of a recording may be cut off.
+            assert!(pictures.len().abs_diff(expected) <= 1, "{}: {} of {expected}", both.name, pictures.len());
+        }
+    }
 }
 
 /// What browsers announce of their layers is read, and is what comes: the element that each capture has with its key frames.

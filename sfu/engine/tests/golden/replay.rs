@@ -91,7 +91,11 @@ impl Replay {
                 continue;
             };
             if arrival.codec_changed {
+                // As a downlink does, with the allocator's next choice.
+                let target = slot.forwarder.target();
                 slot.set_codec(track.codec);
+                slot.forwarder.bind();
+                slot.forwarder.set_target(target);
                 replay.codec = track.codec.unwrap();
             }
             let Some(seq) = arrival.seq else { continue };
