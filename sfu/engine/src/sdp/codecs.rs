@@ -131,26 +131,21 @@ impl<'a> Payloads<'a> {
         payloads
     }
 
-    /// Leaves of what the client can send on section `mid` what the rules allow, best first.
+    /// Leaves of what the client can send on section `mid` what the rules allow, best first, each codec with its retransmissions.
     pub(super) fn follow(&mut self, rules: &CodecRules, mid: Option<Mid>) {
         let told = mid.and_then(|mid| rules.told(mid));
         let media = |(payload_type, meaning, _): &(u8, Meaning, Description<'_>)| match meaning {
             Meaning::Media(codec) if rules.allow(*codec) => Some((*payload_type, *codec)),
             _ => None,
         };
-        let allowed: Vec<_> = self.accepted.iter().filter_map(media).collect();
-        self.accepted.retain(|(payload_type, meaning, _)| {
-            let stands_on = match meaning {
-                Meaning::Media(_) => payload_type,
-                Meaning::Rtx(primary) => primary,
-                Meaning::Red => return true,
-            };
-            allowed.iter().any(|(payload_type, _)| payload_type == stands_on)
-        });
-        self.accepted.sort_by_key(|(_, meaning, _)| match meaning {
-            Meaning::Media(codec) => (0, Some(*codec) != told, Some(rules.rank(*codec))),
-            Meaning::Rtx(_) | Meaning::Red => (1, true, None),
-        });
+        let mut allowed: Vec<_> = self.accepted.iter().filter_map(media).collect();
+        allowed.sort_by_key(|(_, codec)| (Some(*codec) != told, rules.rank(*codec)));
+        let place = |payload_type: u8, meaning: &Meaning| {
+            let stands_on = if let Meaning::Rtx(primary) = meaning { *primary } else { payload_type };
+            allowed.iter().position(|(allowed, _)| *allowed == stands_on)
+        };
+        self.accepted.retain(|(payload_type, meaning, _)| place(*payload_type, meaning).is_some());
+        self.accepted.sort_by_key(|(payload_type, meaning, _)| place(*payload_type, meaning));
     }
 
     /// Whether the section has nothing for us.
