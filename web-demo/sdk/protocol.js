@@ -69,6 +69,7 @@ export const PROTOCOL_VERSION = 1;
  *   | { type: "speaker", participant: string | null }
  *   | { type: "quality", participant: string, score: number, details: QualityDetails, others?: { participant: string, score: number }[] }
  *   | { type: "encodings", track: string, encodings: { rid: string | null, wanted: boolean }[] }
+ *   | { type: "codec", track: string, codec: string, payloadType: number }
  *   | { type: "connection", state: "connected" | "disconnected", reason?: DisconnectReason }
  *   | { type: "kicked", reason: string }
  *   | { type: "going-away", reason: string, seconds: number }

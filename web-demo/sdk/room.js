@@ -304,6 +304,7 @@ export class Room extends Emitter {
       case "slots-wanted": return this.#report(this.#connection.addSlots(message));
       case "speaker": return this.#setSpeaking(message.participant);
       case "encodings": return this.#report([...this.localTracks].find(({ id }) => id === message.track)?.setWanted(message.encodings));
+      case "codec": return this.#report(this.#connection.setCodec(message.track, message.payloadType));
       case "connection": return this.#onServerSide(message);
       case "going-away": return this.emit("going-away", message.reason);
       case "error": return this.emit("error", new ServerError(message));
@@ -405,10 +406,7 @@ export class Room extends Emitter {
     this.emit("track-ended", track);
   }
 
-  /**
-   * @param {string} id
-   * @param {boolean} muted
-   */
+  /** @param {string} id @param {boolean} muted */
   #setRemoteMuted(id, muted) {
     const track = this.tracks.get(id);
     if (!track || track.muted === muted) return;

@@ -19,7 +19,7 @@ pub use client::{
 };
 pub use close::CloseCode;
 pub use ids::{ParticipantId, ResumeToken, TrackId};
-pub use media::{Kind, Limit, PauseReason, Priority, Slot, SlotState, Source, Track};
+pub use media::{Kind, Limit, PauseReason, Priority, Slot, SlotState, Source, Track, VideoCodec};
 pub use names::{DisplayName, InvalidName, RoomName};
 pub use parse::BadMessage;
 pub use schema::schema;

@@ -89,6 +89,16 @@ pub enum ServerMessage {
         /// All its encodings, lowest quality first.
         encodings: Vec<EncodingWanted>,
     },
+    /// To a publisher: the codec in which a video shall be sent from now on, since others in the room lack the present one, or none does
+    /// any more that the room prefers less.
+    Codec {
+        /// An own track.
+        track: TrackId,
+        /// As in `a=rtpmap`: `VP8`, `AV1`.
+        codec: String,
+        /// Which of the payload types of the last answer's section.
+        payload_type: u8,
+    },
     /// Whether media can flow between this client and the server.
     Connection {
         /// After `disconnected` the client offers again, with an ICE restart or from a new peer connection.

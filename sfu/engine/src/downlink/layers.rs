@@ -97,7 +97,7 @@ impl Downlink {
             } else if !room.is_heard(key, track) {
                 Some(PauseReason::NotTalking)
             } else {
-                total = total.plus(track.rate(now));
+                total = total.plus(track.rate(now, slot.takes_repetitions()));
                 None
             };
             slot.forwarder.set_target(pause.is_none().then_some(Target::default()));

@@ -136,12 +136,12 @@ impl Engine {
                 self.join(now, room, participant, permissions);
                 self.span(room, &others);
             }
-            Command::Offer { participant, request, sdp, published } => {
+            Command::Offer { participant, request, sdp, published, codecs } => {
                 if let Some(key) = self.key(participant) {
                     self.work_for(key);
                     // The answer goes first: whoever waits for it knows that what follows is no longer about the time before.
                     let place = self.events.len();
-                    let result = self.negotiate(now, key, &sdp, &published);
+                    let result = self.negotiate(now, key, &sdp, &published, &codecs);
                     if let Some(participant) = self.participants.get_mut(key).filter(|_| result.is_ok()) {
                         self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Signaling);
                     }

@@ -198,6 +198,13 @@ impl LayerRates {
         self.sizes.get(usize::from(spatial)).copied().flatten()
     }
 
+    /// Takes the picture size of a spatial layer of which no key frame has told it.
+    pub fn assume_size(&mut self, spatial: u8, size: (u16, u16)) {
+        if let Some(known) = self.sizes.get_mut(usize::from(spatial)) {
+            known.get_or_insert(size);
+        }
+    }
+
     /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on without a key frame.
     pub fn reset(&mut self) {
         *self = LayerRates { sizes: self.sizes, ..LayerRates::default() };
