@@ -153,8 +153,13 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     for (reason, value) in &snapshot.packets_dropped {
         series.count(Id::PacketsDropped, &[reason], *value);
     }
-    series.count(Id::LayerSwitches, &["up"], snapshot.layer_switches.up);
-    series.count(Id::LayerSwitches, &["down"], snapshot.layer_switches.down);
+    for (reason, switches) in &snapshot.layer_switches {
+        series.count(Id::LayerSwitches, &["up", reason], switches.up);
+        series.count(Id::LayerSwitches, &["down", reason], switches.down);
+    }
+    for (about, panics) in &snapshot.panics {
+        series.count(Id::Panics, &[about], *panics);
+    }
     series.count(Id::DtlsHandshakes, &["completed"], snapshot.dtls_completed);
     series.count(Id::DtlsHandshakes, &["failed"], snapshot.dtls_failed);
     for (protocol, PerFamily { ipv4, ipv6 }) in [("udp", snapshot.ice.udp), ("tcp", snapshot.ice.tcp)] {
@@ -178,7 +183,9 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     series.count(Id::UdpSocketDrops, &[], snapshot.udp.socket_drops);
     series.count(Id::RunPadding, &[], snapshot.run_padding_bytes);
     series.count(Id::RtpProbePackets, &[], snapshot.probe_packets);
-    series.count(Id::BandwidthProbes, &[], snapshot.probes);
+    for (outcome, probes) in &snapshot.probes {
+        series.count(Id::BandwidthProbes, &[outcome], *probes);
+    }
     series.count(Id::CongestionMarks, &[], snapshot.congestion_marks);
     for (direction, packets) in directions(&snapshot.relayed) {
         series.count(Id::RelayedPackets, &[direction], *packets);
