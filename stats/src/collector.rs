@@ -322,7 +322,7 @@ fn histogram(distribution: &Distribution) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Lane;
+    use crate::snapshot::{Lane, LayerSwitches};
 
     const BUILD: Build = Build { version: "0.1.0", commit: "abc" };
 
@@ -339,6 +339,9 @@ mod tests {
             rtp_packets: PerDirection { sent: PerKind { video: packets, audio: 0 }, ..Default::default() },
             packets_dropped: vec![("srtp_auth", packets)],
             disconnects: vec![("consent_expired", 1)],
+            layer_switches: vec![("bandwidth", LayerSwitches { up: packets, down: 1 })],
+            probes: vec![("raised", 1)],
+            panics: vec![("participant", 1)],
             rtcp_packets: vec![("pli", PerDirection { received: 1, sent: 2 })],
             join: vec![("ice", Distribution::new(&[1.0]))],
             encodings: vec![1],
@@ -358,6 +361,10 @@ mod tests {
         for line in [
             "sluice_rtp_packets_total{direction=\"sent\",kind=\"video\"} 15",
             "sluice_packets_dropped_total{reason=\"srtp_auth\"} 15",
+            "sluice_layer_switches_total{direction=\"up\",reason=\"bandwidth\"} 15",
+            "sluice_layer_switches_total{direction=\"down\",reason=\"bandwidth\"} 2",
+            "sluice_bandwidth_probes_total{outcome=\"raised\"} 2",
+            "sluice_panics_total{about=\"participant\"} 2",
             "sluice_shard_busy_ratio{shard=\"0\"} 0.25",
             "sluice_shard_busy_ratio{shard=\"1\"} 0.5",
             "sluice_shard_queue_depth{shard=\"1\",lane=\"commands\"} 3",

@@ -9,6 +9,7 @@ mod figures;
 mod placement;
 mod room;
 
+use crate::logs::Sparing;
 use crate::settings::{LimitSettings, Settings};
 use crate::shard::{ShardHandle, ShardInput};
 use dashmap::DashMap;
@@ -31,7 +32,7 @@ use stats::ControlPlane;
 use stats::quality::Conditions;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 const GONE: ServiceError = ServiceError::NotFound { what: "participant" };
@@ -135,7 +136,11 @@ impl Rooms {
             }
             Event::Disconnected { participant, reason } => {
                 if reason == DisconnectReason::InternalError {
-                    tracing::error!(%participant, "a fault of this server ended the participant's media; it starts over");
+                    static FAULTS: Sparing = Sparing::new();
+                    if let Some(left_out) = FAULTS.admit(Instant::now()) {
+                        let what = "a fault of this server ended the participant's media; it starts over";
+                        tracing::error!(%participant, left_out, "{what}");
+                    }
                     // An answer may never come now.
                     self.answers.remove(&participant);
                 }
