@@ -243,6 +243,8 @@ pub fn markdown() -> String {
          Counters start at 0 with the process. No label names a room, a participant or a track: for one room ask the admin API, \
          `/api/v1/rooms/{room}/stats` ([api.md](api.md)). The media threads publish what they counted once a second. On Linux the usual \
          `process_*` metrics (CPU, memory, file descriptors, start time) are there too.\n\n\
+         Not there on purpose: freezes and frame rates at receivers, which only they see (the SDK's statistics have them); the quality of a \
+         subscription by a name, since encodings have numbers in common and no names; anything for one room or participant.\n\n\
          `deploy/prometheus/` has alert and recording rules, `deploy/grafana/sluice.json` a dashboard; `./test ops` evaluates every query \
          of both against a server with calls on it.\n\n\
          | Metric | Type | Unit | Labels | What it says | What to do |\n|---|---|---|---|---|---|\n",

@@ -21,18 +21,21 @@ fn a_switch_is_counted_by_what_made_it() {
     let raised = world.total(|s| s.counters.probes[ProbeOutcome::Raised as usize]);
     assert!(raised > 0, "probes found out what the link takes");
 
-    let before = switches(&world, Limit::Size);
+    let rest = |world: &World| [Limit::Source, Limit::Bandwidth].map(|reason| switches(world, reason));
+    let (before, others) = (switches(&world, Limit::Size), rest(&world));
     world.prefer(2, camera, Preference { max_height: 180, ..Preference::default() });
     world.run(seconds(4));
     let smaller = switches(&world, Limit::Size);
     assert_eq!((smaller[0], smaller[1] > before[1]), (before[0], true), "a smaller tile");
     world.prefer(2, camera, Preference::default());
-    world.run(seconds(8));
-    assert!(switches(&world, Limit::Size)[0] > smaller[0], "a larger tile");
+    world.run(seconds(4));
+    let larger = switches(&world, Limit::Size);
+    assert_eq!((larger[0] > smaller[0], larger[1]), (true, smaller[1]), "a larger tile");
+    assert_eq!(rest(&world), others, "the tile alone changed");
 
-    let before = switches(&world, Limit::Bandwidth)[1];
-    let size = switches(&world, Limit::Size);
+    world.run(seconds(8));
+    let before = [Limit::Source, Limit::Size, Limit::Bandwidth].map(|reason| switches(&world, reason)[1]);
     world.run(seconds(16));
-    assert!(switches(&world, Limit::Bandwidth)[1] > before, "a narrower link");
-    assert_eq!(switches(&world, Limit::Size), size, "the tile is the same");
+    let after = [Limit::Source, Limit::Size, Limit::Bandwidth].map(|reason| switches(&world, reason)[1]);
+    assert_eq!((after[0], after[1], after[2] > before[2]), (before[0], before[1], true), "a narrower link");
 }

@@ -7,12 +7,14 @@ use crate::command::{Preference, Priority};
 use crate::data::{DataMessage, Lane, Recipients};
 use crate::event::{DisconnectReason, Event};
 use crate::ids::{ParticipantId, RequestId, RoomId};
+use crate::snapshot::PanicSubject::{self, Participant, Room, Track};
 use crate::{Command, Protocol};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// 1 and 4 are on one shard, 2 and 3 on one each; 4 leaves in the end. 2 comes by TCP.
-const MEMBERS: [u64; 4] = [1, 2, 3, 4];
+/// 1, 4 and 7 are on one shard, 2 and 3 on one each; 4 leaves in the end. 2 comes by TCP.
+const MEMBERS: [u64; 5] = [1, 2, 3, 4, 7];
+const LEAVES: u64 = 4;
 
 fn join(world: &mut World, id: u64) {
     let protocol = if id == 2 { Protocol::Tcp } else { Protocol::Udp };
@@ -64,7 +66,7 @@ fn call() -> World {
         world.offer(3);
     }
     world.run(seconds(1));
-    world.leave(4);
+    world.leave(LEAVES);
     world.run(millis(500));
     world
 }
@@ -87,33 +89,43 @@ fn check(mut world: World, fault: (&str, u32)) {
             Event::Disconnected { participant, .. } => assert!(hit.contains(&participant.0), "{fault:?}: {event:?}"),
             Event::TrackEnded { track, .. } => {
                 let owner = track.participant.0;
-                assert!(owner == 4 || hit.contains(&owner), "{fault:?}: {event:?}");
+                assert!(owner == LEAVES || hit.contains(&owner), "{fault:?}: {event:?}");
             }
             _ => {}
         }
     }
     // Its client starts over, here as somebody new on the same shard.
-    let mut present: Vec<u64> = [1, 2, 3].into_iter().filter(|id| !hit.contains(id)).collect();
-    for id in hit.iter().filter(|id| **id != 4) {
+    let mut present: Vec<u64> = MEMBERS.into_iter().filter(|id| *id != LEAVES && !hit.contains(id)).collect();
+    // Nobody else lacks even the packet over which it came.
+    if fault.0 == "fan-out" {
+        for (receiver, sender) in pairs(&present) {
+            let video = &world.client(receiver).receiver_of(world.client(sender).track("1")).video;
+            assert_eq!((video.holes(), video.undecoded()), (0, 0), "{fault:?}: {receiver} of {sender}");
+        }
+    }
+    for id in hit.iter().filter(|id| **id != LEAVES) {
         world.leave(*id);
     }
     for id in hit {
-        join(&mut world, id + 3);
-        present.push(id + 3);
+        join(&mut world, id + 30);
+        present.push(id + 30);
     }
     world.run(seconds(1));
     let before = world.now;
     world.run(seconds(1));
-    for receiver in &present {
-        for sender in present.iter().filter(|sender| *sender != receiver) {
-            let camera = world.client(*sender).track("1");
-            let video = &world.client(*receiver).receiver_of(camera).video;
-            let pictures = video.decoded_since(before).count();
-            assert!(pictures > 10, "{fault:?}: {receiver} sees {pictures} pictures of {sender}");
-        }
+    for (receiver, sender) in pairs(&present) {
+        let camera = world.client(sender).track("1");
+        let pictures = world.client(receiver).receiver_of(camera).video.decoded_since(before).count();
+        assert!(pictures > 10, "{fault:?}: {receiver} sees {pictures} pictures of {sender}");
     }
     let members: u64 = world.total(|snapshot| snapshot.participants);
     assert_eq!(members, present.len() as u64, "{fault:?}");
+}
+
+/// Who could see whom.
+fn pairs(present: &[u64]) -> Vec<(u64, u64)> {
+    let of = |receiver: &u64| present.iter().filter(move |s| *s != receiver).map(move |s| (*receiver, *s)).collect();
+    present.iter().flat_map(|receiver| -> Vec<_> { of(receiver) }).collect()
 }
 
 #[test]
@@ -122,28 +134,38 @@ fn whichever_checkpoint_panics_the_others_calls_go_on() {
     REACHED.with_borrow_mut(BTreeMap::clear);
     drop(call());
     let places = REACHED.with_borrow(BTreeMap::clone);
+    // What each is about.
+    let (participant, room, track) = (&[Participant][..], &[Room][..], &[Track][..]);
     let expected = [
-        "asking home",
-        "choosing",
-        "closing",
-        "fan-out",
-        "greeting",
-        "leaving",
-        "negotiating",
-        "participant",
-        "ranking",
-        "rebinding",
-        "relayed",
-        "speakers",
-        "track",
+        ("asking home", track),
+        ("choosing", participant),
+        ("closing", participant),
+        ("fan-out", participant),
+        ("greeting", room),
+        ("leaving", participant),
+        ("negotiating", participant),
+        ("participant", participant),
+        ("ranking", room),
+        ("rebinding", participant),
+        ("relayed", track),
+        ("speakers", room),
+        ("track", &[Participant, Track]),
     ];
-    assert_eq!(places.keys().copied().collect::<Vec<_>>(), expected);
-    for (place, times) in places {
-        for nth in BTreeSet::from([0, times - 1]) {
+    assert_eq!(places.keys().copied().collect::<Vec<_>>(), expected.map(|(place, _)| place));
+    for (place, about) in expected {
+        let times = places[place];
+        let mut picked = BTreeSet::from([0, times - 1]);
+        if place == "fan-out" {
+            // Whoever of a track's subscribers on one shard it is.
+            picked.extend(times / 2..times / 2 + 3);
+        }
+        for nth in picked {
             FAULT.set(Some((place, nth)));
             let world = call();
             assert_eq!(FAULT.take(), None, "{place} is reached less often than before");
-            assert_eq!(world.total(|snapshot| snapshot.counters.panics.iter().sum()), 1, "{place} {nth}");
+            let panics = PanicSubject::ALL.map(|subject| world.total(|s| s.counters.panics[subject as usize]));
+            assert_eq!(panics.iter().sum::<u64>(), 1, "{place} {nth}");
+            assert!(about.iter().any(|subject| panics[*subject as usize] == 1), "{place} {nth}: {panics:?}");
             check(world, (place, nth));
         }
     }
