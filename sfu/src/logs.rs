@@ -81,7 +81,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     static PANICS: Sparing = Sparing::new();
     if let Some(left_out) = PANICS.admit(Instant::now()) {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
-        let why = panic.payload_as_str().unwrap_or_default();
+        let payload = panic.payload();
+        let why = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         tracing::error!(at, why, left_out, "panicked: please report this");
     }
 }

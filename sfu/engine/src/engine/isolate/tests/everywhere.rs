@@ -19,7 +19,7 @@ const LEAVES: u64 = 4;
 fn join(world: &mut World, id: u64) {
     let protocol = if id == 2 { Protocol::Tcp } else { Protocol::Udp };
     let access = Access { data: true, adds_slots: false, protocol, ..Access::default() };
-    world.join(id, access, &[Publish::Microphone, Publish::Camera], (4, 4));
+    world.join(id, access, &[Publish::Microphone, Publish::Camera], (6, 6));
 }
 
 /// Everything that a call has.
