@@ -1,7 +1,7 @@
 """aiortc as WHIP publisher and WHEP player.
 
-rtc.py publish URL vp8|h264     until it is killed
-rtc.py play URL vp8|h264        until enough is decoded
+rtc.py publish URL vp8|h264|h264-baseline     until it is killed
+rtc.py play URL vp8|h264|h264-baseline        until enough is decoded
 """
 
 import asyncio
@@ -23,8 +23,10 @@ async def connect(peer: RTCPeerConnection, url: str) -> Session:
 
 def prefer(transceiver, codec: str):
     codecs = RTCRtpReceiver.getCapabilities("video").codecs
-    # Of H.264 the profile that every client has.
-    usual = lambda c: c.parameters.get("profile-level-id", "42e01f") == "42e01f"  # noqa: E731
+    codec, _, baseline = codec.partition("-")
+    # Of H.264 the profile that every client has, or the plain baseline.
+    profile = "42001f" if baseline else "42e01f"
+    usual = lambda c: c.parameters.get("profile-level-id", profile) == profile  # noqa: E731
     wanted = [c for c in codecs if c.mimeType.lower() in (f"video/{codec}", "video/rtx") and usual(c)]
     transceiver.setCodecPreferences(wanted)
 

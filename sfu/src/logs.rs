@@ -1,10 +1,17 @@
 //! Logs: to standard error, as text or one JSON object a line.
 //!
 //! Neither addresses of clients nor tokens are ever written. Our own code names participants by their ids only; other crates, some of which
-//! print whole messages at DEBUG or TRACE, are heard from INFO upwards only, whatever the filter says.
+//! print whole messages at DEBUG or TRACE, are heard from INFO upwards only, whatever the filter says. What a client may cause again and
+//! again is written so often only ([`Sparing`]).
+
+mod sparing;
+
+pub(crate) use sparing::Sparing;
 
 use crate::settings::{LogFormat, Settings};
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
@@ -53,6 +60,7 @@ pub(crate) fn start(settings: &Settings, runtime: &Handle) -> Result<Logs, Strin
         (subscriber.with(layer.with_filter(filter_fn(may_be_heard))), spans)
     };
     subscriber.init();
+    std::panic::set_hook(Box::new(log_panic));
     Ok(Logs {
         filter: LogFilter(handle),
         #[cfg(feature = "otlp")]
@@ -65,6 +73,17 @@ impl LogFilter {
     pub(crate) fn replace(&self, settings: &Settings) {
         // An error means that logging has ended, with the process.
         let _ = self.0.reload(env_filter(settings));
+    }
+}
+
+/// A panic that is caught costs one participant its connection at most, so whoever found out how to cause one may do so again.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    static PANICS: Sparing = Sparing::new();
+    if let Some(left_out) = PANICS.admit(Instant::now()) {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let why = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(at, why, left_out, "panicked: please report this");
     }
 }
 

@@ -12,7 +12,8 @@ use crate::shard::offload::Offload;
 use crate::shard::threads::{self, ShardThreads};
 use crate::shard::{ShardEnd, ShardHandle, ShardSetup, route, tcp, udp};
 use axum::Router;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use sfu_engine::ids::ShardId;
 use sfu_engine::sdp::CandidateAddress;
 use sfu_engine::transport::dtls::DtlsCertificate;
@@ -226,12 +227,16 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
     TcpListener::bind(address).await.map_err(|source| ServerError::Http { address, flag, source })
 }
 
-/// Serves `routes` for ever.
+/// Serves `routes` for ever. Messages leave at once: by Nagle's algorithm one that follows another waits until the client acknowledges
+/// the first, which clients put off for 40 ms.
 async fn serve(listener: TcpListener, routes: Router, certificate: Option<RustlsConfig>) -> io::Result<()> {
     let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum_server::from_tcp(listener.into_std()?)?.acceptor(NoDelayAcceptor);
     match certificate {
-        Some(certificate) => axum_server::from_tcp_rustls(listener.into_std()?, certificate)?.serve(routes).await,
-        None => axum::serve(listener, routes).await,
+        Some(certificate) => {
+            server.map(|at_once| RustlsAcceptor::new(certificate).acceptor(at_once)).serve(routes).await
+        }
+        None => server.serve(routes).await,
     }
 }
 

@@ -158,9 +158,9 @@ catalogue! {
     PacerDelay: Histogram "pacer_delay_seconds" ["seconds"] { kind: "audio, video" }
         "The part of the forwarding latency that packets waited in a receiver's pacer."
         "Long for video: key frames to slow links. Long for audio: the shard is late, see its tick duration.";
-    LayerSwitches: Counter "layer_switches_total" ["switches"] { direction: "up, down" }
-        "Changes of the encoding or temporal layer that a receiver gets."
-        "More than a few per minute and receiver is unrest: unstable links, or clients that change tile sizes all the time.";
+    LayerSwitches: Counter "layer_switches_total" ["switches"] { direction: "up, down", reason: "bandwidth, size, source" }
+        "Changes of the encoding or layer that a receiver gets, by what changed: its downlink, the tile or cap, or what the publisher sends."
+        "More than a few per minute and receiver is unrest: bandwidth is unstable links, size clients that change tile sizes all the time, source publishers whose encoders cannot keep up.";
     AllocationDuration: Histogram "allocation_duration_seconds" ["seconds"] {}
         "Time that choosing the layers of one receiver took."
         "p99 above 1 ms: very large rooms; lower limits.video_slots.";
@@ -170,8 +170,8 @@ catalogue! {
     DataBytes: Counter "data_bytes_total" ["bytes"] { direction: "received, sent" }
         "Payload bytes of messages on data channels."
         "Counts beside media in the interface's load; limits.data_kbps bounds what one participant sends.";
-    BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] {}
-        "Probes of a downlink's capacity begun."
+    BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] { outcome: "raised, limited, unproven, unanswered" }
+        "Probes of a downlink's capacity that ended: it takes more, its bottleneck was met, nothing was proven, or no feedback came."
         "None while subscriptions starve: receivers lack transport-wide feedback or RTX.";
     DownlinkEstimate: Histogram "downlink_estimate_bytes_per_second" ["bytes per second"] {}
         "Estimated capacity of each connected participant's downlink, every two seconds."
@@ -199,6 +199,9 @@ catalogue! {
         { reason: "consent_expired, closed, handshake_failed, bad_certificate, internal_error" }
         "Transports that stopped carrying media while their participant was still in the room."
         "consent_expired: the client's network went away; for many at once: ours did. internal_error is a bug: report it with the log.";
+    Panics: Counter "panics_total" ["panics"] { about: "participant, room, track, nobody" }
+        "Panics in the media engine. Each cost one participant its media connection, or a room its ranking of speakers, or one step of work."
+        "Any is a bug: report it with the log. Calls of others go on.";
     UdpCalls: Counter "udp_calls_total" ["calls"] { direction: "received, sent" }
         "System calls that gave or took UDP datagrams."
         "Datagrams per call say what batching saves; below 2 under load sluice doctor tells about offloads.";
@@ -240,6 +243,8 @@ pub fn markdown() -> String {
          Counters start at 0 with the process. No label names a room, a participant or a track: for one room ask the admin API, \
          `/api/v1/rooms/{room}/stats` ([api.md](api.md)). The media threads publish what they counted once a second. On Linux the usual \
          `process_*` metrics (CPU, memory, file descriptors, start time) are there too.\n\n\
+         Not there on purpose: freezes and frame rates at receivers, which only they see (the SDK's statistics have them); the quality of a \
+         subscription by a name, since encodings have numbers in common and no names; anything for one room or participant.\n\n\
          `deploy/prometheus/` has alert and recording rules, `deploy/grafana/sluice.json` a dashboard; `./test ops` evaluates every query \
          of both against a server with calls on it.\n\n\
          | Metric | Type | Unit | Labels | What it says | What to do |\n|---|---|---|---|---|---|\n",

@@ -153,8 +153,13 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     for (reason, value) in &snapshot.packets_dropped {
         series.count(Id::PacketsDropped, &[reason], *value);
     }
-    series.count(Id::LayerSwitches, &["up"], snapshot.layer_switches.up);
-    series.count(Id::LayerSwitches, &["down"], snapshot.layer_switches.down);
+    for (reason, switches) in &snapshot.layer_switches {
+        series.count(Id::LayerSwitches, &["up", reason], switches.up);
+        series.count(Id::LayerSwitches, &["down", reason], switches.down);
+    }
+    for (about, panics) in &snapshot.panics {
+        series.count(Id::Panics, &[about], *panics);
+    }
     series.count(Id::DtlsHandshakes, &["completed"], snapshot.dtls_completed);
     series.count(Id::DtlsHandshakes, &["failed"], snapshot.dtls_failed);
     for (protocol, PerFamily { ipv4, ipv6 }) in [("udp", snapshot.ice.udp), ("tcp", snapshot.ice.tcp)] {
@@ -178,7 +183,9 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     series.count(Id::UdpSocketDrops, &[], snapshot.udp.socket_drops);
     series.count(Id::RunPadding, &[], snapshot.run_padding_bytes);
     series.count(Id::RtpProbePackets, &[], snapshot.probe_packets);
-    series.count(Id::BandwidthProbes, &[], snapshot.probes);
+    for (outcome, probes) in &snapshot.probes {
+        series.count(Id::BandwidthProbes, &[outcome], *probes);
+    }
     series.count(Id::CongestionMarks, &[], snapshot.congestion_marks);
     for (direction, packets) in directions(&snapshot.relayed) {
         series.count(Id::RelayedPackets, &[direction], *packets);
@@ -315,7 +322,7 @@ fn histogram(distribution: &Distribution) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Lane;
+    use crate::snapshot::{Lane, LayerSwitches};
 
     const BUILD: Build = Build { version: "0.1.0", commit: "abc" };
 
@@ -332,6 +339,9 @@ mod tests {
             rtp_packets: PerDirection { sent: PerKind { video: packets, audio: 0 }, ..Default::default() },
             packets_dropped: vec![("srtp_auth", packets)],
             disconnects: vec![("consent_expired", 1)],
+            layer_switches: vec![("bandwidth", LayerSwitches { up: packets, down: 1 })],
+            probes: vec![("raised", 1)],
+            panics: vec![("participant", 1)],
             rtcp_packets: vec![("pli", PerDirection { received: 1, sent: 2 })],
             join: vec![("ice", Distribution::new(&[1.0]))],
             encodings: vec![1],
@@ -351,6 +361,10 @@ mod tests {
         for line in [
             "sluice_rtp_packets_total{direction=\"sent\",kind=\"video\"} 15",
             "sluice_packets_dropped_total{reason=\"srtp_auth\"} 15",
+            "sluice_layer_switches_total{direction=\"up\",reason=\"bandwidth\"} 15",
+            "sluice_layer_switches_total{direction=\"down\",reason=\"bandwidth\"} 2",
+            "sluice_bandwidth_probes_total{outcome=\"raised\"} 2",
+            "sluice_panics_total{about=\"participant\"} 2",
             "sluice_shard_busy_ratio{shard=\"0\"} 0.25",
             "sluice_shard_busy_ratio{shard=\"1\"} 0.5",
             "sluice_shard_queue_depth{shard=\"1\",lane=\"commands\"} 3",

@@ -45,8 +45,10 @@ pub struct ShardSnapshot {
     pub keyframe_requests: PerDirection<KeyframeRequests>,
     /// Dropped packets by reason; the engine owns the reasons and their labels.
     pub packets_dropped: Vec<(&'static str, u64)>,
-    /// Layer changes of all subscriptions.
-    pub layer_switches: LayerSwitches,
+    /// Layer changes of all subscriptions by reason; the engine owns the reasons.
+    pub layer_switches: Vec<(&'static str, LayerSwitches)>,
+    /// Panics that ended one step of work, by what they were about; the engine owns what there is.
+    pub panics: Vec<(&'static str, u64)>,
     /// DTLS handshakes that completed.
     pub dtls_completed: u64,
     /// DTLS handshakes that failed or took too long.
@@ -57,8 +59,8 @@ pub struct ShardSnapshot {
     pub connections: Connections,
     /// Video subscriptions that carry media, by the encoding that flows, lowest first, now.
     pub encodings: Vec<u64>,
-    /// Bandwidth probes begun.
-    pub probes: u64,
+    /// Bandwidth probes by outcome; the engine owns the outcomes.
+    pub probes: Vec<(&'static str, u64)>,
     /// Packets of padding that probes sent.
     pub probe_packets: u64,
     /// Packets that receivers report as marked Congestion Experienced.
@@ -190,7 +192,7 @@ pub struct KeyframeRequests {
 pub struct LayerSwitches {
     /// To a higher encoding or temporal layer.
     pub up: u64,
-    /// To a lower one, or to a pause.
+    /// To a lower one.
     pub down: u64,
 }
 

@@ -238,6 +238,20 @@ pub enum Limit {
     Bandwidth,
 }
 
+impl Limit {
+    /// Every limit, in the order of the counters.
+    pub const ALL: [Limit; 3] = [Limit::Source, Limit::Size, Limit::Bandwidth];
+
+    /// Value of the `reason` label in Prometheus.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Limit::Source => "source",
+            Limit::Size => "size",
+            Limit::Bandwidth => "bandwidth",
+        }
+    }
+}
+
 /// Why nothing is sent on a bound slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PauseReason {

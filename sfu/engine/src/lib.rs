@@ -35,6 +35,12 @@ pub mod uplink;
 /// The cryptography that the engine is given: `default_provider()` makes one.
 pub use rtc_crypto as crypto;
 
+/// The harness of `tests` is used by the tests in here too: it names this crate, and the shards that it is to have.
+#[cfg(test)]
+extern crate self as sfu_engine;
+#[cfg(test)]
+const SHARDS: u16 = 3;
+
 pub use command::{Command, Permissions, Preference, Priority};
 pub use config::{EngineConfig, WallClock};
 pub use engine::Engine;

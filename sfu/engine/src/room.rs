@@ -5,6 +5,7 @@ use crate::ids::{ParticipantId, RoomId, ShardId, TrackId};
 use crate::media::Source;
 use crate::speaker::SpeakerRanking;
 use crate::uplink::track::Track;
+use slotmap::SlotMap;
 use std::time::Instant;
 
 /// A room's members on this shard.
@@ -42,6 +43,18 @@ impl Room {
             speakers: SpeakerRanking::new(talkers),
             peers: Vec::new(),
             told_talking: None,
+        }
+    }
+
+    /// Forgets who spoke and ranks the microphones anew.
+    pub fn start_ranking_anew(&mut self, talkers: usize, tracks: &SlotMap<TrackKey, Track>) {
+        self.speakers = SpeakerRanking::new(talkers);
+        self.rebind = false;
+        self.wake_at = None;
+        let microphones = self.tracks.iter().filter_map(|key| Some((*key, tracks.get(*key)?)));
+        for (key, track) in microphones.filter(|(_, track)| track.source == Source::Microphone) {
+            self.speakers.add(key);
+            self.speakers.set_muted(key, track.muted);
         }
     }
 

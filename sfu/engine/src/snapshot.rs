@@ -1,9 +1,10 @@
 //! Counters of an engine as plain integers, and the value in which they leave it once a second.
 
+use crate::downlink::estimate::ProbeOutcome;
 use crate::downlink::{SubscriptionState, Written};
 use crate::drops::DropCounters;
 use crate::engine::keys::{ParticipantKey, RoomKey, TrackKey};
-use crate::event::{DisconnectReason, Quality};
+use crate::event::{DisconnectReason, Limit, Quality};
 use crate::histogram::{LongTimes, Rates, Ratios, ShortTimes};
 use crate::media::MediaKind;
 use crate::participant::Participant;
@@ -49,10 +50,8 @@ pub struct Counters {
     pub rtcp: [InOut; RtcpKind::ALL.len()],
     /// Packets asked for again, by us (out) and by receivers (in).
     pub nacks: InOut,
-    /// Switches of the layer that a receiver gets, to a higher encoding or temporal layer.
-    pub layer_switches_up: u64,
-    /// The same to a lower one, or to a pause.
-    pub layer_switches_down: u64,
+    /// Switches of the layer that a receiver gets, to a higher and to a lower one, each by what made them, in the order of [`Limit::ALL`].
+    pub layer_switches: [[u64; Limit::ALL.len()]; 2],
     /// Transports that became ready over UDP and over TCP, each over IPv4 and over IPv6.
     pub connected: [[u64; 2]; 2],
     /// Transports that ended without ever having had a valid address.
@@ -61,8 +60,10 @@ pub struct Counters {
     pub handshakes_completed: u64,
     /// Participants that lost their transport, in the order of [`DisconnectReason::ALL`].
     pub disconnects: [u64; DisconnectReason::ALL.len()],
-    /// Probes of a downlink's bandwidth that were begun.
-    pub probes: u64,
+    /// How probes of a downlink's bandwidth ended, in the order of [`ProbeOutcome::ALL`].
+    pub probes: [u64; ProbeOutcome::ALL.len()],
+    /// Panics that ended one step of work, in the order of [`PanicSubject::ALL`].
+    pub panics: [u64; PanicSubject::ALL.len()],
     /// Distributions.
     pub distributions: Distributions,
 }
@@ -147,6 +148,35 @@ impl Counters {
     /// DTLS handshakes that did not end well.
     pub fn handshakes_failed(&self) -> u64 {
         self.disconnected(DisconnectReason::HandshakeFailed) + self.disconnected(DisconnectReason::BadCertificate)
+    }
+}
+
+/// What a panic was about, and so what was made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PanicSubject {
+    /// A participant: its media connection starts over.
+    Participant,
+    /// A room: its speakers are ranked anew.
+    Room,
+    /// A track of another shard: its mirror is made anew.
+    Track,
+    /// Nobody yet: a datagram or a command was left out.
+    Nobody,
+}
+
+impl PanicSubject {
+    /// Every subject, in the order of the counters.
+    pub const ALL: [PanicSubject; 4] =
+        [PanicSubject::Participant, PanicSubject::Room, PanicSubject::Track, PanicSubject::Nobody];
+
+    /// Value of the `about` label in Prometheus.
+    pub const fn label(self) -> &'static str {
+        match self {
+            PanicSubject::Participant => "participant",
+            PanicSubject::Room => "room",
+            PanicSubject::Track => "track",
+            PanicSubject::Nobody => "nobody",
+        }
     }
 }
 

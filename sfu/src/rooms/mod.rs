@@ -10,6 +10,7 @@ mod figures;
 mod placement;
 mod room;
 
+use crate::logs::Sparing;
 use crate::settings::{LimitSettings, Settings};
 use crate::shard::{ShardHandle, ShardInput};
 use dashmap::DashMap;
@@ -147,7 +148,11 @@ impl Rooms {
             }
             Event::Disconnected { participant, reason } => {
                 if reason == DisconnectReason::InternalError {
-                    tracing::error!(%participant, "a fault of this server ended the participant's media; it starts over");
+                    static FAULTS: Sparing = Sparing::new();
+                    if let Some(left_out) = FAULTS.admit(Instant::now()) {
+                        let what = "a fault of this server ended the participant's media; it starts over";
+                        tracing::error!(%participant, left_out, "{what}");
+                    }
                     // An answer may never come now.
                     self.answers.remove(&participant);
                 }

@@ -31,6 +31,7 @@ use sfu_engine::{Command, Engine, EngineConfig, Event, Protocol, Transmit, Tuple
 use snapshot::OwnFigures;
 use stats::{Lane, ShardSlot};
 use std::net::UdpSocket as StdUdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -413,7 +414,10 @@ impl Shard {
         ];
         let udp = self.udp.iter().map(UdpPort::traffic).sum();
         let own = OwnFigures { busy_ratio: busy.min(1.0), ticks: &self.ticks, udp, lanes };
-        self.stats.publish(snapshot::compose(&self.engine.snapshot(), own));
+        // It reads only: where that panics, the last figures stay, and calls go on.
+        if let Ok(engine) = catch_unwind(AssertUnwindSafe(|| self.engine.snapshot())) {
+            self.stats.publish(snapshot::compose(&engine, own));
+        }
     }
 
     /// Says goodbye to every participant.

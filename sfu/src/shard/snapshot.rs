@@ -1,11 +1,12 @@
 //! A shard's counters as `stats` wants them.
 
 use sfu_engine::EngineSnapshot;
+use sfu_engine::downlink::estimate::ProbeOutcome;
 use sfu_engine::drops::DropReason;
-use sfu_engine::event::DisconnectReason;
+use sfu_engine::event::{DisconnectReason, Limit};
 use sfu_engine::histogram::{Histogram, RATIO_ONE, ShortTimes};
 use sfu_engine::progress::JoinPhase;
-use sfu_engine::snapshot::{Counters, Distributions, InOut, RtcpKind};
+use sfu_engine::snapshot::{Counters, Distributions, InOut, PanicSubject, RtcpKind};
 use stats::{
     Connections, Distribution, IceResults, KeyframeRequests, Lane, LayerSwitches, PerDirection, PerFamily, PerKind,
     ShardSnapshot, Subscriptions, Tracks, UdpTraffic,
@@ -34,6 +35,8 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         starved: engine.subscriptions_starved[kind],
         paused: engine.subscriptions_paused[kind],
     };
+    let [up, down] = counters.layer_switches;
+    let switches = up.into_iter().zip(down).map(|(up, down)| LayerSwitches { up, down });
     let [ice_udp, ice_tcp] = counters.connected.map(|[ipv4, ipv6]| PerFamily { ipv4, ipv6 });
     let snapshot = ShardSnapshot {
         tracks: Tracks { camera, microphone, screen, screen_audio },
@@ -48,8 +51,9 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         nacks: both(counters.nacks),
         keyframe_requests: keyframe_requests(counters),
         packets_dropped: DropReason::ALL.iter().map(|reason| (reason.label(), engine.drops.get(*reason))).collect(),
-        layer_switches: LayerSwitches { up: counters.layer_switches_up, down: counters.layer_switches_down },
-        probes: counters.probes,
+        layer_switches: Limit::ALL.iter().zip(switches).map(|(reason, switches)| (reason.label(), switches)).collect(),
+        panics: PanicSubject::ALL.iter().zip(counters.panics).map(|(about, panics)| (about.label(), panics)).collect(),
+        probes: ProbeOutcome::ALL.iter().zip(counters.probes).map(|(how, probes)| (how.label(), probes)).collect(),
         probe_packets: counters.probe_packets,
         congestion_marks: counters.ce_marks,
         dtls_completed: counters.handshakes_completed,

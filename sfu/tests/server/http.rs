@@ -1,5 +1,6 @@
 //! What is served beside the rooms protocol: the page, the SDK, the metrics.
 
+use crate::harness::eventually;
 use crate::harness::participant::{Participant, Plan};
 use crate::harness::payload::Kind::{Audio, Video};
 use crate::harness::server::Server;
@@ -34,6 +35,18 @@ async fn what_is_not_there_is_404_and_what_is_not_meant_405() {
         assert_eq!(server.get(path).await.status, 404, "{path}");
     }
     assert_eq!(server.request("POST", "/", &[("Content-Length", "0")]).await.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_said_waits_for_an_acknowledgement_of_what_was_said_before() {
+    for arguments in [&[][..], &["--self-signed"]] {
+        let server = Server::start(arguments).await;
+        for address in [server.http, server.admin] {
+            let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let socket = server.accepted(address.port()).await;
+            eventually("TCP_NODELAY", async || socket.nodelay().unwrap().then_some(())).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -106,3 +106,39 @@ fn every_error_and_close_code_is_explained() {
         assert_eq!(row.expect("a row").ends_with("| resume |"), code.can_resume(), "{code:?}");
     }
 }
+
+/// Every error code in the source: what a `code()` gives out, and what a refusal or a problem is made with.
+fn codes() -> BTreeSet<String> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let text = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let quoted = |text: &str| text.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned);
+    let mut codes = BTreeSet::new();
+    for path in ["signaling/src/error.rs", "signaling/src/auth/error.rs", "sfu/engine/src/sdp/error.rs"] {
+        for function in text(path).split("fn code(").skip(1) {
+            let body = function.split("\n    }\n").next().expect("an end");
+            codes.extend(body.split("=> ").skip(1).filter_map(quoted));
+        }
+    }
+    for path in
+        ["whip/endpoint.rs", "whip/mod.rs", "whip/session.rs", "api/endpoint.rs", "api/mod.rs", "api/problem.rs"]
+    {
+        for made in text(&format!("signaling/src/{path}")).split("::new(").skip(1) {
+            // A refusal and a problem begin with their status.
+            let code = made.trim_start().split_once(',').filter(|(status, _)| status.parse::<u16>().is_ok());
+            codes.extend(code.and_then(|(_, rest)| quoted(rest)));
+        }
+    }
+    codes
+}
+
+#[test]
+fn troubleshooting_has_an_entry_for_each_error_code_and_no_other() {
+    let page = read("troubleshooting.md");
+    let (_, entries) = page.split_once("\n## Error codes\n").expect("the section");
+    let entries = entries.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
+    let (mut entries, codes) = (entries.collect::<BTreeSet<_>>(), codes());
+    assert!(codes.len() > 50, "{codes:?}");
+    // What an offer is refused with for which there is no word of its own.
+    entries.remove("bad-offer");
+    assert_eq!(entries, codes);
+}

@@ -72,9 +72,7 @@ impl Downlink {
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
             };
             if let Choice::Layer(layer) = &decision.choice {
-                let limit = subscription.limit(layer);
-                self.states_changed |= slot.forwarder.target() != target || slot.limit != limit;
-                slot.limit = limit;
+                self.states_changed |= slot.choose(target, subscription.limit(layer));
             }
             slot.forwarder.set_target(target);
             set_pause(slot, pause, &mut self.states_changed);

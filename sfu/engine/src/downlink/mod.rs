@@ -18,7 +18,7 @@ pub mod slot;
 use crate::command::Preference;
 use crate::config::{DownlinkRates, WallClock};
 use crate::engine::keys::{ParticipantKey, TrackKey};
-use crate::event::{PauseReason, SlotState};
+use crate::event::{Limit, PauseReason, SlotState};
 use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind};
 use crate::rtcp::write::{self, SenderInfo};
@@ -30,7 +30,7 @@ use crate::uplink::rates::RateMeter;
 use crate::uplink::track::Track;
 use allocate::{Allocator, Caution, Decision, SolveGuard};
 use ccfb::SentNumbers;
-use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ReceiverTime};
+use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
 use rand::RngCore;
 use repair::RepairBudget;
@@ -48,16 +48,14 @@ const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Counts {
     /// How often the pacer's queue was full.
     pub overflows: u64,
-    /// Switches to a higher layer.
-    pub switches_up: u64,
-    /// Switches to a lower layer.
-    pub switches_down: u64,
+    /// Switches to a higher and to a lower layer, each by what made them, in the order of [`Limit::ALL`].
+    pub switches: [[u64; Limit::ALL.len()]; 2],
     /// Packets that the client reported lost, by kind.
     pub lost: [u64; 2],
     /// Packets that the client reported as marked Congestion Experienced.
     pub ce_marks: u64,
-    /// Probes begun.
-    pub probes: u64,
+    /// How probes ended, in the order of [`ProbeOutcome::ALL`].
+    pub probes: [u64; ProbeOutcome::ALL.len()],
     /// How long slots waited for the key frame of an encoding that they switched to.
     pub keyframe_waits: Vec<Duration>,
 }
@@ -132,9 +130,8 @@ pub struct Downlink {
     /// Packets that the client reported lost, by kind, since last taken.
     lost: [u64; 2],
     /// Switches of layers up and down since last taken.
-    switches: (u64, u64),
+    switches: [[u64; Limit::ALL.len()]; 2],
     /// Probes begun since last taken.
-    probes: u64,
     /// Waits for key frames that ended since last taken.
     keyframe_waits: Vec<Duration>,
     rate: RateMeter,
@@ -169,8 +166,7 @@ impl Downlink {
             states_changed: false,
             overflows: 0,
             lost: [0; 2],
-            switches: (0, 0),
-            probes: 0,
+            switches: Default::default(),
             keyframe_waits: Vec::new(),
             rate: RateMeter::default(),
             reports: Vec::new(),
@@ -399,11 +395,11 @@ impl Downlink {
 
     /// What happened since the last call.
     pub fn take_counts(&mut self) -> Counts {
-        let (switches_up, switches_down) = std::mem::take(&mut self.switches);
+        let switches = std::mem::take(&mut self.switches);
         let (overflows, lost) = (std::mem::take(&mut self.overflows), std::mem::take(&mut self.lost));
-        let (probes, keyframe_waits) = (std::mem::take(&mut self.probes), std::mem::take(&mut self.keyframe_waits));
+        let (probes, keyframe_waits) = (self.estimator.take_probe_outcomes(), std::mem::take(&mut self.keyframe_waits));
         let ce_marks = self.sent_numbers.take_ce_marks();
-        Counts { overflows, switches_up, switches_down, lost, ce_marks, probes, keyframe_waits }
+        Counts { overflows, switches, lost, ce_marks, probes, keyframe_waits }
     }
 
     /// The track and encoding that flow under an SSRC of ours now.
@@ -440,7 +436,6 @@ impl Downlink {
         self.estimator.handle_timeout(now);
         if let Some(probe) = self.estimator.poll_probe(now) {
             self.pacer.start_probe(now, probe);
-            self.probes += 1;
         }
         self.pacer.set_rate(now, self.estimator.pacing_rate(), self.estimator.pacing_burst());
         if self.trickle_timeout().is_some_and(|at| at <= now)

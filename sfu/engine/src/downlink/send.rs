@@ -11,6 +11,7 @@ use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtcp::Nack;
 use crate::rtp::packet::RtpPacket;
+use crate::snapshot::add;
 use crate::uplink::store::StoredPacket;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
@@ -129,8 +130,9 @@ impl Downlink {
             self.guard.invalidate();
         }
         if let (Some(before), Some(after)) = (before, after) {
-            self.switches.0 += u64::from(after > before);
-            self.switches.1 += u64::from(after < before);
+            let [up, down] = &mut self.switches;
+            add(up, slot.switched_by as usize, u64::from(after > before));
+            add(down, slot.switched_by as usize, u64::from(after < before));
         }
         self.overflows += u64::from(overflow);
     }

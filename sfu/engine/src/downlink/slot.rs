@@ -16,6 +16,7 @@ use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotSecti
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::StoredPacket;
 use rand::RngCore;
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 /// What was sent again lately: retransmissions of one number are spaced by at least a round trip.
@@ -41,6 +42,8 @@ pub struct Slot {
     pub binding: Option<Binding>,
     /// Why the forwarder's target is no higher.
     pub limit: Limit,
+    /// What made the forwarder's target another one: the limit that fell, or the one that came.
+    pub switched_by: Limit,
     /// Since when it waits for a key frame.
     pub waiting_since: Option<Instant>,
     payloads: Vec<PayloadMapping>,
@@ -96,6 +99,7 @@ impl Slot {
             forwarder: Forwarder::new(kind, SeqNo(low_start(rng)), RtpTime(rng.next_u32())),
             binding: None,
             limit: Limit::default(),
+            switched_by: Limit::default(),
             waiting_since: None,
             payloads: section.codecs.clone(),
             red: section.red,
@@ -109,6 +113,17 @@ impl Slot {
             descriptor: Vec::new(),
             reported: None,
         }
+    }
+
+    /// Takes a choice of layer and what kept it from being higher. Whether that is news.
+    pub fn choose(&mut self, target: Option<Target>, limit: Limit) -> bool {
+        let before = self.forwarder.target();
+        match target.cmp(&before) {
+            Ordering::Greater => self.switched_by = self.limit,
+            Ordering::Less => self.switched_by = limit,
+            Ordering::Equal => {}
+        }
+        std::mem::replace(&mut self.limit, limit) != limit || before != target
     }
 
     /// Takes over what a later offer says about the section.

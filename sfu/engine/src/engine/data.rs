@@ -61,11 +61,16 @@ impl Engine {
         };
         let framed = Framed::new(message);
         for key in members {
-            let Some(member) = self.participants.get_mut(key) else { continue };
-            if member.room == room_key && Some(member.id) != message.from {
-                member.data.send(&framed);
-                self.touch(key);
-            }
+            self.isolate(None, |engine| {
+                engine.work_for(key);
+                if let Some(member) = engine.participants.get_mut(key)
+                    && member.room == room_key
+                    && Some(member.id) != message.from
+                {
+                    member.data.send(&framed);
+                    engine.touch(key);
+                }
+            });
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The files follow a packet: `receive` takes a datagram to its track and hands it to the subscribers' downlinks, `transmit` seals it and
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
-//! `isolate` keeps a panic to the participant that it is about.
+//! `isolate` keeps a panic to whom it is about.
 
 mod data;
 mod isolate;
@@ -34,6 +34,7 @@ use crate::transport::demux::Demux;
 use crate::transport::dtls::DtlsCertificate;
 use crate::uplink::Uplink;
 use crate::uplink::track::Track;
+use isolate::checkpoint;
 use keys::{ParticipantKey, RoomKey, TrackKey};
 use rand::RngCore;
 use rand_chacha::ChaCha12Rng;
@@ -74,14 +75,13 @@ pub struct Engine {
     events: VecDeque<Event>,
     drops: DropCounters,
     counters: Counters,
-    /// Whom the present step of work is for.
-    at_work: Option<ParticipantKey>,
-    /// Work for this participant panics.
-    #[cfg(test)]
-    faulty: Option<ParticipantId>,
+    /// Whom or what the present step of work is about.
+    at_work: Option<Owner>,
+    /// What panicked and is to be made anew.
+    panicked: Vec<Owner>,
 }
 
-/// Who is woken by a timer.
+/// Who is woken by a timer, and whom work is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Participant(ParticipantKey),
@@ -120,14 +120,28 @@ impl Engine {
             drops: DropCounters::default(),
             counters: Counters::default(),
             at_work: None,
-            #[cfg(test)]
-            faulty: None,
+            panicked: Vec::new(),
         }
     }
 
     /// Does what the control plane asks. A command about something that is gone is ignored.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        self.isolate(now, |engine| engine.obey(now, command));
+        let (comes, goes) = match &command {
+            Command::Join { participant, .. } => (Some(*participant), None),
+            Command::Leave { participant } => (None, Some(*participant)),
+            _ => (None, None),
+        };
+        let done = self.isolate(None, |engine| engine.obey(now, command));
+        self.recover(now);
+        if done.is_none() {
+            // Who should leave is there anew, without anything that could fail.
+            if let Some(key) = goes.and_then(|id| self.key(id)) {
+                self.leave(now, key);
+            }
+            if let Some(id) = comes.filter(|id| !self.has_participant(*id)) {
+                self.lost_to_a_fault(id);
+            }
+        }
     }
 
     fn obey(&mut self, now: Instant, command: Command) {
@@ -159,16 +173,15 @@ impl Engine {
             }
             Command::RequestKeyframe { participant, track } => {
                 let Some(key) = self.key(participant) else { return };
+                self.work_for(key);
                 let asked = self.participants.get(key).and_then(|p| p.downlink.encoding_of(track));
-                if let Some((track, encoding)) = asked
-                    && let Some(found) = self.tracks.get_mut(track)
-                {
-                    found.request_keyframe(now, encoding);
-                    self.touch_track(track);
+                if let Some((track, encoding)) = asked {
+                    self.request_keyframe(now, track, encoding);
                 }
             }
             Command::Cap { participant, max_height } => {
                 let Some(key) = self.key(participant) else { return };
+                self.work_for(key);
                 if let Some(participant) = self.participants.get_mut(key) {
                     participant.downlink.cap(max_height);
                 }
@@ -189,7 +202,12 @@ impl Engine {
 
     /// A TCP connection is gone.
     pub fn handle_closed(&mut self, tuple: Tuple) {
+        self.isolate(None, |engine| engine.close_tuple(tuple));
+    }
+
+    fn close_tuple(&mut self, tuple: Tuple) {
         if let Some(key) = self.demux.by_tuple(&tuple) {
+            self.work_for(key);
             if let Some(transport) = self.participants.get_mut(key).and_then(|p| p.transport.as_mut()) {
                 transport.forget(&tuple);
             }
@@ -201,7 +219,10 @@ impl Engine {
     /// Says goodbye to every participant, since the server stops; the goodbyes come out of [`Engine::poll_transmit`].
     pub fn close(&mut self, now: Instant) {
         for key in self.participants.keys().collect::<Vec<_>>() {
-            self.drop_transport(now, key);
+            self.isolate(None, |engine| {
+                engine.work_for(key);
+                engine.drop_transport(now, key);
+            });
         }
     }
 
@@ -237,11 +258,12 @@ impl Engine {
                 Owner::Room(key) => {
                     if let Some(room) = self.rooms.get_mut(key).filter(|r| r.wake_at == Some(at)) {
                         room.wake_at = None;
-                        self.serve_room(now, key);
+                        self.isolate(Some(owner), |engine| engine.serve_room(now, key));
                     }
                 }
             }
         }
+        self.recover(now);
     }
 
     /// Cumulative counters and present sizes.
@@ -273,8 +295,13 @@ impl Engine {
     fn report(&mut self, now: Instant, room: RoomId) -> Vec<ParticipantReport> {
         let room = self.room_keys.get(&room).and_then(|key| self.rooms.get(*key));
         let members = room.map(|room| room.members.clone()).unwrap_or_default();
-        let report = |member| Some(ParticipantReport::new(now, self.participants.get_mut(member)?, &self.tracks));
-        members.into_iter().filter_map(report).collect()
+        let report = |member| {
+            self.isolate(None, |engine| {
+                engine.work_for(member);
+                Some(ParticipantReport::new(now, engine.participants.get_mut(member)?, &engine.tracks))
+            })
+        };
+        members.into_iter().filter_map(report).flatten().collect()
     }
 
     fn join(&mut self, now: Instant, room: RoomId, id: ParticipantId, permissions: crate::Permissions) {
@@ -302,14 +329,17 @@ impl Engine {
         if let Some(room) = self.rooms.get_mut(room) {
             room.members.push(key);
         }
+        self.work_for(key);
     }
 
     fn leave(&mut self, now: Instant, key: ParticipantKey) {
+        self.work_for(key);
         let tracks = self.participants.get(key).map(|p| p.uplink.tracks().collect::<Vec<_>>()).unwrap_or_default();
         for track in tracks {
             self.end_track(track);
         }
         self.drop_transport(now, key);
+        checkpoint("leaving");
         let Some(participant) = self.participants.remove(key) else { return };
         self.participant_keys.remove(&participant.id);
         self.unsubscribe_all(participant.room, key);
@@ -332,14 +362,15 @@ impl Engine {
 
     fn set_muted(&mut self, id: TrackId, muted: bool) {
         let Some(key) = self.track_key(id) else { return };
+        self.work_for_track(key);
         let Some(track) = self.tracks.get_mut(key) else { return };
         if track.muted == muted {
             return;
         }
         track.muted = muted;
         let room_key = track.room;
+        self.rank(room_key, |room| room.speakers.set_muted(key, muted));
         if let Some(room) = self.rooms.get_mut(room_key) {
-            room.speakers.set_muted(key, muted);
             self.events.push_back(Event::TrackMuted { room: room.id, track: id, muted });
             self.outbox.say_all(&room.peers, &Message::Muted { track: id, muted });
         }

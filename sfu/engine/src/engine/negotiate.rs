@@ -1,6 +1,7 @@
 //! Offers: what becomes of the transport, the published tracks and the slots of the participant that offers.
 
 use super::Engine;
+use super::isolate::checkpoint;
 use super::keys::{ParticipantKey, TrackKey};
 use crate::command::PublishHint;
 use crate::downlink::SlotFate;
@@ -65,6 +66,7 @@ impl Engine {
         let negotiated = negotiation.handle_offer(offer, &local, &mut self.rng)?;
 
         self.apply_transport(now, key, plan, remote_ice, negotiated.setup, fingerprints);
+        checkpoint("negotiating");
         if let Some(participant) = self.participants.get_mut(key) {
             participant.negotiation = negotiation;
             participant.data.negotiate(negotiated.sections.iter().any(|s| s.role == SectionRole::Data));
@@ -80,9 +82,18 @@ impl Engine {
 
     /// Ends everything that hangs on a participant's transport, and the transport.
     pub(super) fn drop_transport(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        let Some(mut transport) = participant.transport.take() else { return };
+        let Some(mut transport) = self.take_transport(key) else { return };
         transport.close(now);
+        checkpoint("closing");
+        while let Some(goodbye) = transport.poll_control() {
+            self.farewells.push_back(goodbye);
+        }
+    }
+
+    /// Takes a participant's transport out: nothing leads to it any more.
+    pub(super) fn take_transport(&mut self, key: ParticipantKey) -> Option<Transport> {
+        let participant = self.participants.get_mut(key)?;
+        let transport = participant.transport.take()?;
         participant.carried.bytes.clear();
         self.counters.never_connected += u64::from(transport.validated().next().is_none() && !transport.has_keys());
         for fragment in transport.local_ufrags() {
@@ -91,9 +102,7 @@ impl Engine {
         for tuple in transport.validated() {
             self.forget_tuple(key, tuple);
         }
-        while let Some(goodbye) = transport.poll_control() {
-            self.farewells.push_back(goodbye);
-        }
+        Some(transport)
     }
 
     /// The client's ICE credentials and certificates. A client that stopped everything describes none any more: the old ones hold.
@@ -242,12 +251,14 @@ impl Engine {
         let kind = hint.source.kind();
         let track = self.tracks.insert(Track::new(id, key, room_key, hint, section, role));
         participant.uplink.add_track(section.index, track);
-        let room = self.rooms.get_mut(room_key)?;
-        room.tracks.push(track);
+        self.rooms.get_mut(room_key)?.tracks.push(track);
         if hint.source == Source::Microphone {
-            room.speakers.add(track);
-            room.speakers.set_muted(track, hint.muted);
+            self.rank(room_key, |room| {
+                room.speakers.add(track);
+                room.speakers.set_muted(track, hint.muted);
+            });
         }
+        let room = self.rooms.get(room_key)?;
         let (mid, source, muted) = (hint.mid, hint.source, hint.muted);
         self.events.push_back(Event::TrackPublished(TrackInfo { room: room.id, id, mid, kind, source, muted }));
         self.rebind_room(room_key);
@@ -265,7 +276,9 @@ impl Engine {
         }
         if let Some(room) = self.rooms.get_mut(track.room) {
             room.tracks.retain(|t| *t != key);
-            room.speakers.remove(key);
+        }
+        self.rank(track.room, |room| room.speakers.remove(key));
+        if let Some(room) = self.rooms.get(track.room) {
             if owner.is_some() {
                 self.events.push_back(Event::TrackEnded { room: room.id, track: track.id });
                 self.outbox.say_all(&room.peers, &Message::Ended { track: track.id });
@@ -274,14 +287,20 @@ impl Engine {
             }
         }
         for subscriber in &track.subscribers {
-            if let Some(receiver) = self.participants.get_mut(subscriber.participant) {
-                receiver.downlink.forget_track(subscriber.slot, key);
-            }
+            self.isolate(None, |engine| {
+                engine.work_for(subscriber.participant);
+                if let Some(receiver) = engine.participants.get_mut(subscriber.participant) {
+                    receiver.downlink.forget_track(subscriber.slot, key);
+                }
+            });
         }
-        for member in self.rooms.get(track.room).map(|room| room.members.as_slice()).unwrap_or_default() {
-            if let Some(member) = self.participants.get_mut(*member) {
-                member.downlink.forget_preference(track.id);
-            }
+        for member in self.rooms.get(track.room).map(|room| room.members.clone()).unwrap_or_default() {
+            self.isolate(None, |engine| {
+                engine.work_for(member);
+                if let Some(member) = engine.participants.get_mut(member) {
+                    member.downlink.forget_preference(track.id);
+                }
+            });
         }
         self.rebind_room(track.room);
         self.serve_speakers(track.room);

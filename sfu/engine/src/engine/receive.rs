@@ -1,7 +1,8 @@
 //! A datagram's way in: to its participant, through the transport, to its track, and on to the subscribers' downlinks.
 
-use super::Engine;
+use super::isolate::checkpoint;
 use super::keys::{ParticipantKey, TrackKey};
+use super::{Engine, Owner};
 use crate::drops::DropReason;
 use crate::event::Event;
 use crate::ids::EncodingIndex;
@@ -22,7 +23,7 @@ impl Engine {
     /// Takes one datagram, which reached the machine at `arrival`, at or before `now`: congestion control judges by that. Whatever is
     /// wrong with a datagram is counted and changes nothing.
     pub fn handle_datagram(&mut self, now: Instant, arrival: Instant, tuple: Tuple, datagram: &mut [u8]) {
-        let outcome = self.isolate(now, |engine| match classify(datagram) {
+        let outcome = self.isolate(None, |engine| match classify(datagram) {
             Some(PacketClass::Stun) => engine.receive_stun(now, tuple, datagram),
             Some(PacketClass::Dtls) => engine.receive_dtls(now, tuple, datagram),
             Some(PacketClass::Rtp) => engine.receive_srtp(now, arrival, tuple, datagram),
@@ -32,6 +33,7 @@ impl Engine {
         if let Some(Err(reason)) = outcome {
             self.drops.count(reason);
         }
+        self.recover(now);
     }
 
     fn receive_stun(&mut self, now: Instant, tuple: Tuple, message: &[u8]) -> Result<(), DropReason> {
@@ -141,22 +143,32 @@ impl Engine {
 
     /// Hands a stored packet to every subscriber that takes its encoding.
     pub(super) fn fan_out(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex, seq: ExtSeq) {
+        // Where one subscriber's part panics, the others behind it get the packet nevertheless.
+        let mut done = 0;
+        while self.isolate(self.at_work, |engine| engine.fan_out_from(now, key, encoding, seq, &mut done)).is_none() {}
+    }
+
+    /// Begins behind the first `done` subscribers, and counts on.
+    fn fan_out_from(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex, seq: ExtSeq, done: &mut usize) {
         let Some(track) = self.tracks.get(key) else { return };
         let Some(packet) = track.encoding(encoding).and_then(|e| e.store.get(seq)) else { return };
         let views = track.views();
-        let publisher = self.at_work;
-        for subscriber in track.subscribers.iter().filter(|s| s.takes(encoding)) {
+        for subscriber in track.subscribers.iter().skip(*done) {
+            *done += 1;
+            if !subscriber.takes(encoding) {
+                continue;
+            }
             let Some(receiver) = self.participants.get_mut(subscriber.participant).filter(|p| p.can_send()) else {
                 continue;
             };
-            self.at_work = Some(subscriber.participant);
+            self.at_work = Some(Owner::Participant(subscriber.participant));
+            checkpoint("fan-out");
             receiver.downlink.forward(now, subscriber.slot, key, encoding, packet, views.as_slice());
             if receiver.queued.is_none() {
                 receiver.queued = Some(Service::Media);
                 self.queue.push_back(subscriber.participant);
             }
         }
-        self.at_work = publisher;
     }
 
     /// A microphone's level, for the shard that ranks the room's.
@@ -172,7 +184,9 @@ impl Engine {
             }
             return;
         }
-        room.speakers.on_level(now, key, level);
+        self.rank(room_key, |room| {
+            room.speakers.on_level(now, key, level);
+        });
         self.serve_speakers(room_key);
         self.wake_room(room_key);
     }
@@ -181,10 +195,14 @@ impl Engine {
     pub(super) fn codec_changed(&mut self, key: TrackKey) {
         let Some(track) = self.tracks.get(key) else { return };
         let codec = track.codec;
-        for subscriber in &track.subscribers {
-            if let Some(receiver) = self.participants.get_mut(subscriber.participant) {
-                receiver.downlink.set_codec(subscriber.slot, codec);
-            }
+        let subscribers: Vec<_> = track.subscribers.iter().map(|s| (s.participant, s.slot)).collect();
+        for (subscriber, slot) in subscribers {
+            self.isolate(None, |engine| {
+                engine.work_for(subscriber);
+                if let Some(receiver) = engine.participants.get_mut(subscriber) {
+                    receiver.downlink.set_codec(slot, codec);
+                }
+            });
         }
     }
 
@@ -193,7 +211,7 @@ impl Engine {
         let subscribers: Vec<_> =
             self.tracks.get(key).map(|t| t.subscribers.iter().map(|s| s.participant).collect()).unwrap_or_default();
         for subscriber in subscribers {
-            self.choose_layers(now, subscriber);
+            self.isolate(None, |engine| engine.choose_layers(now, subscriber));
             self.touch(subscriber);
         }
     }
@@ -235,9 +253,18 @@ impl Engine {
         let Some((track_key, encoding)) = self.participants.get(key).and_then(|p| p.downlink.playing(media)) else {
             return;
         };
-        let Some(track) = self.tracks.get_mut(track_key) else { return };
-        track.request_keyframe(now, encoding);
-        self.touch_track(track_key);
+        self.request_keyframe(now, track_key, encoding);
+    }
+
+    /// Asks a track's publisher for a key frame. A fault in that is its own, not that of whoever needs the frame.
+    pub(super) fn request_keyframe(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex) {
+        self.isolate(None, |engine| {
+            engine.work_for_track(key);
+            if let Some(track) = engine.tracks.get_mut(key) {
+                track.request_keyframe(now, encoding);
+                engine.touch_track(key);
+            }
+        });
     }
 
     fn transport(&mut self, key: ParticipantKey) -> Option<&mut crate::transport::Transport> {

@@ -1,5 +1,6 @@
 //! Rooms that span shards: what other shards say, what they are told, and the packets that cross. See [`crate::relay`].
 
+use super::isolate::checkpoint;
 use super::keys::{ParticipantKey, RoomKey, TrackKey};
 use super::{Engine, Owner};
 use crate::ids::{EncodingIndex, ParticipantId, RoomId, ShardId, TrackId};
@@ -28,10 +29,16 @@ impl Engine {
 
     /// Takes what another shard tells. What is about things that are gone is ignored.
     pub fn handle_relay_message(&mut self, now: Instant, from: ShardId, message: Message) {
+        self.isolate(None, |engine| engine.hear(now, from, message));
+        self.recover(now);
+    }
+
+    fn hear(&mut self, now: Instant, from: ShardId, message: Message) {
         match message {
             Message::Hello { room } => self.meet(room, from),
             Message::Goodbye { room } => {
                 if let Some(room) = self.room_keys.get(&room).copied() {
+                    self.at_work = Some(Owner::Room(room));
                     self.part(room, from);
                 }
             }
@@ -44,12 +51,14 @@ impl Engine {
             Message::Muted { track, muted } => self.mirror_muted(from, track, muted),
             Message::Layers { track, layers } => {
                 let Some(key) = self.mirror_key(from, track) else { return };
+                self.work_for_track(key);
                 if self.tracks.get_mut(key).is_some_and(|track| track.set_layers(layers)) {
                     self.choose_layers_of(now, key);
                 }
             }
             Message::Interest { track, encodings } => {
                 let Some(key) = self.track_key(track) else { return };
+                self.work_for_track(key);
                 if let Some(track) = self.tracks.get_mut(key) {
                     track.set_taker(from, encodings);
                 }
@@ -58,10 +67,7 @@ impl Engine {
             }
             Message::Keyframe { track, encoding } => {
                 let Some(key) = self.track_key(track) else { return };
-                if let Some(track) = self.tracks.get_mut(key) {
-                    track.request_keyframe(now, encoding);
-                }
-                self.touch_track(key);
+                self.request_keyframe(now, key, encoding);
             }
             Message::Nack { track, encoding, packets } => self.repair_mirror(from, track, encoding, &packets),
             Message::Data { room, message } => self.send_data(room, &message),
@@ -76,18 +82,23 @@ impl Engine {
             let Some((bytes, behind)) = rest.split_at_checked(packet.len) else { return };
             rest = behind;
             let Some(key) = self.mirrors.get(&packet.track).copied() else { continue };
-            let Some(track) = self.tracks.get_mut(key) else { continue };
-            self.counters.relayed.received += 1;
-            if let Some(seq) = track.receive_relayed(now, packet, bytes) {
-                self.fan_out(now, key, packet.encoding, seq);
-            }
-            self.wake_mirror(key);
+            self.isolate(Some(Owner::Mirror(key)), |engine| {
+                let Some(track) = engine.tracks.get_mut(key) else { return };
+                engine.counters.relayed.received += 1;
+                let seq = track.receive_relayed(now, packet, bytes);
+                checkpoint("relayed");
+                if let Some(seq) = seq {
+                    engine.fan_out(now, key, packet.encoding, seq);
+                }
+                engine.wake_mirror(key);
+            });
         }
         for (track, level) in &batch.levels {
             if let Some(key) = self.mirrors.get(track).copied() {
                 self.note_level(now, key, *level);
             }
         }
+        self.recover(now);
     }
 
     // ----- which shards a room spans -----
@@ -110,6 +121,15 @@ impl Engine {
         let Err(place) = room.peers.binary_search(&shard) else { return };
         let led = room.lead(own) == own;
         room.peers.insert(place, shard);
+        self.isolate(Some(Owner::Room(key)), |engine| engine.greet(key, shard, led));
+    }
+
+    /// Says to a shard that has just become known what is here. `led`: this shard ranked the speakers so far.
+    fn greet(&mut self, key: RoomKey, shard: ShardId, led: bool) {
+        let own = self.config.shard;
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        let id = room.id;
+        checkpoint("greeting");
         if led && room.lead(own) != own {
             // Until the new lead has heard enough, those that talked go on.
             let talking = room.tracks.iter().filter(|track| room.speakers.is_talking(**track));
@@ -203,7 +223,9 @@ impl Engine {
 
     /// Packets did not reach a mirror: those that are here go again, the others when they come.
     fn repair_mirror(&mut self, shard: ShardId, id: TrackId, index: EncodingIndex, packets: &[ExtSeq]) {
-        let Some(track) = self.track_key(id).and_then(|key| self.tracks.get(key)) else { return };
+        let Some(key) = self.track_key(id) else { return };
+        self.work_for_track(key);
+        let Some(track) = self.tracks.get(key) else { return };
         let Some(encoding) = track.encoding(index) else { return };
         for packet in packets.iter().filter_map(|seq| encoding.store.get(*seq)) {
             self.counters.relayed.sent += 1;
@@ -224,8 +246,9 @@ impl Engine {
     // ----- mirrors -----
 
     /// A track of another shard began, or is described anew.
-    fn mirror_track(&mut self, now: Instant, home: ShardId, description: &Description) {
+    pub(super) fn mirror_track(&mut self, now: Instant, home: ShardId, description: &Description) {
         if let Some(key) = self.mirror_key(home, description.track) {
+            self.work_for_track(key);
             if self.tracks.get_mut(key).is_some_and(|track| track.describe_anew(description)) {
                 self.codec_changed(key);
                 self.choose_layers_of(now, key);
@@ -237,9 +260,12 @@ impl Engine {
         let key = self.tracks.insert(Track::mirror_of(home, room_key, description));
         self.mirrors.insert(description.track, key);
         room.tracks.push(key);
+        self.work_for_track(key);
         if description.source == Source::Microphone {
-            room.speakers.add(key);
-            room.speakers.set_muted(key, description.muted);
+            self.rank(room_key, |room| {
+                room.speakers.add(key);
+                room.speakers.set_muted(key, description.muted);
+            });
         }
         self.rebind_room(room_key);
         self.serve_speakers(room_key);
@@ -247,12 +273,11 @@ impl Engine {
 
     fn mirror_muted(&mut self, home: ShardId, id: TrackId, muted: bool) {
         let Some(key) = self.mirror_key(home, id) else { return };
+        self.work_for_track(key);
         let Some(track) = self.tracks.get_mut(key) else { return };
         track.muted = muted;
         let room_key = track.room;
-        if let Some(room) = self.rooms.get_mut(room_key) {
-            room.speakers.set_muted(key, muted);
-        }
+        self.rank(room_key, |room| room.speakers.set_muted(key, muted));
         self.refresh_subscribers(key);
         self.wake_room(room_key);
     }
@@ -260,6 +285,7 @@ impl Engine {
     fn take_talkers(&mut self, from: ShardId, id: RoomId, dominant: Option<ParticipantId>, talking: Vec<TrackId>) {
         let own = self.config.shard;
         let Some(key) = self.room_keys.get(&id).copied() else { return };
+        self.at_work = Some(Owner::Room(key));
         // Whoever thought that it leads hears of the lower shard soon.
         let Some(room) = self.rooms.get_mut(key).filter(|room| room.lead(own) == from) else { return };
         room.dominant = dominant;
@@ -304,12 +330,15 @@ impl Engine {
     /// Says home what mirrors have to say.
     pub(super) fn serve_mirrors(&mut self, now: Instant) {
         while let Some(key) = self.mirrors_to_serve.pop() {
-            let Some(track) = self.tracks.get_mut(key) else { continue };
-            track.poll_requests_home(now, &mut |home, message| self.outbox.say(home, message));
-            if let Some(mirror) = track.mirror_mut() {
-                mirror.queued = false;
-            }
-            self.wake_mirror(key);
+            self.isolate(Some(Owner::Mirror(key)), |engine| {
+                let Some(track) = engine.tracks.get_mut(key) else { return };
+                track.poll_requests_home(now, &mut |home, message| engine.outbox.say(home, message));
+                checkpoint("asking home");
+                if let Some(mirror) = track.mirror_mut() {
+                    mirror.queued = false;
+                }
+                engine.wake_mirror(key);
+            });
         }
     }
 

@@ -1,5 +1,6 @@
 //! What is due for one participant: transport timers, reports, feedback, repairs, key frame requests, the choice of layers.
 
+use super::isolate::checkpoint;
 use super::keys::ParticipantKey;
 use super::{Engine, Owner};
 use crate::downlink::DEFAULT_RTT;
@@ -34,10 +35,10 @@ impl Engine {
         let service = participant.queued.take();
         let counts = participant.downlink.take_counts();
         self.drops.add(DropReason::PacerOverflow, counts.overflows);
-        self.counters.layer_switches_up += counts.switches_up;
-        self.counters.layer_switches_down += counts.switches_down;
+        let all = self.counters.layer_switches.as_flattened_mut().iter_mut();
+        all.zip(counts.switches.as_flattened()).for_each(|(all, new)| *all += new);
         self.counters.ce_marks += counts.ce_marks;
-        self.counters.probes += counts.probes;
+        self.counters.probes.iter_mut().zip(counts.probes).for_each(|(all, new)| *all += new);
         for wait in counts.keyframe_waits {
             self.counters.distributions.keyframe_wait.observe_time(wait);
         }
@@ -188,7 +189,8 @@ impl Engine {
     pub(super) fn choose_layers(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
         let Some(room) = self.rooms.get(participant.room) else { return };
-        let asked_by = self.at_work.replace(key);
+        let asked_by = self.at_work.replace(Owner::Participant(key));
+        checkpoint("choosing");
         let began = self.config.stopwatch.map(|clock| (clock, clock()));
         let concerned = participant.downlink.allocate(now, key, room, &mut self.tracks);
         if let Some((clock, began)) = began {

@@ -1,10 +1,12 @@
 //! Who receives what: binds tracks to slots, and answers "who wants this track" for the publisher.
 
-use super::Engine;
+use super::isolate::checkpoint;
 use super::keys::{ParticipantKey, RoomKey, TrackKey};
+use super::{Engine, Owner};
 use crate::downlink::bind::{self, Wanted};
 use crate::event::Event;
 use crate::media::MediaKind;
+use crate::room::Room;
 use std::time::Instant;
 
 impl Engine {
@@ -24,7 +26,10 @@ impl Engine {
             let Some(room) = self.rooms.get_mut(key) else { continue };
             room.rebind = false;
             for member in room.members.clone() {
-                self.rebind(member);
+                self.isolate(None, |engine| {
+                    engine.work_for(member);
+                    engine.rebind(member);
+                });
             }
         }
     }
@@ -65,6 +70,7 @@ impl Engine {
                 unbound = true;
             }
         }
+        checkpoint("rebinding");
         for (index, track_key) in plan.bind.iter().filter_map(|(p, track)| Some((slot_at(*p)?, *track))) {
             if let Some(track) = self.tracks.get_mut(track_key) {
                 participant.downlink.bind(index, track_key, track);
@@ -113,21 +119,34 @@ impl Engine {
 
     /// Speech goes on in a room: the dominant speaker and the talkers that are heard.
     pub(super) fn serve_room(&mut self, now: Instant, key: RoomKey) {
-        if let Some(room) = self.rooms.get_mut(key) {
-            room.speakers.handle_timeout(now);
-        }
+        self.rank(key, |room| room.speakers.handle_timeout(now));
         self.serve_speakers(key);
         self.wake_room(key);
     }
 
+    /// Does something about a room's speakers. A fault in that is the room's, whoever spoke.
+    pub(super) fn rank(&mut self, key: RoomKey, act: impl FnOnce(&mut Room)) {
+        self.isolate(Some(Owner::Room(key)), |engine| {
+            if let Some(room) = engine.rooms.get_mut(key) {
+                act(room);
+                checkpoint("ranking");
+            }
+        });
+    }
+
     /// Tells what the speaker ranking found out, on the shard that ranks.
     pub(super) fn serve_speakers(&mut self, key: RoomKey) {
+        self.isolate(Some(Owner::Room(key)), |engine| engine.tell_speakers(key));
+    }
+
+    fn tell_speakers(&mut self, key: RoomKey) {
         let own = self.config.shard;
         let Some(room) = self.rooms.get_mut(key).filter(|room| room.lead(own) == own) else { return };
         let mut speaker_changed = false;
         while let Some(dominant) = room.speakers.poll_change() {
             let participant = dominant.and_then(|track| self.tracks.get(track)).map(|track| track.id.participant);
             room.dominant = participant;
+            checkpoint("speakers");
             self.events.push_back(Event::Speaker { room: room.id, participant });
             speaker_changed = true;
         }

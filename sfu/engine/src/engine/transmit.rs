@@ -18,23 +18,27 @@ const MAX_RUN_BYTES: usize = 60_000;
 impl Engine {
     /// Appends the next run of datagrams to `buffer`; `None` when nothing is left to send now.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.recover(now);
         self.rebind_rooms();
         if let Some((tuple, datagram)) = self.farewells.pop_front() {
             return Some(whole(tuple, &datagram, buffer));
         }
         let begin = buffer.len();
         while let Some(&key) = self.queue.front() {
-            match self.isolate(now, |engine| engine.transmit_for(now, key, buffer)) {
+            match self.isolate(None, |engine| engine.transmit_for(now, key, buffer)) {
                 Some(None) => {}
                 Some(transmit) => return transmit,
                 None => {
                     buffer.truncate(begin);
                     self.queue.retain(|queued| *queued != key);
                     self.serving = false;
+                    self.recover(now);
                 }
             }
         }
         self.serve_mirrors(now);
+        // Who was made anew over the rooms and mirrors above has nothing to send yet.
+        self.recover(now);
         None
     }
 

@@ -25,6 +25,7 @@ mod redundant_audio;
 mod same_seed;
 mod sections;
 mod speaker;
+mod switch_reasons;
 mod tcp;
 mod top_encoding_stops;
 mod two_participants;

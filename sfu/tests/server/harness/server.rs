@@ -1,6 +1,7 @@
 //! The binary as a process: started with free ports, stopped when dropped.
 
 use super::{eventually, within};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -92,6 +93,21 @@ impl Server {
             stderr,
             readers: vec![reader, logger],
         }
+    }
+
+    /// The process's end of a TCP connection to one of its ports, once it has accepted one. What is asked of it the process itself has set.
+    pub async fn accepted(&self, port: u16) -> std::net::TcpStream {
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a process");
+        let is_accepted = |socket: &std::net::TcpStream| {
+            socket.local_addr().is_ok_and(|local| local.port() == port) && socket.peer_addr().is_ok()
+        };
+        eventually("the connection is accepted", async || {
+            let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("its files");
+            let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
+            let sockets = numbers.filter_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok());
+            sockets.map(std::net::TcpStream::from).find(is_accepted)
+        })
+        .await
     }
 
     /// What it logged so far.

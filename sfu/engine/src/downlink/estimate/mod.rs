@@ -28,7 +28,7 @@ mod tests;
 mod trendline;
 
 pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
-pub use probe::Probe;
+pub use probe::{Probe, ProbeOutcome};
 
 use crate::units::Bitrate;
 use aimd::{RateControl, Signals};
@@ -250,6 +250,11 @@ impl Estimator {
         let has_room =
             !self.control.is_near_capacity(self.now) && self.last_feedback.is_some() && self.queue < PROBE_QUEUE;
         if has_room { BURSTS.1 } else { BURSTS.0 }
+    }
+
+    /// How probes ended since the last call, in the order of [`ProbeOutcome::ALL`].
+    pub fn take_probe_outcomes(&mut self) -> [u64; ProbeOutcome::ALL.len()] {
+        self.prober.take_outcomes()
     }
 
     /// The next probe cluster to send, where one is due. To be asked after feedback and timeouts, while media flows.

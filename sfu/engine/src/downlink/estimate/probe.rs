@@ -7,6 +7,7 @@
 
 use super::aimd::UTILISATION;
 use super::feedback::{Acked, OurTime, ProbeId, ReceiverTime};
+use crate::snapshot::add;
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
@@ -56,9 +57,39 @@ pub(super) struct Found {
     pub(super) bottleneck: Option<Bitrate>,
 }
 
+/// How a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// The link takes more than was known.
+    Raised,
+    /// It met the bottleneck.
+    Limited,
+    /// It proved nothing.
+    Unproven,
+    /// The receiver did not report it in time.
+    Unanswered,
+}
+
+impl ProbeOutcome {
+    /// Every outcome, in the order of the counters.
+    pub const ALL: [ProbeOutcome; 4] =
+        [ProbeOutcome::Raised, ProbeOutcome::Limited, ProbeOutcome::Unproven, ProbeOutcome::Unanswered];
+
+    /// Value of the `outcome` label in Prometheus.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ProbeOutcome::Raised => "raised",
+            ProbeOutcome::Limited => "limited",
+            ProbeOutcome::Unproven => "unproven",
+            ProbeOutcome::Unanswered => "unanswered",
+        }
+    }
+}
+
 /// Decides when and how fast to probe, and judges the result.
 #[derive(Debug)]
 pub(super) struct Prober {
+    outcomes: [u64; ProbeOutcome::ALL.len()],
     last_id: u32,
     running: Option<Running>,
     next_at: Instant,
@@ -93,7 +124,15 @@ struct Arrived {
 
 impl Prober {
     pub(super) fn new(now: Instant) -> Self {
-        Prober { last_id: 0, running: None, next_at: now, pause: PAUSE.0, raised: None, unproven: 0 }
+        Prober {
+            outcomes: Default::default(),
+            last_id: 0,
+            running: None,
+            next_at: now,
+            pause: PAUSE.0,
+            raised: None,
+            unproven: 0,
+        }
     }
 
     /// The next probe, where one is due. `ceiling`: the highest rate of any use.
@@ -163,6 +202,12 @@ impl Prober {
     pub(super) fn end_feedback(&mut self, now: Instant, estimate: Bitrate) -> Option<Found> {
         let running = self.running.take_if(|running| running.is_answered())?;
         let found = running.judge();
+        let outcome = match found {
+            Some(Found { bottleneck: Some(_), .. }) => ProbeOutcome::Limited,
+            Some(Found { rate, .. }) if rate > estimate => ProbeOutcome::Raised,
+            _ => ProbeOutcome::Unproven,
+        };
+        add(&mut self.outcomes, outcome as usize, 1);
         let proven = found.is_some_and(|found| match found.bottleneck {
             Some(_) => found.rate >= estimate.scale(PLAUSIBLE),
             None => found.rate > estimate,
@@ -203,9 +248,15 @@ impl Prober {
     /// Gives up a probe that was not answered in time.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.running.take_if(|running| now >= running.expires).is_some() {
+            add(&mut self.outcomes, ProbeOutcome::Unanswered as usize, 1);
             self.unproven = self.unproven.saturating_add(1);
             self.wait(now);
         }
+    }
+
+    /// How probes ended since the last call.
+    pub(super) fn take_outcomes(&mut self) -> [u64; ProbeOutcome::ALL.len()] {
+        std::mem::take(&mut self.outcomes)
     }
 
     fn wait(&mut self, now: Instant) {

@@ -1,6 +1,12 @@
-//! Panics over one of two participants, wherever the engine works for her.
+//! Panics wherever the engine works: over one of two participants, and at every checkpoint of a call that spans shards.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[allow(unreachable_pub, dead_code, unused_imports, reason = "the harness is that of the calls")]
+#[path = "../../../tests/harness/mod.rs"]
+mod harness;
+
+mod everywhere;
 
 use super::*;
 use crate::command::Permissions;
@@ -11,19 +17,30 @@ use crate::transport::dtls::DtlsCertificate;
 use crate::{Command, EngineConfig, WallClock};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const ADA: ParticipantId = ParticipantId(1);
 const GRACE: ParticipantId = ParticipantId(2);
 const OFFER: &str = include_str!("../../sdp/fixtures/chromium-156-simulcast-publish.sdp");
 
-impl Engine {
-    /// Panics once, over the participant that a test chose.
-    pub(super) fn fail_on_purpose(&mut self, key: ParticipantKey) {
-        if self.faulty.is_some() && self.faulty == self.participants.get(key).map(|p| p.id) {
-            self.faulty = None;
-            panic!("asked for by a test");
+thread_local! {
+    /// The place that panics, once, and how often it is passed before.
+    static FAULT: Cell<Option<(&'static str, u32)>> = const { Cell::new(None) };
+    /// How often each place was reached.
+    static REACHED: RefCell<BTreeMap<&'static str, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+pub(super) fn reached(place: &'static str) {
+    REACHED.with_borrow_mut(|reached| *reached.entry(place).or_default() += 1);
+    match FAULT.get() {
+        Some((at, 0)) if at == place => {
+            FAULT.set(None);
+            panic!("asked for by a test, at {place}");
         }
+        Some((at, passes)) if at == place => FAULT.set(Some((at, passes - 1))),
+        _ => {}
     }
 }
 
@@ -67,7 +84,7 @@ fn is_failure(event: &Event, of: ParticipantId) -> bool {
 
 /// Ada's tracks have ended and she is told; Grace goes on; then Ada offers again and publishes again.
 fn check(mut engine: Engine, now: Instant, step: impl FnOnce(&mut Engine)) {
-    engine.faulty = Some(ADA);
+    FAULT.set(Some(("participant", 0)));
     step(&mut engine);
     let events = drain(&mut engine, now);
     assert!(events.iter().any(|event| is_failure(event, ADA)), "{events:?}");
@@ -80,6 +97,7 @@ fn check(mut engine: Engine, now: Instant, step: impl FnOnce(&mut Engine)) {
     let snapshot = engine.snapshot();
     assert_eq!((snapshot.rooms, snapshot.participants), (1, 2));
     assert_eq!(snapshot.counters.disconnected(DisconnectReason::InternalError), 1);
+    assert_eq!(snapshot.counters.panics, [1, 0, 0, 0]);
 
     let again = offers(&mut engine, now, ADA);
     assert!(again.iter().any(is_published), "{again:?}");
@@ -124,9 +142,12 @@ fn a_panic_while_sending() {
 }
 
 #[test]
-fn a_panic_that_is_nobodys_goes_on() {
+fn a_panic_that_is_nobodys_leaves_its_step_out() {
     let now = Instant::now();
     let mut engine = engine(now);
-    let outcome = catch_unwind(AssertUnwindSafe(|| engine.isolate(now, |_| panic!("asked for by a test"))));
-    assert!(outcome.is_err());
+    assert!(engine.isolate(None, |_| -> () { panic!("asked for by a test") }).is_none());
+    engine.recover(now);
+    assert!(drain(&mut engine, now).is_empty());
+    assert_eq!(engine.snapshot().counters.panics, [0, 0, 0, 1]);
+    assert!(offers(&mut engine, now, ADA).iter().any(|event| matches!(event, Event::Answer { result: Ok(_), .. })));
 }
