@@ -276,7 +276,7 @@ impl Estimator {
     }
 
     fn take_report(&mut self, now: Instant, report: &PacketReport, batch: &mut Batch) {
-        let rtt = self.rtt_or_guess();
+        let (rtt, queueing) = (self.rtt_or_guess(), self.queue > PROBE_QUEUE);
         let Some((sent, entry)) = self.history.find(now, report.transport_seq) else { return };
         let Some(arrival) = report.arrival else {
             if entry.fate == Fate::InFlight {
@@ -287,7 +287,7 @@ impl Estimator {
                     self.loss.reset(); // it was not the network that lost them
                 }
                 if !(entry.repair && self.repairs.are_unheard()) {
-                    self.loss.observe(sent, entry.bytes(), true);
+                    self.loss.observe(sent, entry.bytes(), true, queueing);
                     self.friendly.observe(sent, true, rtt);
                 }
             }
@@ -300,7 +300,7 @@ impl Estimator {
         match std::mem::replace(&mut entry.fate, Fate::Received) {
             Fate::Missing => self.loss.recover(),
             _ => {
-                self.loss.observe(sent, entry.bytes(), false);
+                self.loss.observe(sent, entry.bytes(), false, queueing);
                 self.friendly.observe(sent, false, rtt);
             }
         }
@@ -353,7 +353,7 @@ impl Estimator {
             usage: self.trendline.usage(),
             surge,
             queue: self.queue,
-            busy: sudden.or_else(|| self.delivery.busy(threshold)),
+            busy: sudden.or_else(|| self.delivery.busy(threshold)).map(|busy| busy.beside(self.loss.stray_loss())),
             delivered: self.delivery.rate(),
             since_decrease: self.delivery.since_mark(),
             rtt: self.rtt_or_guess(),
