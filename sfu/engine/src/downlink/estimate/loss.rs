@@ -22,6 +22,8 @@ const CAPACITY_EVIDENCE: f64 = 5.0;
 const USUAL_LOSS: f64 = 0.10;
 const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
 const MAX_RANDOM_LOSS: f64 = 0.5;
+/// Stray loss beyond this, in bursts no longer than that, is many single packets.
+const SINGLY: (f32, f64) = (0.07, 2.0);
 /// Less loss than this is repaired without anybody noticing.
 const NEGLIGIBLE: f64 = 0.005;
 
@@ -72,6 +74,11 @@ impl LossControl {
     /// The same of what was lost while nothing queued.
     pub(super) fn stray_loss(&self) -> f32 {
         self.share(|observation| observation.stray)
+    }
+
+    /// Whether many packets are lost, hardly one the cause of the next.
+    pub(super) fn loses_singly(&self) -> bool {
+        self.stray_loss() > SINGLY.0 && self.burst_length() < SINGLY.1
     }
 
     fn share(&self, count: impl Fn(&Observation) -> u32) -> f32 {
@@ -291,5 +298,17 @@ mod tests {
             control.observe(start, 1000, i < 3, i > 0);
         }
         assert_eq!((control.loss(), control.stray_loss()), (0.3, 0.1));
+    }
+
+    #[test]
+    fn single_losses_are_told_from_bursts() {
+        for (burst, every, singly) in [(1, 10, true), (1, 30, false), (8, 80, false)] {
+            let (start, mut control) = (Instant::now(), LossControl::default());
+            for i in 0..2000 {
+                control.observe(start + Duration::from_millis(4 * i), 1000, i % every < burst, false);
+                control.end_feedback(Bitrate::kbps(2000));
+            }
+            assert_eq!(control.loses_singly(), singly, "{burst} of {every}");
+        }
     }
 }
