@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const PACKET_OVERHEAD: usize = 20 + 8 + 16;
 /// A packet that only fills a number.
 const EMPTY_BYTES: usize = Slot::EMPTY_BYTES + PACKET_OVERHEAD;
-/// What is asked for again after this share of the shortest round trip was asked for by somebody whose own measurement is a little shorter.
+/// Share of the time that an answer takes after which a packet is sent once more: who asks anew may measure a little less than we do.
 const RESEND_AFTER: f64 = 0.8;
 /// How often a packet of padding goes out while everything is paused for want of bandwidth.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -139,7 +139,7 @@ impl Downlink {
 
     /// A receiver asks for packets again: queues those that are known, within the repair budget. Returns how many.
     pub fn handle_nack(&mut self, now: Instant, nack: &Nack<'_>, tracks: &SlotMap<TrackKey, Track>) -> usize {
-        let spacing = self.estimator.shortest_rtt().unwrap_or(DEFAULT_RTT).mul_f64(RESEND_AFTER);
+        let spacing = self.estimator.answer_time().unwrap_or(DEFAULT_RTT).mul_f64(RESEND_AFTER);
         let copies = self.estimator.repair_copies();
         self.repair.refill(now, self.estimator.estimate(), copies);
         let Some((index, slot)) = slot_of(&mut self.slots, nack.media) else { return 0 };

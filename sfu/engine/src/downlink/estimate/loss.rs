@@ -24,6 +24,8 @@ const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
 const MAX_RANDOM_LOSS: f64 = 0.5;
 /// Stray loss beyond this, in bursts no longer than that, is many single packets.
 const SINGLY: (f32, f64) = (0.07, 2.0);
+/// After so many observations: what is lost while a link is first filled, or just after it was, is its own doing.
+const SINGLY_AFTER: usize = 8;
 /// Less loss than this is repaired without anybody noticing.
 const NEGLIGIBLE: f64 = 0.005;
 
@@ -78,7 +80,7 @@ impl LossControl {
 
     /// Whether many packets are lost, hardly one the cause of the next.
     pub(super) fn loses_singly(&self) -> bool {
-        self.stray_loss() > SINGLY.0 && self.burst_length() < SINGLY.1
+        self.past.len() >= SINGLY_AFTER && self.stray_loss() > SINGLY.0 && self.burst_length() < SINGLY.1
     }
 
     fn share(&self, count: impl Fn(&Observation) -> u32) -> f32 {
@@ -309,6 +311,9 @@ mod tests {
                 control.end_feedback(Bitrate::kbps(2000));
             }
             assert_eq!(control.loses_singly(), singly, "{burst} of {every}");
+            control.reset();
+            (0..20).for_each(|i| control.observe(start + Duration::from_millis(4 * i), 1000, i % 2 == 0, false));
+            assert!(!control.loses_singly(), "too early to tell");
         }
     }
 }

@@ -222,9 +222,10 @@ impl Estimator {
         self.rtt.smoothed()
     }
 
-    /// The shortest round trip of the last seconds: the path's own, hardly any of the receiver's wait in it.
-    pub fn shortest_rtt(&self) -> Option<Duration> {
-        self.rtt.shortest()
+    /// How long the answer to something that is asked for takes now: the path's round trip and the queue, without the receiver's wait before it
+    /// reports. `None` before the first feedback.
+    pub fn answer_time(&self) -> Option<Duration> {
+        self.rtt.shortest().map(|path| path + self.queue)
     }
 
     /// Share of packets lost lately, 0 to 1.
