@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_screen_that_stands_still_is_expected_to_scroll_again() {
-        for (source, kbps) in [(Source::Camera, 0..300), (Source::Screen, 650..900)] {
+        for (source, kbps) in [(Source::Camera, 0..400), (Source::Screen, 650..900)] {
             let (mut rates, mut now) = (LayerRates::default(), Instant::now());
             run(&mut rates, source, &mut now, 1250, 10_000);
             let still = run(&mut rates, source, &mut now, 12, 20_000);
