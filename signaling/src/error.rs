@@ -60,6 +60,12 @@ pub enum ServiceError {
         /// What to do about it.
         hint: String,
     },
+    /// The codec policy for a room makes no sense.
+    #[error("the codec policy: {why}")]
+    BadCodecs {
+        /// Why.
+        why: &'static str,
+    },
     /// A message on the data channels is too long.
     #[error("longer than the {limit} bytes that {what} may have")]
     DataTooLarge {
@@ -92,6 +98,7 @@ impl ServiceError {
             ServiceError::TooManyTracks { .. } => "too-many-tracks",
             ServiceError::TooManySubscriptions { .. } => "too-many-subscriptions",
             ServiceError::BadOffer { code, .. } => code,
+            ServiceError::BadCodecs { .. } => "bad-codecs",
             ServiceError::DataTooLarge { .. } => "data-too-large",
             ServiceError::Overloaded => "overloaded",
             ServiceError::Draining => "draining",
@@ -111,6 +118,7 @@ impl ServiceError {
             ServiceError::TooManyTracks { .. } => "Stop a track before publishing another; see `limits` of `joined`.",
             ServiceError::TooManySubscriptions { .. } => "Use `default` for tracks without a preference of their own.",
             ServiceError::BadOffer { hint, .. } => return hint.clone().into(),
+            ServiceError::BadCodecs { .. } => "Name each codec once, as in {\"prefer\": [\"av1\", \"vp9\"]}.",
             ServiceError::DataTooLarge { .. } => "Send it in parts.",
             ServiceError::Overloaded => "Wait a few seconds and try again.",
             ServiceError::Draining => "Connect to another server, or try again after the restart.",
@@ -129,6 +137,7 @@ impl ServiceError {
             ServiceError::DataTooLarge { .. } => 413,
             ServiceError::TooManyTracks { .. }
             | ServiceError::TooManySubscriptions { .. }
+            | ServiceError::BadCodecs { .. }
             | ServiceError::BadOffer { .. } => 422,
             ServiceError::Internal => 500,
             ServiceError::RoomFull { .. }

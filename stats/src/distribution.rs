@@ -24,10 +24,13 @@ impl Distribution {
         self.sum += value;
     }
 
-    /// Adds the values of another one, which must have the same bounds unless this one is new.
+    /// Adds the values of another one, which must have the same bounds unless one of the two is new: a shard that has just started has told nothing yet.
     pub fn add(&mut self, other: &Distribution) {
         if self.buckets.is_empty() {
             return self.clone_from(other);
+        }
+        if other.buckets.is_empty() {
+            return;
         }
         debug_assert!(self.buckets.iter().map(|b| b.0).eq(other.buckets.iter().map(|b| b.0)), "other bounds");
         for ((_, count), (_, more)) in self.buckets.iter_mut().zip(&other.buckets) {
@@ -40,5 +43,21 @@ impl Distribution {
     /// The number of values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum::<u64>() + self.above
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_told_nothing_yet_changes_nothing_whichever_comes_first() {
+        let mut some = Distribution::new(&[1.0, 2.0]);
+        some.observe(1.5);
+        for order in [[&some, &Distribution::default()], [&Distribution::default(), &some]] {
+            let mut sum = Distribution::default();
+            order.into_iter().for_each(|part| sum.add(part));
+            assert_eq!(sum, some);
+        }
     }
 }

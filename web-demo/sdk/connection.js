@@ -28,6 +28,8 @@ export class Connection extends Emitter {
   #locals = new Set();
   /** @type {Slot[]} */
   #slots = [];
+  /** @type {Map<string, number>} what the server wants a track sent as, by its id; may come before the answer that names the track */
+  #codecs = new Map();
   /** @type {Record<Kind, number>} slots that the server has answered */
   #answered = { audio: 0, video: 0 };
   /** @type {Promise<void>} the run at work, or the last one */
@@ -73,6 +75,17 @@ export class Connection extends Emitter {
     this.#locals.delete(local);
     local.unbind();
     return this.negotiate();
+  }
+
+  /**
+   * The server wants a track sent in this codec of its section. A browser that cannot be told so offers again: answers have that codec first.
+   * @param {string} track
+   * @param {number} payloadType
+   */
+  async setCodec(track, payloadType) {
+    this.#codecs.set(track, payloadType);
+    const local = [...this.#locals].find(({ id }) => id === track);
+    if (local && !(await local.setCodec(payloadType))) await this.negotiate();
   }
 
   /**
@@ -144,6 +157,10 @@ export class Connection extends Emitter {
     } catch (error) {
       if (error instanceof ServerError) this.#withdraw();
       throw error;
+    }
+    for (const local of locals) {
+      const payloadType = this.#codecs.get(local.id ?? "");
+      if (payloadType !== undefined) await local.setCodec(payloadType);
     }
     for (const kind of KINDS) this.#answered[kind] = offered.filter((offer) => offer === kind).length;
     this.emit("negotiated", null);

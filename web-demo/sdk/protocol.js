@@ -67,8 +67,9 @@ export const PROTOCOL_VERSION = 1;
  *   | { type: "slots", slots: SlotInfo[] }
  *   | { type: "slots-wanted", audio: number, video: number }
  *   | { type: "speaker", participant: string | null }
- *   | { type: "quality", participant: string, score: number, details?: QualityDetails }
+ *   | { type: "quality", participant: string, score: number, details: QualityDetails, others?: { participant: string, score: number }[] }
  *   | { type: "encodings", track: string, encodings: { rid: string | null, wanted: boolean }[] }
+ *   | { type: "codec", track: string, codec: string, payloadType: number }
  *   | { type: "connection", state: "connected" | "disconnected", reason?: DisconnectReason }
  *   | { type: "kicked", reason: string }
  *   | { type: "going-away", reason: string, seconds: number }

@@ -1,30 +1,34 @@
 import { Emitter } from "./emitter.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
+/** @typedef {RTCRtpEncodingParameters & { scalabilityMode?: string, codec?: RTCRtpCodec }} Encoding */
 
 /** @param {number} height of the encoding, in pixels @returns {number} bit/s that look good: 1.7 M at 720p, 500 k at 360p, 150 k at 180p */
 const goodBitrate = (height) => Math.round(1_700_000 * (height / 720) ** 1.75);
+
+/** Of each encoding. Without it Chromium takes several encodings of VP9 for the spatial layers of one. */
+const ONE_PICTURE = "L1T3";
 
 /**
  * The encodings to publish by source and captured height. Chromium silently drops the largest of three encodings below
  * 540 lines and of two below 270, so there are fewer then; `f` is always the full size.
  * @param {Source} source
  * @param {number} height
- * @returns {RTCRtpEncodingParameters[]} smallest first
+ * @returns {Encoding[]} smallest first
  */
 export function encodingsFor(source, height) {
   if (source === "microphone") return [{ maxBitrate: 40_000, networkPriority: "high" }];
   if (source === "screen-audio") return [{ maxBitrate: 128_000 }];
   if (source === "screen") {
     return [
-      { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 8 },
-      { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 2_500_000, maxFramerate: 15 },
+      { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 8, scalabilityMode: ONE_PICTURE },
+      { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 2_500_000, maxFramerate: 15, scalabilityMode: ONE_PICTURE },
     ];
   }
   const rids = height >= 540 ? ["q", "h", "f"] : height >= 270 ? ["h", "f"] : ["f"];
   return rids.map((rid, index) => {
     const scale = 2 ** (rids.length - 1 - index);
-    return { rid, scaleResolutionDownBy: scale, maxBitrate: goodBitrate(height / scale) };
+    return { rid, scaleResolutionDownBy: scale, maxBitrate: goodBitrate(height / scale), scalabilityMode: ONE_PICTURE };
   });
 }
 
@@ -41,8 +45,10 @@ export class LocalTrack extends Emitter {
   track;
   #recapture;
   #codec;
-  /** @type {(RTCRtpEncodingParameters & { scalabilityMode?: string })[]} */
+  /** @type {Encoding[]} */
   #encodings;
+  /** @type {number | null} which codec of its section the server wants */
+  #payloadType = null;
   /** @type {RTCRtpTransceiver | null} */
   #transceiver = null;
   /** @type {Set<string>} rids, or "" for an encoding without, that the server says nobody takes */
@@ -102,6 +108,7 @@ export class LocalTrack extends Emitter {
    */
   bind(pc, encryption) {
     this.id = null;
+    this.#payloadType = null;
     this.#unwanted.clear();
     const sendEncodings = this.#encodings.map((encoding) => ({ ...encoding, active: this.#isActive(encoding) }));
     const transceiver = pc.addTransceiver(this.track ?? this.kind, { direction: "sendonly", sendEncodings });
@@ -177,6 +184,18 @@ export class LocalTrack extends Emitter {
     return this.#enqueue(() => this.#applyParameters());
   }
 
+  /**
+   * Sends in this codec of its section from now on.
+   * @param {number} payloadType
+   * @returns {Promise<boolean>} whether this browser can be told so (webrtc-extensions, `RTCRtpEncodingParameters.codec`)
+   */
+  async setCodec(payloadType) {
+    this.#payloadType = payloadType;
+    await this.#enqueue(() => this.#applyParameters());
+    const [encoding] = /** @type {Encoding[]} */ (this.sender?.getParameters().encodings ?? []);
+    return Boolean(encoding?.codec);
+  }
+
   /** Stops capturing. */
   stop() {
     this.track?.stop();
@@ -211,7 +230,15 @@ export class LocalTrack extends Emitter {
     const { sender } = this;
     if (!sender || this.#transceiver?.direction === "stopped") return;
     const parameters = sender.getParameters();
-    for (const encoding of parameters.encodings ?? []) encoding.active = this.#isActive(encoding);
+    const codec = parameters.codecs?.find(({ payloadType }) => payloadType === this.#payloadType);
+    for (const encoding of /** @type {Encoding[]} */ (parameters.encodings ?? [])) {
+      encoding.active = this.#isActive(encoding);
+      if (!codec) continue;
+      encoding.codec = codec;
+      const mode = this.#encodings.find(({ rid }) => rid === encoding.rid)?.scalabilityMode;
+      // These have no spatial layers.
+      if (mode) encoding.scalabilityMode = /vp8|h264/i.test(codec.mimeType) ? mode.replace(/^\w\d(T\d).*/, "L1$1") : mode;
+    }
     if (this.kind === "video") parameters.degradationPreference = this.source === "screen" ? "maintain-resolution" : "balanced";
     await sender.setParameters(parameters);
   }

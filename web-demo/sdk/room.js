@@ -304,14 +304,20 @@ export class Room extends Emitter {
       case "slots-wanted": return this.#report(this.#connection.addSlots(message));
       case "speaker": return this.#setSpeaking(message.participant);
       case "encodings": return this.#report([...this.localTracks].find(({ id }) => id === message.track)?.setWanted(message.encodings));
+      case "codec": return this.#report(this.#connection.setCodec(message.track, message.payloadType));
       case "connection": return this.#onServerSide(message);
       case "going-away": return this.emit("going-away", message.reason);
       case "error": return this.emit("error", new ServerError(message));
       case "quality": {
-        const participant = this.participants.get(message.participant);
-        if (participant) participant.quality = message.score;
-        else if (message.participant === this.id) this.quality = message;
-        return this.emit("quality", message);
+        this.quality = message;
+        this.emit("quality", message);
+        for (const other of message.others ?? []) {
+          const participant = this.participants.get(other.participant);
+          if (!participant) continue;
+          participant.quality = other.score;
+          this.emit("quality", other);
+        }
+        return;
       }
     }
   }
@@ -400,10 +406,7 @@ export class Room extends Emitter {
     this.emit("track-ended", track);
   }
 
-  /**
-   * @param {string} id
-   * @param {boolean} muted
-   */
+  /** @param {string} id @param {boolean} muted */
   #setRemoteMuted(id, muted) {
     const track = this.tracks.get(id);
     if (!track || track.muted === muted) return;

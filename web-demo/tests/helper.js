@@ -249,19 +249,21 @@ export class Person {
    * What arrives from somebody: null, or figures from getStats.
    * @param {string} name whose
    * @param {"camera" | "microphone" | "screen"} source
-   * @returns {Promise<null | { state: any, muted: boolean, codec: string, width: number, height: number, frames: number, energy: number, bytes: number, packets: number, repeated: number }>}
+   * @returns {Promise<null | { state: any, muted: boolean, codec: string, width: number, height: number, frames: number, energy: number, bytes: number, packets: number, repeated: number, freezes: number, frozen: number }>}
    */
   receives(name, source) {
     return this.room(async (room, name, source) => {
       const track = [...room.tracks.values()].find((track) => track.participant.name === name && track.source === source);
       const report = await track?.receiver?.getStats();
-      if (!report) return track ? { state: track.state, muted: track.muted, frames: 0, height: 0, energy: 0, bytes: 0, packets: 0 } : null;
+      if (!report) return track ? { state: track.state, muted: track.muted, frames: 0, height: 0, energy: 0, bytes: 0, packets: 0, freezes: 0, frozen: 0 } : null;
       const rtp = [...report.values()].find(({ type }) => type === "inbound-rtp") ?? {};
       return {
         state: track.state, muted: track.muted,
         codec: report.get(rtp.codecId)?.mimeType,
         width: rtp.frameWidth ?? 0, height: rtp.frameHeight ?? 0,
         frames: rtp.framesDecoded ?? 0, energy: rtp.totalAudioEnergy ?? 0, bytes: rtp.bytesReceived ?? 0, packets: rtp.packetsReceived ?? 0,
+        // Of pictures, where the browser tells: how often and for how many seconds they stood still.
+        freezes: rtp.freezeCount ?? 0, frozen: rtp.totalFreezesDuration ?? 0,
         // Repetitions by redundant audio, in Chromium.
         repeated: rtp.fecPacketsReceived ?? 0,
       };

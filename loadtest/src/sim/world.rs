@@ -17,7 +17,7 @@ use sfu_engine::crypto;
 use sfu_engine::event::Event;
 use sfu_engine::ids::{ParticipantId, RequestId, RoomId, TrackId};
 use sfu_engine::net::{Protocol, Tuple};
-use sfu_engine::sdp::CandidateAddress;
+use sfu_engine::sdp::{CandidateAddress, CodecRules};
 use sfu_engine::transport::dtls::DtlsCertificate;
 use sfu_engine::{Engine, command};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -405,7 +405,10 @@ impl<'a> World<'a> {
                     self.join(now, place);
                 }
                 let request = RequestId(0);
-                self.engine.handle_command(now, Command::Offer { participant: id, request, sdp, published });
+                self.engine.handle_command(
+                    now,
+                    Command::Offer { participant: id, request, sdp, published, codecs: CodecRules::default() },
+                );
             }
             Signal::Gone => self.engine.handle_command(now, Command::Leave { participant: id }),
             Signal::Prefer(track, wish) => {

@@ -17,7 +17,8 @@ use sfu_engine::rtcp::{Batch, write};
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
 use sfu_engine::sdp::{
-    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, Negotiated, Negotiation, Setup, peek_transport,
+    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, NO_RULES, Negotiated, Negotiation, Setup,
+    peek_transport,
 };
 use sfu_engine::transport::Transport;
 use sfu_engine::transport::demux::{PacketClass, classify};
@@ -79,6 +80,7 @@ impl Recorder {
                     published: &[],
                     may_publish: Sources::ALL,
                     can_subscribe: false,
+                    codecs: &NO_RULES,
                 },
                 &mut rng,
             )

@@ -3,6 +3,7 @@
 use crate::data::DataMessage;
 use crate::ids::{ParticipantId, RequestId, RoomId, ShardId, TrackId};
 use crate::media::{MediaKind, Source, Sources};
+use crate::sdp::CodecRules;
 use crate::units::Mid;
 
 /// A request of the control plane. Commands for a participant that is gone are ignored.
@@ -29,6 +30,8 @@ pub enum Command {
         sdp: String,
         /// What the sections that the client sends on carry; sections not named here take the kind's usual source.
         published: Vec<PublishHint>,
+        /// Which video codec it shall send.
+        codecs: CodecRules,
     },
     /// The publisher muted or unmuted a track of its own.
     SetMuted {

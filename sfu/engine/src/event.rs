@@ -5,7 +5,7 @@ use crate::media::{Codec, MediaKind, Source};
 use crate::net::Tuple;
 use crate::report::ParticipantReport;
 use crate::sdp::NegotiationError;
-use crate::units::{Bitrate, Mid, Rid};
+use crate::units::{Bitrate, Mid, PayloadType, Rid};
 
 /// Something that the control plane must know or pass on.
 #[derive(Clone, Debug)]
@@ -116,6 +116,21 @@ pub struct Answer {
     pub tracks: Vec<(Mid, TrackId)>,
     /// The sections that are slots now.
     pub slots: Vec<Mid>,
+    /// The published video tracks.
+    pub sendable: Vec<Sendable>,
+    /// The video codecs that the client can receive on each of its video slots; `None` where it has no such slot.
+    pub receivable: Option<Vec<Codec>>,
+}
+
+/// What a client can send on a video track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sendable {
+    /// The track.
+    pub track: TrackId,
+    /// Its section.
+    pub mid: Mid,
+    /// Codecs with their payload types, in the order of the answer: the client begins with the first.
+    pub codecs: Vec<(Codec, PayloadType)>,
 }
 
 /// Why media stopped.

@@ -20,6 +20,7 @@ pub mod participant;
 pub mod progress;
 pub mod relay;
 pub mod report;
+pub mod ring;
 pub mod room;
 pub mod rtcp;
 pub mod rtp;

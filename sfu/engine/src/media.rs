@@ -101,14 +101,61 @@ pub enum Codec {
         /// Packetization mode: 0 or 1.
         packetization_mode: u8,
     },
+    /// RFC 7798, single stream on a single transport; 90 kHz.
+    H265 {
+        /// `profile-id`: 1 is Main.
+        profile: u8,
+        /// `tier-flag`: 0 is Main, 1 High.
+        tier: u8,
+    },
+}
+
+/// A video codec whatever its parameters, as settings and rooms name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoFormat {
+    /// VP8.
+    Vp8,
+    /// VP9 of any profile.
+    Vp9,
+    /// AV1 of any profile.
+    Av1,
+    /// H.264 of any profile.
+    H264,
+    /// H.265 of any profile.
+    H265,
+}
+
+impl VideoFormat {
+    /// The encoding name of `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            VideoFormat::Vp8 => "VP8",
+            VideoFormat::Vp9 => "VP9",
+            VideoFormat::Av1 => "AV1",
+            VideoFormat::H264 => "H264",
+            VideoFormat::H265 => "H265",
+        }
+    }
 }
 
 impl Codec {
+    /// The video codec without its parameters.
+    pub fn video_format(self) -> Option<VideoFormat> {
+        match self {
+            Codec::Opus => None,
+            Codec::Vp8 => Some(VideoFormat::Vp8),
+            Codec::Vp9 { .. } => Some(VideoFormat::Vp9),
+            Codec::Av1 { .. } => Some(VideoFormat::Av1),
+            Codec::H264 { .. } => Some(VideoFormat::H264),
+            Codec::H265 { .. } => Some(VideoFormat::H265),
+        }
+    }
+
     /// Audio or video.
     pub fn kind(self) -> MediaKind {
-        match self {
-            Codec::Opus => MediaKind::Audio,
-            Codec::Vp8 | Codec::Vp9 { .. } | Codec::Av1 { .. } | Codec::H264 { .. } => MediaKind::Video,
+        match self.video_format() {
+            None => MediaKind::Audio,
+            Some(_) => MediaKind::Video,
         }
     }
 
@@ -119,13 +166,7 @@ impl Codec {
 
     /// The encoding name of `a=rtpmap`.
     pub fn name(self) -> &'static str {
-        match self {
-            Codec::Opus => "opus",
-            Codec::Vp8 => "VP8",
-            Codec::Vp9 { .. } => "VP9",
-            Codec::Av1 { .. } => "AV1",
-            Codec::H264 { .. } => "H264",
-        }
+        self.video_format().map_or("opus", VideoFormat::name)
     }
 }
 

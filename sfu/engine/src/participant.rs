@@ -32,8 +32,8 @@ pub struct Participant {
     pub downlink: Downlink,
     /// Its data channels.
     pub data: DataChannels,
-    /// Stands in the engine's queue of participants to be served.
-    pub queued: bool,
+    /// What it stands in the engine's queue for.
+    pub queued: Option<Service>,
     /// The earliest wake-up that the engine has noted for it.
     pub wake_at: Option<Instant>,
     /// How far it has come with joining.
@@ -44,6 +44,15 @@ pub struct Participant {
     pub quality_at: Option<Instant>,
     /// A packet that did not fit the last run.
     pub carried: Carried,
+}
+
+/// Why a participant is to be served. Most are for media alone, which changes nothing else that could be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// The pacer was given packets.
+    Media,
+    /// Something else came for it, or from it, or a time has come.
+    Everything,
 }
 
 /// A sealed packet that waits for the next run.

@@ -154,7 +154,7 @@ fn encoding(now: Instant, kind: MediaKind, encoding: &Encoding) -> EncodingRepor
         size: rates.size(),
         frame_rate: if kind == MediaKind::Video { rates.frame_rate(now, spatial, u8::MAX) } else { 0.0 },
         temporal_layers: layers,
-        rate: rates.total(now),
+        rate: rates.total(now).plus(encoding.repetitions.rate(now)),
         packets: reception.map_or(0, |r| r.received()),
         lost: reception.map_or(0, |r| r.lost()),
         jitter: reception.map_or(Duration::ZERO, |r| r.jitter()),

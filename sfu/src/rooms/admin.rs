@@ -71,7 +71,11 @@ impl RoomAdmin for Rooms {
             metadata: request.metadata,
             // A room that goes at once could never be joined.
             empty: Duration::from_secs(empty.max(1)),
+            codecs: request.codecs.unwrap_or_else(|| self.codecs.clone()),
         };
+        if let Some(why) = terms.codecs.fault() {
+            return Err(ServiceError::BadCodecs { why });
+        }
         let rooms = self.directory.len();
         let (room, stays) = match self.directory.entry(name.clone()) {
             Entry::Occupied(_) => return Err(ServiceError::RoomExists),
@@ -212,6 +216,7 @@ fn describe(room: &Room) -> model::Room {
         max_participants: clamp(room.terms.max_participants),
         metadata: room.terms.metadata.clone(),
         empty_seconds: room.terms.empty.as_secs(),
+        codecs: room.terms.codecs.clone(),
     }
 }
 

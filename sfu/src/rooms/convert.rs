@@ -4,7 +4,7 @@ use crate::shard::emulation::{Network, Path};
 use sfu_engine::command::{Permissions, Preference, Priority, PublishHint};
 use sfu_engine::event::{DisconnectReason, Limit, PauseReason, Quality, Sending, SlotState, TrackInfo};
 use sfu_engine::ids::{ParticipantId, TrackId};
-use sfu_engine::media::{MediaKind, Source};
+use sfu_engine::media::{MediaKind, Source, VideoFormat};
 use sfu_engine::units::Mid;
 use signaling::auth::Grants;
 use signaling::protocol as wire;
@@ -34,6 +34,16 @@ pub(super) fn kind(kind: MediaKind) -> wire::Kind {
     match kind {
         MediaKind::Audio => wire::Kind::Audio,
         MediaKind::Video => wire::Kind::Video,
+    }
+}
+
+pub(super) fn video_format(codec: &wire::VideoCodec) -> VideoFormat {
+    match codec {
+        wire::VideoCodec::Vp8 => VideoFormat::Vp8,
+        wire::VideoCodec::Vp9 => VideoFormat::Vp9,
+        wire::VideoCodec::Av1 => VideoFormat::Av1,
+        wire::VideoCodec::H264 => VideoFormat::H264,
+        wire::VideoCodec::H265 => VideoFormat::H265,
     }
 }
 

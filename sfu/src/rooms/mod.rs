@@ -4,6 +4,7 @@
 //! come before a room's lock, and neither is held across an await.
 
 mod admin;
+mod codecs;
 mod convert;
 mod figures;
 mod placement;
@@ -21,6 +22,7 @@ use sfu_engine::event::{Answer, DisconnectReason, Event, Quality};
 use sfu_engine::ids::{ParticipantId, RequestId, RoomId};
 use sfu_engine::report::ParticipantReport;
 use sfu_engine::sdp::NegotiationError;
+use signaling::api::model::CodecPolicy;
 use signaling::protocol::{self as wire, LeaveReason, ServerMessage};
 use signaling::webhooks::{Event as WebhookEvent, EventKind, Webhooks};
 use signaling::{
@@ -31,7 +33,7 @@ use stats::ControlPlane;
 use stats::quality::Conditions;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 const GONE: ServiceError = ServiceError::NotFound { what: "participant" };
@@ -39,6 +41,10 @@ const GONE: ServiceError = ServiceError::NotFound { what: "participant" };
 /// Every room of the node.
 pub(crate) struct Rooms {
     limits: LimitSettings,
+    /// Of rooms that nobody made beforehand, or whose maker said nothing of it.
+    codecs: CodecPolicy,
+    /// How long a better codec must be possible before it is returned to.
+    codec_patience: Duration,
     shards: Vec<ShardHandle>,
     placement: Placement,
     directory: DashMap<wire::RoomName, Arc<Mutex<Room>>>,
@@ -67,6 +73,8 @@ impl Rooms {
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Rooms {
             limits: settings.limits.clone(),
+            codecs: settings.codec_policy(),
+            codec_patience: Duration::from_secs(settings.codecs.return_seconds),
             placement: Placement::new(shards.len()),
             shards,
             directory: DashMap::new(),
@@ -122,7 +130,11 @@ impl Rooms {
         match event {
             Event::Answer { participant, request, result } => {
                 if let Ok(answer) = &result {
-                    self.with_member(participant, |room| room.offer_answered(participant, &answer.slots));
+                    self.with_member(participant, |room| {
+                        room.offer_answered(participant, &answer.slots);
+                        room.codecs_negotiated(participant, answer);
+                        self.review_codecs(room);
+                    });
                 }
                 let waiting = self.answers.remove_if(&participant, |_, (waiting_for, _)| *waiting_for == request);
                 if let Some((_, (_, waiting))) = waiting {
@@ -234,7 +246,8 @@ impl Rooms {
     /// The terms of a room that nobody made beforehand.
     fn usual_terms(&self) -> Terms {
         let metadata = serde_json::Value::Null;
-        Terms { max_participants: self.limits.participants_per_room, metadata, empty: Duration::ZERO }
+        let codecs = self.codecs.clone();
+        Terms { max_participants: self.limits.participants_per_room, metadata, empty: Duration::ZERO, codecs }
     }
 
     /// Lets somebody into a room, on the shard that suits it. The directory is locked meanwhile, so that rooms made at once spread.
@@ -259,6 +272,7 @@ impl Rooms {
         self.post(Some(WebhookEvent { reason: Some(reason), ..event }));
         self.counters.participants.of(convert::role(&member.grants)).decrement();
         self.placement.left(member.shard);
+        self.review_codecs(&mut locked);
         let shard = self.shards.get(member.shard).cloned();
         locked.emptied += u64::from(locked.members.is_empty());
         let (name, room_id, emptied) = (locked.name.clone(), locked.id, locked.emptied);
@@ -269,6 +283,24 @@ impl Rooms {
             self.end_empty(name, room_id, emptied, stays);
         }
         shard.map(|shard| (member, shard))
+    }
+
+    /// Tells publishers of a room the codecs that suit who is in it now, and plans to look again where one waits.
+    fn review_codecs(&self, room: &mut Room) {
+        let Some(at) = room.review_codecs(Instant::now(), self.codec_patience) else { return };
+        if room.codecs_due.is_some_and(|due| due <= at) {
+            return;
+        }
+        room.codecs_due = Some(at);
+        let (rooms, id) = (self.this.clone(), room.id);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            let Some(rooms) = rooms.upgrade() else { return };
+            rooms.with_room(id, |room| {
+                room.codecs_due = None;
+                rooms.review_codecs(room);
+            });
+        });
     }
 
     /// Ends a room that is empty, at once or after the time that its terms give it, unless somebody comes meanwhile.
@@ -381,7 +413,9 @@ impl RoomService for Rooms {
             }
         };
         let published = offer.tracks.iter().filter_map(convert::publish_hint).collect();
-        if !shard.command(Command::Offer { participant: id, request, sdp: offer.sdp, published }).await {
+        let room = self.members.get(&id).map(|room| room.clone()).ok_or(GONE)?;
+        let codecs = room.lock().codec_rules(id);
+        if !shard.command(Command::Offer { participant: id, request, sdp: offer.sdp, published, codecs }).await {
             return Err(ServiceError::Internal);
         }
         match waiting.await.map_err(|_| GONE)? {

@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::values::Advertised;
 use axum::http::Uri;
 use signaling::IceServersError;
+use signaling::api::model::CodecPolicy;
 use signaling::auth::{Keys, Policy};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,6 +22,7 @@ impl Settings {
         self.check_https(&mut problems);
         self.check_access(&mut problems);
         self.check_ice(&mut problems);
+        self.check_codecs(&mut problems);
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
             problems.push(Problem::of(
                 "log.filter",
@@ -155,6 +157,19 @@ impl Settings {
         if self.ice.turn_seconds < MIN_TURN_SECONDS {
             let hint = "Joining takes a while, and clocks differ: use 60 or more.";
             problems.push(Problem::of("ice.turn_seconds", "credentials would expire before they are used", hint));
+        }
+    }
+
+    fn check_codecs(&self, problems: &mut Vec<Problem>) {
+        let codecs = &self.codecs;
+        for (key, list) in [("codecs.prefer", &codecs.prefer), ("codecs.require", &codecs.require)] {
+            if let Some(why) = CodecPolicy::Prefer(list.clone()).fault() {
+                problems.push(Problem::of(key, why, "Name each codec once, best first."));
+            }
+        }
+        if !codecs.prefer.is_empty() && !codecs.require.is_empty() {
+            let why = "there is a codecs.prefer too";
+            problems.push(Problem::of("codecs.require", why, "Use one of the two: both are in order of preference."));
         }
     }
 

@@ -3,6 +3,8 @@
 
 use super::values::{Advertised, LogFormat, Secret};
 use serde_json::Value as Json;
+use signaling::api::model::CodecPolicy;
+use signaling::protocol::VideoCodec;
 use signaling::{IceServers, IceServersError};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -160,6 +162,16 @@ settings! {
         [restart] connections_per_address: usize = 1000,
     }
 
+    /// `[codecs]`: in which codecs the video of rooms is sent. Whatever they say, publishers are told to use one that everybody in the room can receive, where there is one.
+    codecs: CodecSettings {
+        /// These rather than others, best first: `vp8`, `vp9`, `av1`, `h264`, `h265`. Empty: as each publisher prefers.
+        [restart] prefer: Vec<VideoCodec> = Vec::new(),
+        /// Only these, best first; offers to publish video in none of them are refused. Empty: any.
+        [restart] require: Vec<VideoCodec> = Vec::new(),
+        /// Seconds that a publisher keeps a codec after a better one became possible, for whoever lacks that may come back.
+        [restart] return_seconds: u64 = 10,
+    }
+
     /// `[shutdown]`: what SIGTERM does.
     shutdown: ShutdownSettings {
         /// Seconds that calls may go on after SIGTERM. A second signal ends them at once, as Ctrl-C does.
@@ -218,6 +230,14 @@ impl Settings {
             asked => asked,
         }
         .min(MAX_SHARDS)
+    }
+
+    /// In which codecs video is sent in rooms that say nothing of it.
+    pub(crate) fn codec_policy(&self) -> CodecPolicy {
+        match self.codecs.require.is_empty() {
+            true => CodecPolicy::Prefer(self.codecs.prefer.clone()),
+            false => CodecPolicy::Require(self.codecs.require.clone()),
+        }
     }
 
     /// Where webhooks go.

@@ -129,6 +129,9 @@ fn what_would_serve_nobody_or_everybody_is_refused_by_key() {
         ("[log]\notlp = 'collector:4318'", "log.otlp"),
         ("[ice]\nurls = ['turn.example.org']", "ice.urls"),
         ("[ice]\nturn_seconds = 5", "ice.turn_seconds"),
+        ("[codecs]\nprefer = ['vp8', 'av1', 'vp8']", "codecs.prefer"),
+        ("[codecs]\nrequire = ['theora']", "codecs.require"),
+        ("[codecs]\nprefer = ['vp8']\nrequire = ['av1']", "codecs.require"),
     ] {
         let problems = load(toml).unwrap_err();
         let keys: Vec<_> = problems.0.iter().filter_map(|problem| problem.key.as_deref()).collect();

@@ -1,10 +1,11 @@
 //! The admin API, over its own listener.
 
 use crate::harness::eventually;
+use crate::harness::media::{Media, Network};
 use crate::harness::participant::{Participant, Plan};
 use crate::harness::payload::Kind::{Audio, Video};
 use crate::harness::server::{Response, Server};
-use crate::harness::whip::{Http, header};
+use crate::harness::whip::{Http, SDP, header};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -254,4 +255,26 @@ async fn only_operators_reach_it_and_no_page_of_another_origin() {
     let refused = server.manage("GET", "/api/v1/rooms", &[], "").await;
     assert_eq!((refused.status, header(&refused, "www-authenticate")), (401, "Bearer".to_owned()));
     assert_eq!(parsed(&refused)["code"], "token-required");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_made_room_has_its_codecs_and_who_can_send_none_of_them_is_told_which() {
+    let server = Server::start(&["--set", "codecs.prefer=vp9"]).await;
+    let (_, usual) = call(&server, "POST", "/api/v1/rooms", json!({"name": "usual"})).await;
+    assert_eq!(usual["codecs"], json!({"prefer": ["vp9"]}), "as the settings say");
+    let made = |name: &str, codecs: Value| json!({"name": name, "codecs": codecs});
+    for wrong in [json!({"require": []}), json!({"prefer": ["av1", "av1"]})] {
+        let (status, problem) = call(&server, "POST", "/api/v1/rooms", made("wrong", wrong.clone())).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("bad-codecs")), "{wrong}: {problem}");
+    }
+    let (status, problem) = call(&server, "POST", "/api/v1/rooms", made("wrong", json!({"require": ["theora"]}))).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("bad-body")), "{problem}");
+
+    let (status, room) = call(&server, "POST", "/api/v1/rooms", made("strict", json!({"require": ["av1"]}))).await;
+    assert_eq!((status, &room["codecs"]), (201, &json!({"require": ["av1"]})), "{room}");
+    let media = Media::new(Network::Udp).await;
+    let _sending = media.publish("Ada", Video).await;
+    let refused = server.send("POST", "/whip/strict?name=Ada", &[SDP], &media.offer().await).await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(refused.body.starts_with("codec-required: ") && refused.body.contains("AV1"), "{}", refused.body);
 }

@@ -23,6 +23,14 @@ async fn an_emulated_network_is_one_participants_and_ends_when_it_says_so() {
             log.messages.iter().find(|m| m["type"] == "quality" && rtt(m) >= 300.0).cloned()
         })
         .await;
+    // Others learn her score with the message about their own connection, which is the only kind that there is.
+    let (id, own_id) = (grace.signaling.nth("joined", 0).await, alan.signaling.nth("joined", 0).await);
+    let told = alan.signaling.find("Grace's score", |log| {
+        let mut told = log.messages.iter().filter(|m| m["type"] == "quality");
+        let others = |m: &serde_json::Value| m["others"].as_array().cloned().unwrap_or_default();
+        told.find(|m| others(m).iter().any(|o| o["participant"] == id["participant"] && o["score"].is_f64())).cloned()
+    });
+    assert_eq!(told.await["participant"], own_id["participant"]);
     grace.media.receives_more("Ada", Audio, 10).await;
     let stats = server.admin("/api/v1/rooms/room/stats").await;
     let stats: serde_json::Value = serde_json::from_str(&stats.body).unwrap();

@@ -1,6 +1,6 @@
 //! What the admin API says, in camelCase as the rooms protocol does. Rates are bits per second, shares go from 0 to 1.
 
-use crate::protocol::{Kind, PauseReason, Priority, Source};
+use crate::protocol::{Kind, PauseReason, Priority, Source, VideoCodec};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,6 +23,46 @@ pub struct Room {
     pub metadata: serde_json::Value,
     /// Seconds that it stays while nobody is in it.
     pub empty_seconds: u64,
+    /// In which codecs its video is sent.
+    pub codecs: CodecPolicy,
+}
+
+/// In which codecs the video of a room is sent, best first. First of all each publisher is told to use one that everybody in the room can receive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CodecPolicy {
+    /// These rather than others; an empty list leaves it to the publishers.
+    Prefer(Vec<VideoCodec>),
+    /// Only these: offers to publish video in none of them are refused.
+    Require(Vec<VideoCodec>),
+}
+
+impl Default for CodecPolicy {
+    fn default() -> Self {
+        CodecPolicy::Prefer(Vec::new())
+    }
+}
+
+impl CodecPolicy {
+    /// The codecs, and whether there may be no others.
+    pub fn list(&self) -> (&[VideoCodec], bool) {
+        match self {
+            CodecPolicy::Prefer(list) => (list, false),
+            CodecPolicy::Require(list) => (list, true),
+        }
+    }
+
+    /// Why it makes no sense, where that is so.
+    pub fn fault(&self) -> Option<&'static str> {
+        let (list, required) = self.list();
+        let repeats =
+            list.iter().enumerate().any(|(place, codec)| list.iter().take(place).any(|before| before == codec));
+        match (repeats, required && list.is_empty()) {
+            (true, _) => Some("a codec is named twice"),
+            (_, true) => Some("without a codec nobody could publish video"),
+            _ => None,
+        }
+    }
 }
 
 /// How a room shall be.
@@ -42,6 +82,9 @@ pub struct CreateRoom {
     /// Seconds that it stays while nobody is in it: 300 where absent, at most a day.
     #[serde(default)]
     pub empty_seconds: Option<u64>,
+    /// In which codecs its video is sent; as the server's settings say where absent.
+    #[serde(default)]
+    pub codecs: Option<CodecPolicy>,
 }
 
 /// Somebody in a room.

@@ -14,6 +14,22 @@ pub enum Kind {
     Video,
 }
 
+/// A video codec, whatever its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VideoCodec {
+    /// VP8.
+    Vp8,
+    /// VP9.
+    Vp9,
+    /// AV1.
+    Av1,
+    /// H.264.
+    H264,
+    /// H.265.
+    H265,
+}
+
 /// What a track shows or carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

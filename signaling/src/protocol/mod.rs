@@ -19,13 +19,13 @@ pub use client::{
 };
 pub use close::CloseCode;
 pub use ids::{ParticipantId, ResumeToken, TrackId};
-pub use media::{Kind, Limit, PauseReason, Priority, Slot, SlotState, Source, Track};
+pub use media::{Kind, Limit, PauseReason, Priority, Slot, SlotState, Source, Track, VideoCodec};
 pub use names::{DisplayName, InvalidName, RoomName};
 pub use parse::BadMessage;
 pub use schema::schema;
 pub use server::{
     AnsweredSection, ConnectionState, DisconnectReason, EncodingWanted, ErrorMessage, IceServer, Joined, LeaveReason,
-    Limits, ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
+    Limits, OthersQuality, ParticipantInfo, Permissions, QualityDetails, RoomLimits, ServerMessage,
 };
 
 /// The version that a client names in `join`.

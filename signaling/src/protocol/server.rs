@@ -70,15 +70,17 @@ pub enum ServerMessage {
         /// The dominant speaker; null where nobody is.
         participant: Option<ParticipantId>,
     },
-    /// How good somebody's connection is; every few seconds.
+    /// How good the client's connection is, and those of others where that has changed; every few seconds.
     Quality {
-        /// Whose.
+        /// The client itself.
         participant: ParticipantId,
         /// 1.0 (bad) to 5.0 (excellent).
         score: f32,
-        /// The figures behind the score, only about the client itself.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        details: Option<QualityDetails>,
+        /// The figures behind the score.
+        details: QualityDetails,
+        /// Scores of others that have moved since the last message.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<OthersQuality>,
     },
     /// To a publisher: which encodings of a track somebody receives. It should stop encoding the others.
     Encodings {
@@ -86,6 +88,16 @@ pub enum ServerMessage {
         track: TrackId,
         /// All its encodings, lowest quality first.
         encodings: Vec<EncodingWanted>,
+    },
+    /// To a publisher: the codec in which a video shall be sent from now on, since others in the room lack the present one, or none does
+    /// any more that the room prefers less.
+    Codec {
+        /// An own track.
+        track: TrackId,
+        /// As in `a=rtpmap`: `VP8`, `AV1`.
+        codec: String,
+        /// Which of the payload types of the last answer's section.
+        payload_type: u8,
     },
     /// Whether media can flow between this client and the server.
     Connection {
@@ -264,6 +276,16 @@ pub struct QualityDetails {
     pub uplink_rate: u64,
     /// Media sent to the client.
     pub downlink_rate: u64,
+}
+
+/// How good somebody else's connection is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OthersQuality {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// 1.0 (bad) to 5.0 (excellent).
+    pub score: f32,
 }
 
 /// Whether somebody takes an encoding.

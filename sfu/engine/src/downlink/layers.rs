@@ -28,6 +28,11 @@ impl Downlink {
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 
+    /// Whether something has changed for which layers must be chosen at once.
+    pub fn choice_is_urgent(&self) -> bool {
+        self.guard.is_invalid()
+    }
+
     /// What is left of the estimate for video.
     fn budget(&self) -> Bitrate {
         video_budget(self.estimator.estimate(), self.audio, self.estimator.loss())
@@ -92,7 +97,7 @@ impl Downlink {
             } else if !room.is_heard(key, track) {
                 Some(PauseReason::NotTalking)
             } else {
-                total = total.plus(track.rate(now));
+                total = total.plus(track.rate(now, slot.takes_repetitions()));
                 None
             };
             slot.forwarder.set_target(pause.is_none().then_some(Target::default()));

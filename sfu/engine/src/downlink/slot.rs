@@ -155,6 +155,11 @@ impl Slot {
         !matches!(codec, Some(Codec::Av1 { .. })) || self.extensions.id(ExtensionKind::DependencyDescriptor).is_some()
     }
 
+    /// Whether the client is sent what a packet of audio repeats of older ones.
+    pub fn takes_repetitions(&self) -> bool {
+        self.red.is_some()
+    }
+
     /// Whether the bound track's codec is known and this section cannot carry it.
     pub fn lacks_codec(&self) -> bool {
         self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())

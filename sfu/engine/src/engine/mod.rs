@@ -22,7 +22,7 @@ use crate::drops::DropCounters;
 use crate::event::Event;
 use crate::ids::{ParticipantId, RoomId, TrackId};
 use crate::net::Tuple;
-use crate::participant::{Carried, Participant};
+use crate::participant::{Carried, Participant, Service};
 use crate::progress::{JoinPhase, Progress};
 use crate::relay::{Message, Outbox};
 use crate::report::ParticipantReport;
@@ -136,12 +136,12 @@ impl Engine {
                 self.join(now, room, participant, permissions);
                 self.span(room, &others);
             }
-            Command::Offer { participant, request, sdp, published } => {
+            Command::Offer { participant, request, sdp, published, codecs } => {
                 if let Some(key) = self.key(participant) {
                     self.work_for(key);
                     // The answer goes first: whoever waits for it knows that what follows is no longer about the time before.
                     let place = self.events.len();
-                    let result = self.negotiate(now, key, &sdp, &published);
+                    let result = self.negotiate(now, key, &sdp, &published, &codecs);
                     if let Some(participant) = self.participants.get_mut(key).filter(|_| result.is_ok()) {
                         self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Signaling);
                     }
@@ -291,7 +291,7 @@ impl Engine {
             uplink: Uplink::new(self.config.wall_clock.at, &mut self.rng),
             downlink: Downlink::new(now, self.config.rates),
             data: DataChannels::new(now, self.config.limits.data_rate, permissions.data),
-            queued: false,
+            queued: None,
             wake_at: None,
             progress: Progress::new(now),
             connected: false,
@@ -361,12 +361,11 @@ impl Engine {
         self.events.push_back(Event::TupleForgotten { tuple });
     }
 
-    /// Puts a participant in the queue of those to be served.
+    /// Puts a participant in the queue of those to be served with everything that is due.
     fn touch(&mut self, key: ParticipantKey) {
         if let Some(participant) = self.participants.get_mut(key)
-            && !participant.queued
+            && participant.queued.replace(Service::Everything).is_none()
         {
-            participant.queued = true;
             self.queue.push_back(key);
         }
     }

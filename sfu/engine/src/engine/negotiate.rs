@@ -5,12 +5,13 @@ use super::keys::{ParticipantKey, TrackKey};
 use crate::command::PublishHint;
 use crate::downlink::SlotFate;
 use crate::downlink::slot::Slot;
-use crate::event::{Answer, Event, TrackInfo};
+use crate::event::{Answer, Event, Sendable, TrackInfo};
 use crate::ids::TrackId;
-use crate::media::Source;
+use crate::media::{Codec, MediaKind, Source};
 use crate::relay::Message;
 use crate::sdp::{
-    self, IceParameters, LocalParameters, Negotiation, NegotiationError, PublishSection, Section, SectionRole, Setup,
+    self, CodecRules, IceParameters, LocalParameters, Negotiation, NegotiationError, PublishSection, Section,
+    SectionRole, Setup,
 };
 use crate::transport::Transport;
 use crate::transport::dtls::{DtlsRole, Fingerprint};
@@ -38,6 +39,7 @@ impl Engine {
         key: ParticipantKey,
         offer: &str,
         published: &[PublishHint],
+        codecs: &CodecRules,
     ) -> Result<Answer, NegotiationError> {
         let (remote_ice, fingerprints) = self.remote_transport(key, offer)?;
         let plan = self.plan_transport(key, &remote_ice, &fingerprints);
@@ -58,6 +60,7 @@ impl Engine {
             published,
             may_publish: participant.permissions.publish,
             can_subscribe: participant.permissions.subscribe,
+            codecs,
         };
         let negotiated = negotiation.handle_offer(offer, &local, &mut self.rng)?;
 
@@ -71,7 +74,8 @@ impl Engine {
         self.touch(key);
         let slots =
             negotiated.sections.iter().filter(|s| matches!(s.role, SectionRole::Slot(_))).map(|s| s.mid).collect();
-        Ok(Answer { sdp: negotiated.answer, tracks, slots })
+        let (sendable, receivable) = video_codecs(&negotiated.sections, &tracks);
+        Ok(Answer { sdp: negotiated.answer, tracks, slots, sendable, receivable })
     }
 
     /// Ends everything that hangs on a participant's transport, and the transport.
@@ -312,4 +316,26 @@ impl Engine {
         downlink.report_missing(0, 0);
         self.rebind(key);
     }
+}
+
+/// What the client can send on each video track, and what it can receive on every video slot, if it has one.
+fn video_codecs(sections: &[Section], tracks: &[(Mid, TrackId)]) -> (Vec<Sendable>, Option<Vec<Codec>>) {
+    let mut sendable = Vec::new();
+    let mut receivable: Option<Vec<Codec>> = None;
+    for section in sections.iter().filter(|section| section.kind == Some(MediaKind::Video)) {
+        let codecs = section.codecs.iter().map(|mapping| mapping.codec);
+        match section.role {
+            SectionRole::Publish(_) => {
+                let codecs = section.codecs.iter().map(|mapping| (mapping.codec, mapping.payload_type)).collect();
+                let track = tracks.iter().find(|(mid, _)| *mid == section.mid);
+                sendable.extend(track.map(|(mid, track)| Sendable { track: *track, mid: *mid, codecs }));
+            }
+            SectionRole::Slot(_) => match &mut receivable {
+                None => receivable = Some(codecs.collect()),
+                Some(known) => known.retain(|codec| codecs.clone().any(|other| other == *codec)),
+            },
+            SectionRole::Data | SectionRole::Inactive | SectionRole::Rejected => {}
+        }
+    }
+    (sendable, receivable)
 }

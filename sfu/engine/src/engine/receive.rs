@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::net::Tuple;
+use crate::participant::Service;
 use crate::progress::JoinPhase;
 use crate::rtcp::{self, Rtcp};
 use crate::rtp::extension::ReceivedExtensions;
@@ -150,8 +151,8 @@ impl Engine {
             };
             self.at_work = Some(subscriber.participant);
             receiver.downlink.forward(now, subscriber.slot, key, encoding, packet, views.as_slice());
-            if !receiver.queued {
-                receiver.queued = true;
+            if receiver.queued.is_none() {
+                receiver.queued = Some(Service::Media);
                 self.queue.push_back(subscriber.participant);
             }
         }

@@ -6,7 +6,7 @@ use crate::downlink::DEFAULT_RTT;
 use crate::drops::DropReason;
 use crate::event::Event;
 use crate::net::Protocol;
-use crate::participant::Participant;
+use crate::participant::{Participant, Service};
 use crate::progress::JoinPhase;
 use crate::rtcp::{self, Batch};
 use crate::snapshot::{RtcpKind, add};
@@ -31,7 +31,7 @@ impl Engine {
     /// Tells what changed while the packets were sent, and notes when the participant wants to be woken.
     pub(super) fn finish(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        participant.queued = false;
+        let service = participant.queued.take();
         let counts = participant.downlink.take_counts();
         self.drops.add(DropReason::PacerOverflow, counts.overflows);
         self.counters.layer_switches_up += counts.switches_up;
@@ -47,6 +47,11 @@ impl Engine {
         let slots = participant.downlink.poll_states(&self.tracks);
         if !slots.is_empty() {
             self.events.push_back(Event::Slots { participant: participant.id, slots });
+        }
+        if service == Some(Service::Media) {
+            // Only the downlink's times have changed; for all others a wake-up is noted.
+            let at = participant.downlink.poll_timeout();
+            return self.wake(key, now, at);
         }
         let tracks = || participant.uplink.tracks().filter_map(|track| self.tracks.get(track));
         let always = tracks().filter_map(|track| track.poll_timeout()).min();
@@ -64,7 +69,12 @@ impl Engine {
             ];
             at = at.into_iter().chain(connected.into_iter().flatten()).min();
         }
-        let Some(at) = at.map(|at| at.max(now)) else { return };
+        self.wake(key, now, at);
+    }
+
+    /// Wakes a participant at that time, if there is one and nothing earlier is noted.
+    fn wake(&mut self, key: ParticipantKey, now: Instant, at: Option<Instant>) {
+        let Some((participant, at)) = self.participants.get_mut(key).zip(at.map(|at| at.max(now))) else { return };
         if participant.wake_at.is_none_or(|noted| at < noted) {
             participant.wake_at = Some(at);
             self.timers.add(at, Owner::Participant(key));

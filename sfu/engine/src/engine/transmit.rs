@@ -5,6 +5,7 @@ use super::keys::ParticipantKey;
 use crate::downlink::pace::Class;
 use crate::downlink::run::Run;
 use crate::net::{Protocol, Transmit, Tuple};
+use crate::participant::Service;
 use crate::progress::JoinPhase;
 use crate::snapshot::add;
 use std::time::Instant;
@@ -15,18 +16,19 @@ const MAX_RUN: usize = 48;
 const MAX_RUN_BYTES: usize = 60_000;
 
 impl Engine {
-    /// Appends the next run of datagrams to the empty `buffer`; `None` when nothing is left to send now.
+    /// Appends the next run of datagrams to `buffer`; `None` when nothing is left to send now.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.rebind_rooms();
         if let Some((tuple, datagram)) = self.farewells.pop_front() {
             return Some(whole(tuple, &datagram, buffer));
         }
+        let begin = buffer.len();
         while let Some(&key) = self.queue.front() {
             match self.isolate(now, |engine| engine.transmit_for(now, key, buffer)) {
                 Some(None) => {}
                 Some(transmit) => return transmit,
                 None => {
-                    buffer.clear();
+                    buffer.truncate(begin);
                     self.queue.retain(|queued| *queued != key);
                     self.serving = false;
                 }
@@ -40,7 +42,9 @@ impl Engine {
     fn transmit_for(&mut self, now: Instant, key: ParticipantKey, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.work_for(key);
         if !self.serving {
-            self.serve(now, key);
+            if self.service(key) == Service::Everything {
+                self.serve(now, key);
+            }
             self.serving = true;
         }
         if let Some(transmit) = self.transmit_control(key, buffer).or_else(|| self.transmit_media(now, key, buffer)) {
@@ -50,6 +54,14 @@ impl Engine {
         self.serving = false;
         self.finish(now, key);
         None
+    }
+
+    /// What the participant is to be served with.
+    fn service(&mut self, key: ParticipantKey) -> Service {
+        let Some(participant) = self.participants.get_mut(key) else { return Service::Everything };
+        let urgent = participant.downlink.choice_is_urgent().then_some(Service::Everything);
+        participant.queued = participant.queued.max(urgent);
+        participant.queued.unwrap_or(Service::Everything)
     }
 
     /// STUN, DTLS and RTCP go one by one: they are few.
@@ -64,14 +76,15 @@ impl Engine {
         let transport = participant.transport.as_mut().filter(|t| t.is_ready())?;
         let tuple = transport.selected()?;
         let sent_us = self.config.wall_clock.micros(now);
+        let begin = buffer.len();
         buffer.append(&mut participant.carried.bytes);
-        let mut segment = buffer.len();
+        let mut segment = buffer.len() - begin;
         // Only UDP gains by packets of one size: on TCP each is a frame.
         let joins = tuple.protocol == Protocol::Udp;
         let mut run = Run { plain: (joins && segment > 0).then_some(participant.carried.plain), joins };
         for _ in 0..MAX_RUN {
             let start = buffer.len();
-            if start > MAX_RUN_BYTES {
+            if start - begin > MAX_RUN_BYTES {
                 break;
             }
             let Some(written) = participant.downlink.poll_packet(now, sent_us, run, &self.tracks, buffer) else {
@@ -107,11 +120,11 @@ impl Engine {
                 break;
             }
         }
-        (segment > 0).then_some(Transmit { tuple, len: buffer.len(), segment_size: segment })
+        (segment > 0).then_some(Transmit { tuple, len: buffer.len() - begin, segment_size: segment })
     }
 }
 
 fn whole(tuple: Tuple, datagram: &[u8], buffer: &mut Vec<u8>) -> Transmit {
     buffer.extend_from_slice(datagram);
-    Transmit { tuple, len: buffer.len(), segment_size: buffer.len() }
+    Transmit { tuple, len: datagram.len(), segment_size: datagram.len() }
 }

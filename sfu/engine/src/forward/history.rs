@@ -5,29 +5,21 @@
 use super::rewriter::Offsets;
 use super::{Outgoing, OutgoingPicture, Target};
 use crate::ids::EncodingIndex;
+use crate::ring::RingGrowth;
 use crate::units::{ExtSeq, RtpTime, SeqNo};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Packets that a video slot remembers at most: a second at 5 Mb/s, as long as the store keeps them.
 pub(super) const VIDEO_PACKETS: usize = 512;
 /// Packets that an audio slot remembers: 1.3 s at 20 ms a packet.
 pub(super) const AUDIO_PACKETS: usize = 64;
-/// A ring begins with room for so many, and grows while one turn of it takes less than this time: a slot of 150 kb/s needs an eighth of
-/// what one of 3 Mb/s does.
-const FIRST_PACKETS: usize = 64;
-const TURN: Duration = Duration::from_secs(1);
-
 /// A ring over the newest numbers. Numbers are given out without a hole.
 #[derive(Debug)]
 pub(super) struct History {
     entries: Box<[Entry]>,
-    /// As many entries as there may ever be.
-    capacity: usize,
+    growth: RingGrowth,
     /// The number that is given out next.
     next: ExtSeq,
-    /// The first number of this turn of the ring, and when it was given out.
-    turn: ExtSeq,
-    turned: Option<Instant>,
 }
 
 /// What a number was given to.
@@ -77,8 +69,8 @@ pub(super) struct Sent {
 impl History {
     /// An empty history of `capacity` numbers at most; `first` is given out first.
     pub(super) fn new(capacity: usize, first: ExtSeq) -> Self {
-        let entries = vec![Entry::Forgotten; capacity.min(FIRST_PACKETS)].into();
-        History { entries, capacity, next: first, turn: first, turned: None }
+        let growth = RingGrowth::new(capacity);
+        History { entries: vec![Entry::Forgotten; growth.first_len()].into(), growth, next: first }
     }
 
     /// Gives the next number to `entry`.
@@ -153,21 +145,15 @@ impl History {
 
     /// Grows where `count` more numbers would complete a turn of the ring too soon.
     fn make_room(&mut self, now: Instant, count: u64) {
-        let (turned, needed) = (*self.turned.get_or_insert(now), self.next.0 + count - self.turn.0);
-        if needed <= self.entries.len() as u64 {
+        let Some(length) = self.growth.before(now, self.entries.len(), self.next.0, self.next.0 + count) else {
             return;
-        }
-        if self.entries.len() < self.capacity && now.saturating_duration_since(turned) < TURN {
-            let length = usize::try_from(needed).unwrap_or(usize::MAX).min(self.capacity).next_power_of_two();
-            let grown = vec![Entry::Forgotten; length.min(self.capacity)].into();
-            let (numbers, old) = (self.remembered_from()..self.next.0, std::mem::replace(&mut self.entries, grown));
-            for number in numbers {
-                if let Some(entry) = old.get((number % old.len() as u64) as usize) {
-                    self.replace(ExtSeq(number), *entry);
-                }
+        };
+        let (numbers, grown) = (self.remembered_from()..self.next.0, vec![Entry::Forgotten; length].into());
+        let old = std::mem::replace(&mut self.entries, grown);
+        for number in numbers {
+            if let Some(entry) = old.get((number % old.len() as u64) as usize) {
+                self.replace(ExtSeq(number), *entry);
             }
-        } else {
-            (self.turn, self.turned) = (self.next, Some(now));
         }
     }
 
@@ -220,6 +206,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use std::time::Duration;
 
     fn sent(source: u64) -> Entry {
         Entry::Sent(Sent {

@@ -208,13 +208,12 @@ impl Rewriter {
         self.offsets.tl0_pic_idx = sent.wrapping_add(step).wrapping_sub(source.tl0_pic_idx);
     }
 
-    /// Microseconds to ticks of the codec's clock.
+    /// Microseconds to ticks of the codec's clock, 48 kHz or 90 kHz.
     fn ticks(&self, micros: i64) -> i64 {
-        let clock_rate = match self.kind {
-            MediaKind::Audio => 48_000,
-            MediaKind::Video => 90_000,
-        };
-        (i128::from(micros) * clock_rate / 1_000_000) as i64
+        match self.kind {
+            MediaKind::Audio => micros.saturating_mul(6) / 125,
+            MediaKind::Video => micros.saturating_mul(9) / 100,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The uplink reads [`ReceivedExtensions`] and keeps [`ForwardedExtensions`] with each stored packet; the downlink writes the
 //! kept elements again under the receiver's ids. Formats: RFC 6464, RFC 9143, RFC 8852 and the libwebrtc extension documents.
 
+use crate::rtp::frame_marking::FrameMarking;
 use crate::rtp::packet::RtpPacket;
 use crate::sdp::extmap::{ExtensionKind, ExtensionMap};
 use crate::units::{Mid, Rid, Token};
@@ -23,6 +24,10 @@ pub struct ReceivedExtensions {
     pub transport_cc: Option<u16>,
     /// When it was sent.
     pub abs_send_time: Option<AbsSendTime>,
+    /// What its frame is.
+    pub frame_marking: Option<FrameMarking>,
+    /// It has the element that [`LayersAllocation`](crate::rtp::layers_allocation::LayersAllocation) reads.
+    pub has_layers_allocation: bool,
 }
 
 impl ReceivedExtensions {
@@ -37,6 +42,8 @@ impl ReceivedExtensions {
                 Some(ExtensionKind::AudioLevel) => found.audio_level = AudioLevel::read(data),
                 Some(ExtensionKind::TransportCc) => found.transport_cc = read_transport_cc(data),
                 Some(ExtensionKind::AbsSendTime) => found.abs_send_time = AbsSendTime::read(data),
+                Some(ExtensionKind::FrameMarking) => found.frame_marking = FrameMarking::read(data),
+                Some(ExtensionKind::VideoLayersAllocation) => found.has_layers_allocation = true,
                 _ => {}
             }
         }
@@ -72,7 +79,8 @@ pub struct AbsSendTime(pub u32);
 impl AbsSendTime {
     /// From a time since any fixed origin.
     pub fn at(since_origin: Duration) -> AbsSendTime {
-        AbsSendTime((((since_origin.as_micros() << 18) / 1_000_000) & 0xFF_FFFF) as u32)
+        let us = since_origin.as_secs() % 64 * 1_000_000 + u64::from(since_origin.subsec_micros());
+        AbsSendTime(((us << 18) / 1_000_000) as u32)
     }
 
     /// Three bytes.
@@ -159,7 +167,8 @@ impl ForwardedExtensions {
     }
 }
 
-/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written anew.
+/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written anew, or tell of more than
+/// a receiver gets (see [`crate::rtp::layers_allocation`] and [`crate::rtp::frame_marking`]).
 fn is_forwarded(kind: ExtensionKind) -> bool {
     match kind {
         ExtensionKind::AudioLevel
@@ -169,9 +178,10 @@ fn is_forwarded(kind: ExtensionKind) -> bool {
         | ExtensionKind::ContentType
         | ExtensionKind::ColorSpace
         | ExtensionKind::VideoTiming
-        | ExtensionKind::DependencyDescriptor
-        | ExtensionKind::VideoLayersAllocation => true,
+        | ExtensionKind::DependencyDescriptor => true,
         ExtensionKind::AbsSendTime
+        | ExtensionKind::FrameMarking
+        | ExtensionKind::VideoLayersAllocation
         | ExtensionKind::TransportCc
         | ExtensionKind::Mid
         | ExtensionKind::Rid

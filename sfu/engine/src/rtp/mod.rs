@@ -4,5 +4,7 @@ pub mod bits;
 pub mod codec;
 pub mod dependency;
 pub mod extension;
+pub mod frame_marking;
+pub mod layers_allocation;
 pub mod packet;
 pub mod red;

@@ -181,12 +181,14 @@ pub fn write_header<'a>(
     two_byte_allowed: bool,
 ) -> usize {
     let start = out.len();
-    out.push(VERSION << 6);
-    out.push((u8::from(header.marker) << 7) | (header.payload_type.0 & 0x7F));
-    out.extend_from_slice(&header.seq.0.to_be_bytes());
-    out.extend_from_slice(&header.timestamp.0.to_be_bytes());
-    out.extend_from_slice(&header.ssrc.0.to_be_bytes());
-    write_extensions(out, start, elements, two_byte_allowed);
+    let ([s0, s1], [t0, t1, t2, t3]) = (header.seq.0.to_be_bytes(), header.timestamp.0.to_be_bytes());
+    let [r0, r1, r2, r3] = header.ssrc.0.to_be_bytes();
+    let second = (u8::from(header.marker) << 7) | (header.payload_type.0 & 0x7F);
+    out.extend_from_slice(&[VERSION << 6, second, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3]);
+    if !write_extensions(out, start, Form::OneByte, elements.clone()) && two_byte_allowed {
+        out.truncate(start + FIXED_HEADER);
+        write_extensions(out, start, Form::TwoByte, elements);
+    }
     out.len() - start
 }
 
@@ -208,31 +210,33 @@ pub fn is_padded(bytes: &[u8], start: usize) -> bool {
     bytes.get(start).is_some_and(|first| first & PADDING_BIT != 0)
 }
 
+/// Appends the extension block in this form, if anything fits it. False where an element does not fit and was left out.
 fn write_extensions<'a>(
     out: &mut Vec<u8>,
     start: usize,
-    elements: impl Iterator<Item = (u8, &'a [u8])> + Clone,
-    two_byte_allowed: bool,
-) {
-    let one_byte = |id: u8, data: &[u8]| id <= ONE_BYTE_MAX_ID && (1..=ONE_BYTE_MAX_LEN).contains(&data.len());
-    let all_fit = elements.clone().all(|(id, data)| one_byte(id, data));
-    let form = if all_fit || !two_byte_allowed { Form::OneByte } else { Form::TwoByte };
+    form: Form,
+    elements: impl Iterator<Item = (u8, &'a [u8])>,
+) -> bool {
     let profile = if form == Form::OneByte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE };
-
-    out.extend_from_slice(&profile.to_be_bytes());
-    out.extend_from_slice(&[0, 0]);
+    let [high, low] = profile.to_be_bytes();
+    out.extend_from_slice(&[high, low, 0, 0]);
     let block = out.len();
-    for (id, data) in elements.filter(|(id, _)| *id != 0) {
-        match form {
-            Form::OneByte if one_byte(id, data) => out.push((id << 4) | (data.len() - 1) as u8),
-            Form::TwoByte if data.len() <= usize::from(u8::MAX) => out.extend_from_slice(&[id, data.len() as u8]),
-            _ => continue,
+    let mut all_fit = true;
+    elements.for_each(|(id, data)| match form {
+        _ if id == 0 => {}
+        Form::OneByte if id <= ONE_BYTE_MAX_ID && (1..=ONE_BYTE_MAX_LEN).contains(&data.len()) => {
+            out.push((id << 4) | (data.len() - 1) as u8);
+            out.extend_from_slice(data);
         }
-        out.extend_from_slice(data);
-    }
+        Form::TwoByte if data.len() <= usize::from(u8::MAX) => {
+            out.extend_from_slice(&[id, data.len() as u8]);
+            out.extend_from_slice(data);
+        }
+        _ => all_fit = false,
+    });
     if out.len() == block {
         out.truncate(block - 4);
-        return;
+        return all_fit;
     }
     out.resize(block + (out.len() - block).next_multiple_of(4), 0);
     let words = ((out.len() - block) / 4) as u16;
@@ -242,6 +246,7 @@ fn write_extensions<'a>(
     if let Some(first) = out.get_mut(start) {
         *first |= EXTENSION_BIT;
     }
+    all_fit
 }
 
 #[cfg(test)]

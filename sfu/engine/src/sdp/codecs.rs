@@ -3,10 +3,11 @@
 //!
 //! The client's parameters are answered unchanged: the server forwards and neither encodes nor decodes.
 
+use super::CodecRules;
 use super::answer::attribute;
 use super::offer::OfferedSection;
 use crate::media::{Codec, MediaKind};
-use crate::units::PayloadType;
+use crate::units::{Mid, PayloadType};
 use rtc_sdp::description::common::Attribute;
 
 /// One accepted codec of a section.
@@ -54,6 +55,7 @@ const KNOWN: &[Known] = &[
     Known { name: "VP9", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: vp9 },
     Known { name: "AV1", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: av1 },
     Known { name: "H264", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: h264 },
+    Known { name: "H265", kind: MediaKind::Video, clock_rate: "90000", channels: "1", codec: h265 },
 ];
 
 /// Where [`Feedback`] keeps one kind.
@@ -127,6 +129,23 @@ impl<'a> Payloads<'a> {
             }
         }
         payloads
+    }
+
+    /// Leaves of what the client can send on section `mid` what the rules allow, best first, each codec with its retransmissions.
+    pub(super) fn follow(&mut self, rules: &CodecRules, mid: Option<Mid>) {
+        let told = mid.and_then(|mid| rules.told(mid));
+        let media = |(payload_type, meaning, _): &(u8, Meaning, Description<'_>)| match meaning {
+            Meaning::Media(codec) if rules.allow(*codec) => Some((*payload_type, *codec)),
+            _ => None,
+        };
+        let mut allowed: Vec<_> = self.accepted.iter().filter_map(media).collect();
+        allowed.sort_by_key(|(_, codec)| (Some(*codec) != told, rules.rank(*codec)));
+        let place = |payload_type: u8, meaning: &Meaning| {
+            let stands_on = if let Meaning::Rtx(primary) = meaning { *primary } else { payload_type };
+            allowed.iter().position(|(allowed, _)| *allowed == stands_on)
+        };
+        self.accepted.retain(|(payload_type, meaning, _)| place(*payload_type, meaning).is_some());
+        self.accepted.sort_by_key(|(payload_type, meaning, _)| place(*payload_type, meaning));
     }
 
     /// Whether the section has nothing for us.
@@ -321,6 +340,20 @@ fn h264(fmtp: &str) -> Option<Codec> {
     Some(Codec::H264 { profile: profile.3, packetization_mode })
 }
 
+/// Reads H.265 parameters (RFC 7798 section 7.1). The level does not decide compatibility, as for H.264: who sends keeps within what the
+/// answer repeats. Several streams or transports (`tx-mode`) and packets out of decoding order (`sprop-max-don-diff`) are nobody's.
+fn h265(fmtp: &str) -> Option<Codec> {
+    let number = |name, usual: &'static str| parameter(fmtp, name).unwrap_or(usual).parse::<u8>().ok();
+    let single = parameter(fmtp, "tx-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("SRST"));
+    let in_order = parameter(fmtp, "sprop-max-don-diff").is_none_or(|most| most == "0");
+    if !single || !in_order || number("profile-space", "0")? != 0 {
+        return None;
+    }
+    number("level-id", "93")?;
+    let (profile, tier) = (number("profile-id", "1")?, number("tier-flag", "0")?);
+    (profile <= 31 && tier <= 1).then_some(Codec::H265 { profile, tier })
+}
+
 /// Profiles by profile_idc and the bits of profile_iop that matter (RFC 6184 table 5), with the spelling that stands for all
 /// equivalent ones. Two payload types are of one profile if these are equal; the level does not matter.
 const H264_PROFILES: [(u8, u8, u8, u16); 9] = [
@@ -356,6 +389,19 @@ mod tests {
         }
         assert_eq!(profile("4d001f"), Some(0x4d00));
         assert_eq!((profile("64001f"), profile("640c1f")), (Some(0x6400), Some(0x640c)));
+    }
+
+    #[test]
+    fn h265_is_told_apart_by_profile_and_tier_whatever_the_level_and_other_transports_are_refused() {
+        let main = Some(Codec::H265 { profile: 1, tier: 0 });
+        assert_eq!(h265(""), main);
+        assert_eq!(h265("level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST"), main);
+        assert_eq!(h265("profile-id=2;tier-flag=1"), Some(Codec::H265 { profile: 2, tier: 1 }));
+        for refused in
+            ["tx-mode=MRST", "sprop-max-don-diff=2", "profile-space=1", "profile-id=32", "tier-flag=2", "level-id=x"]
+        {
+            assert_eq!(h265(refused), None, "{refused}");
+        }
     }
 
     #[test]

@@ -95,6 +95,14 @@ pub enum NegotiationError {
         /// The id.
         id: u8,
     },
+    /// A section that the client sends on offers none of the codecs that its room requires.
+    #[error("m= section {mid} offers none of the video codecs that this room requires: {required}")]
+    CodecRequired {
+        /// The section.
+        mid: String,
+        /// Names of the codecs, with commas.
+        required: String,
+    },
 }
 
 impl NegotiationError {
@@ -117,6 +125,7 @@ impl NegotiationError {
             NegotiationError::UnsupportedSetup { .. } => "unsupported-setup",
             NegotiationError::PayloadTypeConflict { .. } => "payload-type-conflict",
             NegotiationError::ExtensionConflict { .. } => "extension-conflict",
+            NegotiationError::CodecRequired { .. } => "codec-required",
         }
     }
 
@@ -168,6 +177,9 @@ impl NegotiationError {
             }
             NegotiationError::ExtensionConflict { .. } => {
                 "Bundled m= sections must give a header extension id the same URI.".into()
+            }
+            NegotiationError::CodecRequired { required, .. } => {
+                format!("Offer one of {required} too, or publish from a browser that has one.")
             }
         }
     }

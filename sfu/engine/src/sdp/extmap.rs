@@ -59,6 +59,8 @@ extensions! {
     VideoTiming = "http://www.webrtc.org/experiments/rtp-hdrext/video-timing",
     /// Layer structure and frame dependencies (AV1 RTP specification, appendix A).
     DependencyDescriptor = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
+    /// What a packet's frame is (RFC 9626).
+    FrameMarking = "urn:ietf:params:rtp-hdrext:framemarking",
     /// Target rate and size of each layer that the publisher sends.
     VideoLayersAllocation = "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00",
 }

@@ -13,6 +13,7 @@ mod error;
 pub mod extmap;
 mod negotiation;
 mod offer;
+mod rules;
 mod simulcast;
 mod transport;
 
@@ -23,6 +24,7 @@ pub use codecs::{Feedback, PayloadMapping};
 pub use error::NegotiationError;
 pub use extmap::{ExtensionKind, ExtensionMap};
 pub use negotiation::Negotiation;
+pub use rules::{CodecRules, NO_RULES};
 pub use transport::{RemoteTransport, Setup, peek_transport};
 
 use crate::command::PublishHint;
@@ -62,6 +64,8 @@ pub struct LocalParameters<'a> {
     pub may_publish: Sources,
     /// Whether the client may receive media; if not, its receiving sections are rejected.
     pub can_subscribe: bool,
+    /// Which video codec it shall send.
+    pub codecs: &'a CodecRules,
 }
 
 /// ICE credentials (RFC 8839 section 5.4).

@@ -198,7 +198,7 @@ fn accept_section<'a>(
         return Ok(None);
     }
     check_profile(section)?;
-    let payloads = Payloads::accept(section);
+    let mut payloads = Payloads::accept(section);
     // A section that the client sends and receives on is taken for its sending half: the server sends on slots only.
     let sends = matches!(section.direction, Direction::SendOnly | Direction::SendRecv);
     let allowed = match section.direction {
@@ -210,6 +210,13 @@ fn accept_section<'a>(
     };
     if !allowed || payloads.is_empty() {
         return Ok(None);
+    }
+    if sends && section.kind == Some(MediaKind::Video) {
+        payloads.follow(local.codecs, section.mid);
+        if payloads.is_empty() {
+            let (mid, required) = (section.mid_text().into(), local.codecs.names());
+            return Err(NegotiationError::CodecRequired { mid, required });
+        }
     }
     let flow = if sends { &Direction::SendOnly } else { &section.direction };
     let (extensions, extension_lines) = super::extmap::negotiate(offer, section, flow);

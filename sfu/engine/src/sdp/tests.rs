@@ -31,6 +31,7 @@ fn local() -> LocalParameters<'static> {
         published: &[],
         may_publish: Sources::ALL,
         can_subscribe: true,
+        codecs: &NO_RULES,
     }
 }
 

@@ -4,15 +4,16 @@ use crate::downlink::allocate::LayerOption;
 use crate::drops::DropReason;
 use crate::forward::EncodingView;
 use crate::ids::EncodingIndex;
-use crate::media::{FrameMeta, MediaKind, PacketMeta};
+use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::codec::Reader;
+use crate::rtp::layers_allocation::StreamAllocation;
 use crate::rtp::packet::RtpPacket;
 use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
 use crate::uplink::activity::{Activity, Change};
 use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
 use crate::uplink::keyframe::{KeyframeRequester, Method};
 use crate::uplink::nack::{NackGenerator, Repair};
-use crate::uplink::rates::LayerRates;
+use crate::uplink::rates::{LayerRates, RateMeter};
 use crate::uplink::reception::{Received, Reception};
 use crate::uplink::store::PacketStore;
 use std::time::{Duration, Instant};
@@ -41,8 +42,10 @@ pub struct Encoding {
     pub nack: NackGenerator,
     /// Open request for a key frame.
     pub keyframe: KeyframeRequester,
-    /// Rates of its layers.
+    /// Rates of its layers, without what audio repeats of older packets.
     pub rates: LayerRates,
+    /// Of that.
+    pub repetitions: RateMeter,
     /// Whether it flows.
     pub activity: Activity,
     /// Arrival statistics; there from the first packet on.
@@ -51,12 +54,16 @@ pub struct Encoding {
     pub reader: Reader,
     /// The SSRC of the last packet.
     pub ssrc: Option<Ssrc>,
+    /// What its last packet was encoded with.
+    codec: Option<Codec>,
     /// Its RTP timestamps on the engine's time line, as of the last packet.
     mapping: CaptureMapping,
     /// Added to the present source's numbers: whole cycles of 2^16, so that the number on the wire stays.
     numbers_from: u64,
     given_up: u64,
     demand: Demand,
+    /// What the publisher says that it is about to send of it.
+    allocation: StreamAllocation,
     /// What its layers cost when it was switched off for want of takers.
     remembered: Vec<LayerOption>,
 }
@@ -91,13 +98,16 @@ impl Encoding {
             nack: NackGenerator::default(),
             keyframe: KeyframeRequester::new(keyframes),
             rates: LayerRates::default(),
+            repetitions: RateMeter::default(),
             activity: Activity::new(kind),
             reception: None,
             reader: Reader::default(),
             ssrc: None,
+            codec: None,
             numbers_from: 0,
             given_up: 0,
             demand: Demand::Wanted { since: None, idle: None },
+            allocation: StreamAllocation::default(),
             remembered: Vec::new(),
         }
     }
@@ -140,7 +150,7 @@ impl Encoding {
         again: bool,
         publisher: &PublisherClock,
     ) -> bool {
-        self.rates.on_packet(now, &meta.frame, cost);
+        self.note_rates(now, meta, cost);
         if !again {
             self.clock.on_packet(publisher, now, meta.timestamp);
         }
@@ -155,8 +165,15 @@ impl Encoding {
 
     /// As [`Encoding::note_media`], for a packet that came from another shard, which also says how to read its clock.
     pub fn note_relayed(&mut self, now: Instant, meta: &PacketMeta, cost: usize, clock: CaptureMapping) {
-        self.rates.on_packet(now, &meta.frame, cost);
+        self.note_rates(now, meta, cost);
         self.mapping = clock;
+    }
+
+    fn note_rates(&mut self, now: Instant, meta: &PacketMeta, cost: usize) {
+        self.rates.on_packet(now, &meta.frame, cost);
+        if meta.redundant > 0 {
+            self.repetitions.on_packet(now, usize::from(meta.redundant));
+        }
     }
 
     /// Its RTP timestamps on the engine's time line.
@@ -212,12 +229,15 @@ impl Encoding {
         }
         let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         if is_young {
-            // What is measured so far says nothing yet: assume all temporal layers, and what such a picture usually costs.
+            // What is measured so far says nothing yet: assume all temporal layers, and what the publisher announces or such a picture usually costs.
             let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
             for spatial in 0..self.rates.spatial_layers(now).max(1) {
                 let (width, height) = self.rates.size_of(spatial).unwrap_or((0, 0));
                 let pixels = u64::from(width) * u64::from(height) * USUAL_FPS;
-                let rate = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
+                let usual = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
+                let allocated = self.allocation.get(usize::from(spatial)).copied().flatten();
+                let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO).unwrap_or(usual);
+                let fps = allocated.and_then(|layer| layer.frame_rate()).unwrap_or(fps);
                 options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
             }
             return;
@@ -281,6 +301,58 @@ impl Encoding {
         }
     }
 
+    /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where they can be read.
+    pub fn note_allocation(&mut self, layers: &StreamAllocation) {
+        self.allocation = *layers;
+        for (spatial, size) in (0..).zip(layers).filter_map(|(spatial, layer)| Some((spatial, layer.as_ref()?.size()?)))
+        {
+            self.rates.assume_size(spatial, size);
+        }
+    }
+
+    /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track before an encoding
+    /// followed, or of the encoding before it changed over.
+    pub fn take_codec(
+        &mut self,
+        codec: Codec,
+        seq: ExtSeq,
+        again: bool,
+        of_track: Option<Codec>,
+    ) -> Result<(), DropReason> {
+        match self.codec {
+            Some(known) if known == codec => match of_track.is_none_or(|of_track| of_track == codec) {
+                true => Ok(()),
+                false => Err(DropReason::RtpTooOld),
+            },
+            Some(_) if again || self.store.highest().is_some_and(|highest| seq < highest) => Err(DropReason::RtpTooOld),
+            before => {
+                if before.is_some() {
+                    self.forget_pictures();
+                }
+                self.codec = Some(codec);
+                Ok(())
+            }
+        }
+    }
+
+    /// The track has this codec now: what the encoding has of another can be of no more use.
+    pub fn drop_other_codec(&mut self, codec: Codec) {
+        if self.codec.is_some_and(|own| own != codec) {
+            self.forget_pictures();
+        }
+    }
+
+    /// Nothing of the pictures so far can be used: another codec begins. Numbers and clock go on.
+    pub fn forget_pictures(&mut self) {
+        self.store.clear();
+        self.nack.reset();
+        self.reader = Reader::default();
+        self.rates = LayerRates::default();
+        self.allocation = StreamAllocation::default();
+        self.activity = Activity::new(self.activity.kind());
+        self.remembered.clear();
+    }
+
     /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.
     fn begin(&mut self, ssrc: Ssrc, clock_rate: u32) {
         if self.ssrc.replace(ssrc).is_some() {
@@ -298,5 +370,76 @@ impl Encoding {
         self.nack.reset();
         self.reader = Reader::default();
         self.clock = CaptureClock::new(clock_rate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{PayloadType, RtpTime};
+
+    const AV1: Codec = Codec::Av1 { profile: 0 };
+
+    fn meta(now: Instant, seq: u64, redundant: u16) -> PacketMeta {
+        PacketMeta {
+            seq: ExtSeq(seq),
+            timestamp: RtpTime(seq as u32 * 3000),
+            marker: true,
+            payload_type: PayloadType(96),
+            arrival: now,
+            audio_level: None,
+            redundant,
+            frame: FrameMeta { starts_frame: true, keyframe: true, size: Some((320, 180)), ..FrameMeta::default() },
+        }
+    }
+
+    /// A packet arrives; true where it was taken.
+    fn arrives(encoding: &mut Encoding, codec: Codec, seq: u64, again: bool, of_track: Option<Codec>) -> bool {
+        let now = Instant::now();
+        let taken = encoding.take_codec(codec, ExtSeq(seq), again, of_track).is_ok();
+        if taken {
+            let _ = encoding.store.insert(meta(now, seq, 0), &[], &[1, 2, 3]);
+            encoding.note_relayed(now, &meta(now, seq, 0), 100, CaptureMapping::unknown(90_000));
+        }
+        taken
+    }
+
+    #[test]
+    fn with_another_codec_an_encoding_begins_anew_and_what_is_late_of_the_old_one_is_refused() {
+        let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+        assert!(arrives(&mut encoding, Codec::Vp8, 100, false, None));
+        assert!(arrives(&mut encoding, Codec::Vp8, 101, false, Some(Codec::Vp8)));
+        assert_eq!(encoding.rates.size(), Some((320, 180)));
+        assert!(!arrives(&mut encoding, AV1, 99, false, Some(Codec::Vp8)), "of a codec before");
+        assert!(arrives(&mut encoding, AV1, 103, false, Some(Codec::Vp8)), "it changes over");
+        assert!(encoding.store.get(ExtSeq(101)).is_none() && encoding.store.get(ExtSeq(103)).is_some());
+        assert!(!arrives(&mut encoding, Codec::Vp8, 102, false, Some(AV1)), "late");
+        assert!(!arrives(&mut encoding, Codec::Vp8, 104, true, Some(AV1)), "a retransmission");
+        assert!(arrives(&mut encoding, AV1, 104, false, Some(AV1)));
+    }
+
+    #[test]
+    fn an_encoding_that_has_not_followed_its_track_to_another_codec_is_not_taken_until_it_has() {
+        let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+        assert!(arrives(&mut encoding, Codec::Vp8, 100, false, None));
+        encoding.drop_other_codec(AV1);
+        assert!(encoding.store.get(ExtSeq(100)).is_none() && encoding.rates.size().is_none());
+        assert!(!arrives(&mut encoding, Codec::Vp8, 101, false, Some(AV1)));
+        assert!(arrives(&mut encoding, AV1, 102, false, Some(AV1)));
+        encoding.drop_other_codec(AV1);
+        assert!(encoding.store.get(ExtSeq(102)).is_some());
+    }
+
+    #[test]
+    fn what_audio_repeats_is_counted_by_itself() {
+        let mut encoding = Encoding::new(MediaKind::Audio, None, Method::Pli);
+        let start = Instant::now();
+        let at = |packet: u64| start + Duration::from_millis(20 * packet);
+        for packet in 0..100 {
+            encoding.note_relayed(at(packet), &meta(at(packet), packet, 300), 100, CaptureMapping::unknown(48_000));
+        }
+        let (alone, repeated) = (encoding.rates.total(at(100)).as_bps(), encoding.repetitions.rate(at(100)).as_bps());
+        assert!((35_000..45_000).contains(&alone), "50 packets a second of 100 bytes, not {alone} bit/s");
+        assert!((105_000..135_000).contains(&repeated), "three times that, not {repeated} bit/s");
     }
 }

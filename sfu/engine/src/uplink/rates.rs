@@ -13,6 +13,8 @@ pub struct RateMeter {
     started: Option<Instant>,
     /// Bucket numbers count from here.
     epoch: Option<Instant>,
+    /// Number of the bucket that was counted into last.
+    newest: u64,
     buckets: [Bucket; RateMeter::BUCKETS as usize],
 }
 
@@ -35,9 +37,10 @@ impl RateMeter {
     pub fn on_packet(&mut self, now: Instant, bytes: usize) {
         let number = self.bucket_number(now);
         self.epoch.get_or_insert(now);
-        if !self.buckets.iter().any(|bucket| bucket.is_within(number)) {
+        if self.newest + Self::BUCKETS <= number {
             self.started = Some(now);
         }
+        self.newest = self.newest.max(number);
         let Some(bucket) = self.buckets.get_mut((number % Self::BUCKETS) as usize) else { return };
         if bucket.number != number {
             *bucket = Bucket { number, ..Bucket::default() };
@@ -196,6 +199,13 @@ impl LayerRates {
     /// The same of one spatial layer.
     pub fn size_of(&self, spatial: u8) -> Option<(u16, u16)> {
         self.sizes.get(usize::from(spatial)).copied().flatten()
+    }
+
+    /// Takes the picture size of a spatial layer of which no key frame has told it.
+    pub fn assume_size(&mut self, spatial: u8, size: (u16, u16)) {
+        if let Some(known) = self.sizes.get_mut(usize::from(spatial)) {
+            known.get_or_insert(size);
+        }
     }
 
     /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on without a key frame.

@@ -5,6 +5,7 @@
 //! state nothing is allocated.
 
 use crate::media::PacketMeta;
+use crate::ring::RingGrowth;
 use crate::units::ExtSeq;
 
 /// A received packet: parsed facts, header extensions to pass on, payload without padding.
@@ -48,24 +49,22 @@ pub enum Inserted {
 #[derive(Debug)]
 pub struct PacketStore {
     slots: Vec<Option<StoredPacket>>,
+    growth: RingGrowth,
     highest: Option<ExtSeq>,
     /// The first packet of the newest keyframe.
     keyframe: Option<ExtSeq>,
 }
 
 impl PacketStore {
-    /// Slots for an audio encoding: 2.5 s at 20 ms a packet.
+    /// Most slots of an audio encoding: 2.5 s at 20 ms a packet.
     pub const AUDIO_SLOTS: usize = 128;
-    /// Slots for a video encoding: a second at 5 Mb/s.
+    /// Most slots of a video encoding: a second at 5 Mb/s.
     pub const VIDEO_SLOTS: usize = 512;
 
-    /// A store that remembers `slots` sequence numbers (at least 1).
-    pub fn new(slots: usize) -> Self {
-        PacketStore {
-            slots: std::iter::repeat_with(|| None).take(slots.max(1)).collect(),
-            highest: None,
-            keyframe: None,
-        }
+    /// A store that remembers a second's packets, `most` (at least 1) at most.
+    pub fn new(most: usize) -> Self {
+        let growth = RingGrowth::new(most.max(1));
+        PacketStore { slots: empty(growth.first_len()), growth, highest: None, keyframe: None }
     }
 
     /// The newest sequence number stored.
@@ -81,6 +80,7 @@ impl PacketStore {
 
     /// Stores a packet unless it is there or too old.
     pub fn insert(&mut self, meta: PacketMeta, extensions: &[u8], payload: &[u8]) -> Inserted {
+        self.make_room(&meta);
         let oldest = self.highest.map_or(0, |h| (h.0 + 1).saturating_sub(self.slots.len() as u64));
         if meta.seq.0 < oldest {
             return Inserted::TooOld;
@@ -113,8 +113,82 @@ impl PacketStore {
         (self.highest, self.keyframe) = (None, None);
     }
 
+    /// Grows where a packet comes so soon that what is still wanted would be overwritten.
+    fn make_room(&mut self, meta: &PacketMeta) {
+        let next = self.highest.map_or(meta.seq.0, |highest| highest.0 + 1);
+        let Some(length) = self.growth.before(meta.arrival, self.slots.len(), next, meta.seq.0 + 1) else { return };
+        let old = std::mem::replace(&mut self.slots, empty(length));
+        for packet in old.into_iter().flatten().filter(|packet| packet.meta.seq.0 + length as u64 >= next) {
+            if let Some(slot) = self.slot_mut(packet.meta.seq) {
+                *slot = Some(packet);
+            }
+        }
+    }
+
     fn slot_mut(&mut self, seq: ExtSeq) -> Option<&mut Option<StoredPacket>> {
         let index = (seq.0 % self.slots.len() as u64) as usize;
         self.slots.get_mut(index)
+    }
+}
+
+fn empty(slots: usize) -> Vec<Option<StoredPacket>> {
+    std::iter::repeat_with(|| None).take(slots).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::media::FrameMeta;
+    use crate::units::{PayloadType, RtpTime};
+    use std::time::{Duration, Instant};
+
+    fn meta(seq: u64, arrival: Instant) -> PacketMeta {
+        PacketMeta {
+            seq: ExtSeq(seq),
+            timestamp: RtpTime(0),
+            marker: false,
+            payload_type: PayloadType(96),
+            arrival,
+            audio_level: None,
+            redundant: 0,
+            frame: FrameMeta::default(),
+        }
+    }
+
+    /// A store after three seconds of so many packets a second.
+    fn after(packets: u64) -> PacketStore {
+        let (start, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+        for n in 0..3 * packets {
+            let arrival = start + Duration::from_secs(1) * n as u32 / packets as u32;
+            assert_eq!(store.insert(meta(70_000 + n, arrival), &[], &n.to_be_bytes()), Inserted::New);
+        }
+        store
+    }
+
+    #[test]
+    fn a_second_is_stored_in_as_many_slots_as_it_needs() {
+        for (packets, slots) in [(19, 64), (100, 128), (250, 256), (500, 512), (2000, 512)] {
+            let store = after(packets);
+            assert_eq!(store.slots.len(), slots, "{packets}");
+            for back in 1..=packets.min(slots as u64) {
+                let n = 3 * packets - back;
+                assert_eq!(store.get(ExtSeq(70_000 + n)).unwrap().payload(), n.to_be_bytes(), "{packets}, {back} back");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_that_comes_late_into_a_longer_ring_does_not_replace_a_newer_one() {
+        let (now, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+        (0..100).filter(|n| *n != 40).for_each(|n| {
+            store.insert(meta(70_000 + n, now), &[], &[]);
+        });
+        assert_eq!(store.insert(meta(70_040, now), &[], &[]), Inserted::New);
+        assert_eq!(store.insert(meta(70_040, now), &[], &[]), Inserted::Duplicate);
+        assert!((0..100).all(|n| store.get(ExtSeq(70_000 + n)).is_some()));
+        assert_eq!(store.insert(meta(69_980, now), &[], &[]), Inserted::New, "it is within the ring's length");
+        assert_eq!(store.insert(meta(69_500, now), &[], &[]), Inserted::TooOld);
     }
 }

@@ -17,6 +17,7 @@ use crate::media::{Codec, MediaKind, PacketMeta, Source};
 use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
 use crate::rtp::codec;
 use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
+use crate::rtp::layers_allocation::LayersAllocation;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::red::Redundant;
 use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
@@ -197,11 +198,15 @@ impl Track {
         let encoding = self.encodings.get_mut(usize::from(stream.encoding.0)).ok_or(DropReason::RtpUnknownSource)?;
 
         let ext_seq = encoding.number(now, seq, packet, codec.clock_rate())?;
+        if !payload.is_empty() {
+            encoding.take_codec(codec, ext_seq, stream.is_rtx, self.codec)?;
+        }
         let previous = encoding.store.get(ExtSeq(ext_seq.0.wrapping_sub(1))).map(|p| p.meta);
         let forwarded = ForwardedExtensions::gather(packet, ids);
         let received = codec::Received {
             payload,
             descriptor: forwarded.get(ExtensionKind::DependencyDescriptor),
+            marking: extensions.frame_marking,
             timestamp: packet.timestamp(),
             marker: packet.marker(),
         };
@@ -224,10 +229,16 @@ impl Track {
         }
         let mut arrival = Arrival { seq: Some(ext_seq), ..Arrival::default() };
         if !payload.is_empty() {
-            arrival.started = encoding.note_media(now, &meta, whole.len() + PACKET_COST, stream.is_rtx, publisher);
+            arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
             self.demand_changed |= arrival.started;
-            // A retransmission may be of a codec that is not sent any more.
-            arrival.codec_changed = !stream.is_rtx && self.codec.replace(codec) != Some(codec);
+            arrival.codec_changed = self.codec.replace(codec) != Some(codec);
+        }
+        if extensions.has_layers_allocation {
+            self.note_allocation(packet, ids);
+        }
+        if arrival.codec_changed {
+            // All encodings of a track have one codec: the others follow.
+            self.encodings.iter_mut().for_each(|encoding| encoding.drop_other_codec(codec));
         }
         if self.kind == MediaKind::Video {
             let asked = self.is_taken(stream.encoding);
@@ -236,6 +247,16 @@ impl Track {
             }
         }
         Ok(arrival)
+    }
+
+    /// Hands on what the publisher says that it is about to send.
+    fn note_allocation(&mut self, packet: &RtpPacket<'_>, ids: &ExtensionMap) {
+        let of_kind = |id: u8| ids.kind(id) == Some(ExtensionKind::VideoLayersAllocation);
+        let element = packet.extensions().find(|(id, _)| of_kind(*id));
+        let Some(allocation) = element.and_then(|(_, bytes)| LayersAllocation::parse(bytes)) else { return };
+        for (encoding, layers) in self.encodings.iter_mut().zip(allocation.streams()) {
+            encoding.note_allocation(layers);
+        }
     }
 
     /// Its publisher, where that is a participant of this shard.
@@ -321,9 +342,10 @@ impl Track {
         options
     }
 
-    /// Media rate of all encodings over the last second.
-    pub fn rate(&self, now: Instant) -> Bitrate {
-        self.encodings.iter().map(|e| e.rates.total(now)).fold(Bitrate::ZERO, Bitrate::plus)
+    /// What all encodings take over the last second, for a receiver with or without repetitions (RFC 2198).
+    pub fn rate(&self, now: Instant, with_repetitions: bool) -> Bitrate {
+        let repetitions = |e: &Encoding| if with_repetitions { e.repetitions.rate(now) } else { Bitrate::ZERO };
+        self.encodings.iter().map(|e| e.rates.total(now).plus(repetitions(e))).fold(Bitrate::ZERO, Bitrate::plus)
     }
 
     /// Rid and picture size of a layer.

@@ -12,6 +12,7 @@ mod addresses;
 mod bad_network;
 mod data;
 mod data_hostile;
+mod frame_extensions;
 mod hostile;
 mod late_joiner;
 mod layers;

@@ -1,6 +1,10 @@
 //! From RTP to pictures, by others: `rtc-rtp` puts frames together, FFmpeg decodes them.
 
-use rtc_rtp::codec::{av1::Av1Depacketizer, h264::H264Packet, vp8::Vp8Packet, vp9::Vp9Packet};
+use rtc_rtp::codec::av1::Av1Depacketizer;
+use rtc_rtp::codec::h264::H264Packet;
+use rtc_rtp::codec::h265::{H265Packet, H265Payload};
+use rtc_rtp::codec::vp8::Vp8Packet;
+use rtc_rtp::codec::vp9::Vp9Packet;
 use rtc_rtp::packetizer::Depacketizer;
 use sfu_engine::media::Codec;
 use sfu_engine::rtp::packet::RtpPacket;
@@ -29,6 +33,10 @@ pub fn decode(codec: Codec, packets: &[Vec<u8>], what: &str) -> Vec<Picture> {
         Codec::H264 { .. } => {
             let stream: Vec<u8> = h264(packets).into_iter().flat_map(|(_, bytes)| bytes).collect();
             probe(&stream, &["-f", "h264"], what)
+        }
+        Codec::H265 { .. } => {
+            let stream: Vec<u8> = h265(packets).into_iter().flat_map(|(_, bytes)| bytes).collect();
+            probe(&stream, &["-f", "hevc"], what)
         }
         Codec::Opus => panic!("{what}: no video"),
     }
@@ -90,6 +98,36 @@ fn h264(packets: &[Vec<u8>]) -> Frames {
     let mut depacketizer = H264Packet::default();
     frames(packets, |packet| {
         (depacketizer.depacketize(&packet.payload().to_vec().into()).unwrap().to_vec(), packet.marker())
+    })
+}
+
+fn h265(packets: &[Vec<u8>]) -> Frames {
+    const START: [u8; 4] = [0, 0, 0, 1];
+    frames(packets, |packet| {
+        let mut depacketizer = H265Packet::default();
+        depacketizer.depacketize(&packet.payload().to_vec().into()).unwrap();
+        let mut share = Vec::new();
+        match depacketizer.payload() {
+            H265Payload::H265SingleNALUnitPacket(unit) => {
+                share.extend([&START[..], &unit.payload_header().0.to_be_bytes(), &unit.payload()].concat());
+            }
+            H265Payload::H265AggregationPacket(units) => {
+                let first = units.first_unit().map(|unit| unit.nal_unit());
+                for unit in first.into_iter().chain(units.other_units().iter().map(|unit| unit.nal_unit())) {
+                    share.extend([&START[..], &unit].concat());
+                }
+            }
+            H265Payload::H265FragmentationUnitPacket(fragment) => {
+                if fragment.fu_header().s() {
+                    let kind = u16::from(fragment.fu_header().fu_type()) << 9;
+                    let header = fragment.payload_header().0 & 0x81FF | kind;
+                    share.extend([&START[..], &header.to_be_bytes()].concat());
+                }
+                share.extend(fragment.payload());
+            }
+            other => panic!("{other:?}"),
+        }
+        (share, packet.marker())
     })
 }
 

@@ -6,15 +6,21 @@
 #![allow(unreachable_pub)]
 
 mod capture;
+mod changeover;
 mod decode;
+mod h265;
 mod replay;
 
 use capture::Capture;
+use changeover::{changeover, payload_type};
 use decode::{Picture, decode};
 use replay::{Frame, Replay};
 use sfu_engine::forward::Target;
 use sfu_engine::ids::EncodingIndex;
-use std::collections::BTreeMap;
+use sfu_engine::rtp::layers_allocation::LayersAllocation;
+use sfu_engine::rtp::packet::RtpPacket;
+use sfu_engine::units::Bitrate;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Pixels; the same for all pictures of a layer, so that heights name spatial layers. Made even, as encoders make the odd sizes that they
 /// announce.
@@ -38,6 +44,80 @@ fn av1_of_every_browser_and_mode_stays_decodable() {
 #[test]
 fn h264_of_every_browser_and_mode_stays_decodable() {
     every("h264", &["chromium-h264-L1T1"]);
+}
+
+#[test]
+fn h265_stays_decodable_with_and_without_its_upper_temporal_layer() {
+    let capture = h265::capture();
+    assert_eq!(Layers::of(&capture).all().len(), 2, "two temporal layers");
+    each_layer_alone(&capture);
+    low_high_low(&capture);
+}
+
+/// In one source after the other, as a publisher of a mixed room changes over and back: both halves are whole, and nothing of one goes out as the other.
+#[test]
+fn a_track_that_changes_its_codec_stays_decodable() {
+    let named = |name: &str| {
+        let codec = name.split('-').nth(1).unwrap();
+        Capture::all(codec).into_iter().find(|capture| capture.name == name).unwrap()
+    };
+    for (before, after) in [
+        ("chromium-av1-L3T3", "chromium-vp8-L1T3"),
+        ("chromium-vp8-L1T3", "chromium-av1-L1T3"),
+        ("chromium-h264-L1T3", "chromium-vp9-L1T3"),
+    ] {
+        let (before, after) = (named(before), named(after));
+        let both = changeover(&before, &after);
+        let highest = |capture: &Capture| Layers::of(capture).all().last().unwrap().0;
+        let [began, all] = [&before, &both].map(|capture| capture.packets.last().unwrap().0.as_secs_f64());
+        let change = (began + 0.01) / all;
+        let replay = Replay::run(&both, &[(0.0, highest(&before)), (change, highest(&after))]);
+        for capture in [&before, &after] {
+            let codec = Replay::run(capture, &[]).codec;
+            let number = payload_type(&capture.offer);
+            let is_of = |packet: &&Vec<u8>| RtpPacket::parse(packet).unwrap().payload_type().0 == number;
+            let packets: Vec<_> = replay.packets.iter().filter(is_of).cloned().collect();
+            let pictures = decode(codec, &packets, &both.name);
+            let alone = Replay::run(capture, &[(0.0, highest(capture))]);
+            let expected = decode(codec, &alone.packets, &capture.name).len();
+            // The last picture of a recording may be cut off.
+            assert!(pictures.len().abs_diff(expected) <= 1, "{}: {} of {expected}", both.name, pictures.len());
+        }
+    }
+}
+
+/// What browsers announce of their layers is read, and is what comes: the element that each capture has with its key frames.
+#[test]
+fn the_layers_that_browsers_announce_are_those_that_come() {
+    for capture in ["vp8", "vp9", "av1", "h264"].into_iter().flat_map(Capture::all) {
+        let Some(id) = layers_allocation_id(&capture.offer) else { continue };
+        let sizes: BTreeSet<_> = Replay::run(&capture, &[]).received.iter().filter_map(|frame| frame.size).collect();
+        let packets = || capture.packets.iter().map(|(_, bytes)| RtpPacket::parse(bytes).unwrap());
+        let elements: Vec<_> = packets()
+            .flat_map(|packet| packet.extensions())
+            .filter(|(of, _)| *of == id)
+            .map(|(_, data)| data)
+            .collect();
+        assert!(!elements.is_empty(), "{}: Chromium sends what it offers", capture.name);
+        let mut announced = BTreeSet::new();
+        for element in elements {
+            let read = LayersAllocation::parse(element).unwrap_or_else(|| panic!("{}: {element:?}", capture.name));
+            let layers = || read.streams().iter().flatten().flatten();
+            assert!(layers().all(|layer| layer.rate() > Bitrate::ZERO), "{}: {read:?}", capture.name);
+            announced.extend(layers().filter_map(|layer| layer.size()));
+        }
+        assert!(!announced.is_empty(), "{}: with sizes", capture.name);
+        // Encoders make odd sizes even.
+        let is_near =
+            |one: &(u16, u16), other: &(u16, u16)| one.0.abs_diff(other.0) <= 1 && one.1.abs_diff(other.1) <= 1;
+        let is_announced = |size: &(u16, u16)| announced.iter().any(|told| is_near(told, size));
+        assert!(sizes.iter().all(is_announced), "{}: {announced:?}, {sizes:?}", capture.name);
+    }
+}
+
+fn layers_allocation_id(offer: &str) -> Option<u8> {
+    let line = offer.lines().find(|line| line.ends_with("/video-layers-allocation00"))?;
+    line.strip_prefix("a=extmap:")?.split([' ', '/']).next()?.parse().ok()
 }
 
 /// What it costs to switch layers, in packets and time, by the captures with several sizes. Printed, and told in docs/performance.md.

@@ -13,7 +13,7 @@ use sfu_engine::net::Protocol;
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
 use sfu_engine::sdp::{
-    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, Negotiation, Section, SectionRole,
+    CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, NO_RULES, Negotiation, Section, SectionRole,
 };
 use sfu_engine::units::ExtSeq;
 use sfu_engine::uplink::Uplink;
@@ -91,7 +91,11 @@ impl Replay {
                 continue;
             };
             if arrival.codec_changed {
+                // As a downlink does, with the allocator's next choice.
+                let target = slot.forwarder.target();
                 slot.set_codec(track.codec);
+                slot.forwarder.bind();
+                slot.forwarder.set_target(target);
                 replay.codec = track.codec.unwrap();
             }
             let Some(seq) = arrival.seq else { continue };
@@ -167,6 +171,7 @@ fn negotiate(offer: &str, rng: &mut ChaCha12Rng) -> Vec<Section> {
         published: &[],
         may_publish: Sources::ALL,
         can_subscribe: true,
+        codecs: &NO_RULES,
     };
     Negotiation::new(1).handle_offer(offer, &local, rng).unwrap().sections
 }

@@ -52,6 +52,8 @@ pub struct Encoding {
     pub sent_at: Vec<Instant>,
     pub keyframe_requests: u32,
     pub retransmitted: u32,
+    /// Header extensions of its packets beside those by which the server finds the source.
+    pub marks: Vec<(u8, Vec<u8>)>,
     /// The server has reported on the source, so MID and RID need no repeating.
     pub acknowledged: bool,
     size: (u16, u16),
@@ -95,6 +97,7 @@ impl Camera {
                 sent_at: Vec::new(),
                 keyframe_requests: 0,
                 retransmitted: 0,
+                marks: Vec::new(),
                 acknowledged: false,
                 size: *size,
                 bytes_per_frame: kbps * 1000 / 8 / FRAME_RATE as usize,
@@ -259,8 +262,12 @@ impl Encoding {
             let (seq, marker) = (self.seq, place + 1 == count);
             let head = Head { payload_type: VP8, ssrc: self.ssrc, seq, timestamp: self.last_timestamp, marker };
             let named = !self.acknowledged;
-            let extensions =
-                Extensions { mid: named.then_some(mid), rid: self.rid.filter(|_| named), ..Extensions::default() };
+            let extensions = Extensions {
+                mid: named.then_some(mid),
+                rid: self.rid.filter(|_| named),
+                others: &self.marks,
+                ..Extensions::default()
+            };
             out.push(rtp::write(&head, &extensions, *transport_seq, &payload));
             *transport_seq = transport_seq.wrapping_add(1);
             self.seq = self.seq.wrapping_add(1);

@@ -196,7 +196,7 @@ impl Client {
         self.offered = Some(self.sections.clone());
         let t = &self.transport;
         let (data, red) = (self.data.is_some(), self.red);
-        let text = sdp::offer(&t.ufrag, &t.pwd, &t.fingerprint, self.offers, &self.sections, data, red);
+        let text = sdp::offer(self.id.0, &t.ufrag, &t.pwd, &t.fingerprint, self.offers, &self.sections, data, red);
         let hints = self.hints.iter().map(|(mid, source)| PublishHint {
             mid: Mid::new(mid).unwrap(),
             source: *source,

@@ -18,6 +18,7 @@ mod world;
 
 pub use audio::PACKET_INTERVAL;
 pub use client::Publish;
+pub use sdp::ext;
 pub use world::{Access, World};
 
 use netem::{LinkConfig, Loss, QueueLimit, Rate, Schedule};

@@ -21,6 +21,8 @@ pub struct Extensions<'a> {
     pub mid: Option<&'a str>,
     pub rid: Option<&'a str>,
     pub repaired_rid: Option<&'a str>,
+    /// Others, by id.
+    pub others: &'a [(u8, Vec<u8>)],
 }
 
 pub fn write(head: &Head, extensions: &Extensions<'_>, transport_seq: u16, payload: &[u8]) -> Vec<u8> {
@@ -44,6 +46,9 @@ pub fn write(head: &Head, extensions: &Extensions<'_>, transport_seq: u16, paylo
         if let Some(name) = name {
             add(id, name.as_bytes());
         }
+    }
+    for (id, bytes) in extensions.others {
+        add(*id, bytes);
     }
     Packet { header, payload: Bytes::copy_from_slice(payload) }.marshal().unwrap().to_vec()
 }

@@ -10,6 +10,19 @@ pub mod ext {
     pub const MID: u8 = 4;
     pub const RID: u8 = 10;
     pub const REPAIRED_RID: u8 = 11;
+
+    /// Of frames, with the id at clients with even numbers and at the others.
+    pub const OF_FRAMES: [(&str, u8, u8); 4] = [
+        ("urn:3gpp:video-orientation", 5, 12),
+        ("http://www.webrtc.org/experiments/rtp-hdrext/playout-delay", 6, 13),
+        ("http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", 7, 14),
+        ("http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00", 8, 9),
+    ];
+
+    /// The ids at a client.
+    pub fn of_frames(client: u64) -> [u8; 4] {
+        OF_FRAMES.map(|(_, even, odd)| if client.is_multiple_of(2) { even } else { odd })
+    }
 }
 
 /// The section of data channels, the first one.
@@ -41,7 +54,9 @@ pub enum Role {
     Stopped,
 }
 
+#[allow(clippy::too_many_arguments)]
 pub fn offer(
+    client: u64,
     ufrag: &str,
     pwd: &str,
     fingerprint: &str,
@@ -60,12 +75,20 @@ pub fn offer(
         out += &format!("a=mid:{DATA_MID}\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n");
     }
     for section in sections {
-        write_section(&mut out, section, ufrag, pwd, fingerprint, red);
+        write_section(&mut out, section, client, ufrag, pwd, fingerprint, red);
     }
     out
 }
 
-fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &str, fingerprint: &str, red: bool) {
+fn write_section(
+    out: &mut String,
+    section: &OfferedSection,
+    client: u64,
+    ufrag: &str,
+    pwd: &str,
+    fingerprint: &str,
+    red: bool,
+) {
     let mut line = |text: String| {
         out.push_str(&text);
         out.push_str("\r\n");
@@ -98,6 +121,9 @@ fn write_section(out: &mut String, section: &OfferedSection, ufrag: &str, pwd: &
     if section.kind == MediaKind::Video {
         line(format!("a=extmap:{} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", ext::RID));
         line(format!("a=extmap:{} urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", ext::REPAIRED_RID));
+        for ((uri, ..), id) in ext::OF_FRAMES.iter().zip(ext::of_frames(client)) {
+            line(format!("a=extmap:{id} {uri}"));
+        }
     }
     match &section.role {
         Role::Send { .. } => {

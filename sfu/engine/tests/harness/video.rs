@@ -36,6 +36,8 @@ pub struct VideoReceiver {
     skipped: usize,
     last_progress: Option<Instant>,
     last_packet: Option<Instant>,
+    /// The header extensions that came last, by id.
+    pub extensions: BTreeMap<u8, Vec<u8>>,
 }
 
 /// A picture that decoded.
@@ -66,6 +68,8 @@ impl VideoReceiver {
     pub fn handle_packet(&mut self, now: Instant, packet: &Packet) -> u64 {
         assert_eq!(packet.header.payload_type, VP8);
         let seq = rtp::unwrap(self.highest, packet.header.sequence_number);
+        let element = |id: u8| Some((id, packet.header.get_extension(id)?.to_vec()));
+        self.extensions = packet.header.get_extension_ids().into_iter().filter_map(element).collect();
         self.take(now, seq, packet.header.timestamp, packet.header.marker, &packet.payload);
         seq
     }

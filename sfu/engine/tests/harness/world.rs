@@ -9,7 +9,7 @@ use rand_chacha::ChaCha12Rng;
 use rtc::crypto::default_provider;
 use sfu_engine::command::Preference;
 use sfu_engine::ids::{ParticipantId, RequestId, RoomId, ShardId, TrackId};
-use sfu_engine::sdp::CandidateAddress;
+use sfu_engine::sdp::{CandidateAddress, CodecRules};
 use sfu_engine::transport::dtls::DtlsCertificate;
 use sfu_engine::{
     Command, Engine, EngineConfig, EngineSnapshot, Event, Permissions, Protocol, Transmit, Tuple, WallClock,
@@ -165,8 +165,10 @@ impl World {
         let (request, sdp, published) = client.offer();
         let participant = ParticipantId(id);
         let now = self.now;
-        self.engine(id)
-            .handle_command(now, Command::Offer { participant, request: RequestId(request), sdp, published });
+        self.engine(id).handle_command(
+            now,
+            Command::Offer { participant, request: RequestId(request), sdp, published, codecs: CodecRules::default() },
+        );
         self.handle_events();
     }
 

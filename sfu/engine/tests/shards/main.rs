@@ -19,6 +19,8 @@ mod bad_network;
 mod data;
 #[path = "../calls/data_hostile.rs"]
 mod data_hostile;
+#[path = "../calls/frame_extensions.rs"]
+mod frame_extensions;
 #[path = "../calls/hostile.rs"]
 mod hostile;
 #[path = "../calls/late_joiner.rs"]

@@ -1,8 +1,8 @@
 //! One-way delay on two clocks that are not synchronised: what a receiver can truthfully claim, how long packets queue,
 //! and how noisy the path is.
 
-use super::feedback::{Acked, ReceiverTime};
-use std::time::{Duration, Instant};
+use super::feedback::{Acked, OurTime, ReceiverTime};
+use std::time::Duration;
 
 /// The lowest delay is taken over one to two of these, so that clock drift and a new route are forgotten.
 const BASE_SPAN: Duration = Duration::from_secs(10);
@@ -22,25 +22,23 @@ const LEAST_QUEUE_US: f64 = 5_000.0;
 /// Delays of one path.
 #[derive(Debug)]
 pub(super) struct OneWayDelay {
-    epoch: Instant,
     /// Lowest `arrival - sent` of this span and of the one before, in microseconds.
     lowest: [Option<i64>; 2],
     /// Highest `arrival - now`: with the lowest delay it brackets the offset between the clocks.
     latest: [Option<i64>; 2],
-    span_ends: Instant,
-    held_since: Option<Instant>,
+    span_ends: OurTime,
+    held_since: Option<OurTime>,
     last_queue_us: Option<i64>,
     noise_us: f64,
     impossible_in_a_row: u32,
 }
 
 impl OneWayDelay {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: OurTime) -> Self {
         OneWayDelay {
-            epoch: now,
             lowest: [None; 2],
             latest: [None; 2],
-            span_ends: now + BASE_SPAN,
+            span_ends: now.plus(BASE_SPAN),
             held_since: None,
             last_queue_us: None,
             noise_us: 1_000.0,
@@ -50,9 +48,9 @@ impl OneWayDelay {
 
     /// Whether a packet sent at `sent` can have arrived at `arrival`, given what was claimed before: not before it was
     /// sent, and not after its report got here.
-    pub(super) fn is_possible(&self, now: Instant, sent: Instant, arrival: ReceiverTime) -> bool {
-        let one_way = arrival.0.saturating_sub(self.us(sent));
-        let back = arrival.0.saturating_sub(self.us(now));
+    pub(super) fn is_possible(&self, now: OurTime, sent: OurTime, arrival: ReceiverTime) -> bool {
+        let one_way = arrival.0.saturating_sub(sent.0);
+        let back = arrival.0.saturating_sub(now.0);
         let after_sending = fold(self.latest, i64::max).is_none_or(|latest| one_way >= latest.saturating_sub(SLACK_US));
         let before_report = fold(self.lowest, i64::min).is_none_or(|lowest| back <= lowest.saturating_add(SLACK_US));
         after_sending && before_report
@@ -60,14 +58,14 @@ impl OneWayDelay {
 
     /// Takes a packet that [`Self::is_possible`] and whose own transmission takes `transmission` at the bottleneck; returns
     /// how long it queued.
-    pub(super) fn observe(&mut self, now: Instant, packet: &Acked, transmission: Duration) -> Duration {
+    pub(super) fn observe(&mut self, now: OurTime, packet: &Acked, transmission: Duration) -> Duration {
         if now >= self.span_ends {
-            self.span_ends = now + BASE_SPAN;
+            self.span_ends = now.plus(BASE_SPAN);
             self.lowest = [None, self.lowest[0]];
             self.latest = [None, self.latest[0]];
         }
-        let one_way = packet.arrival.0.saturating_sub(self.us(packet.sent));
-        let back = packet.arrival.0.saturating_sub(self.us(now));
+        let one_way = packet.arrival.0.saturating_sub(packet.sent.0);
+        let back = packet.arrival.0.saturating_sub(now.0);
         self.lowest[0] = Some(self.lowest[0].map_or(one_way, |lowest| lowest.min(one_way)));
         self.latest[0] = Some(self.latest[0].map_or(back, |latest| latest.max(back)));
         let above_lowest = one_way.saturating_sub(fold(self.lowest, i64::min).unwrap_or(one_way));
@@ -80,10 +78,10 @@ impl OneWayDelay {
     }
 
     /// The queue is somebody else's and may never be empty: what is known of the path without it is kept, for a while.
-    pub(super) fn hold_base(&mut self, now: Instant) {
+    pub(super) fn hold_base(&mut self, now: OurTime) {
         let since = *self.held_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < MAX_HOLD {
-            self.span_ends = self.span_ends.max(now + BASE_SPAN);
+        if now.saturating_since(since) < MAX_HOLD {
+            self.span_ends = self.span_ends.max(now.plus(BASE_SPAN));
         }
     }
 
@@ -98,7 +96,7 @@ impl OneWayDelay {
     }
 
     /// Ends a feedback. `true`: the receiver's clock was set anew, and all that was measured on it is void.
-    pub(super) fn end_feedback(&mut self, now: Instant, possible: usize, impossible: usize) -> bool {
+    pub(super) fn end_feedback(&mut self, now: OurTime, possible: usize, impossible: usize) -> bool {
         if impossible == 0 || possible > 0 {
             self.impossible_in_a_row = 0;
             return false;
@@ -106,13 +104,9 @@ impl OneWayDelay {
         self.impossible_in_a_row += 1;
         let resync = self.impossible_in_a_row >= RESYNC_AFTER;
         if resync {
-            *self = OneWayDelay { epoch: self.epoch, ..OneWayDelay::new(now) };
+            *self = OneWayDelay::new(now);
         }
         resync
-    }
-
-    fn us(&self, at: Instant) -> i64 {
-        i64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(i64::MAX)
     }
 }
 
@@ -126,16 +120,16 @@ mod tests {
 
     const MS: i64 = 1000;
 
-    fn acked(sent: Instant, arrival: i64) -> Acked {
+    fn acked(sent: OurTime, arrival: i64) -> Acked {
         Acked { sent, arrival: ReceiverTime(arrival), bytes: 1000 }
     }
 
     #[test]
     fn queueing_is_measured_above_the_lowest_delay_whatever_the_clock_offset() {
-        let start = Instant::now();
+        let start = OurTime(0);
         for offset in [0, -7_000_000_000, 7_000_000_000] {
             let mut delay = OneWayDelay::new(start);
-            let now = start + Duration::from_millis(100);
+            let now = OurTime(100 * MS);
             assert_eq!(delay.observe(now, &acked(start, offset + 50 * MS), Duration::ZERO), Duration::ZERO);
             let later = acked(start, offset + 80 * MS);
             assert_eq!(delay.observe(now, &later, Duration::ZERO), Duration::from_millis(30));
@@ -145,11 +139,11 @@ mod tests {
 
     #[test]
     fn an_arrival_before_sending_or_after_its_report_is_impossible() {
-        let start = Instant::now();
+        let start = OurTime(0);
         let mut delay = OneWayDelay::new(start);
-        let report = start + Duration::from_millis(100);
+        let report = OurTime(100 * MS);
         delay.observe(report, &acked(start, 50 * MS), Duration::ZERO);
-        let (sent, now) = (start + Duration::from_millis(500), start + Duration::from_millis(600));
+        let (sent, now) = (OurTime(500 * MS), OurTime(600 * MS));
         assert!(delay.is_possible(now, sent, ReceiverTime(550 * MS)));
         assert!(!delay.is_possible(now, sent, ReceiverTime(400 * MS)), "arrived before it was sent");
         assert!(!delay.is_possible(now, sent, ReceiverTime(700 * MS)), "arrived after it was reported");
@@ -157,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_clock_set_anew_is_accepted_only_after_several_feedbacks() {
-        let start = Instant::now();
+        let start = OurTime(0);
         let mut delay = OneWayDelay::new(start);
         delay.observe(start, &acked(start, 0), Duration::ZERO);
         let resyncs: Vec<bool> = (0..4).map(|_| delay.end_feedback(start, 0, 5)).collect();

@@ -6,15 +6,15 @@
 use super::feedback::{Acked, ReceiverTime};
 use crate::units::Bitrate;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MAX_PACKETS: usize = 1024;
-const MAX_SPAN_MS: f64 = 1_000.0;
+const MAX_SPAN_US: i64 = 1_000_000;
 /// The window of [`Delivery::rate`] grows from the first to the second until it holds enough packets.
-const WINDOW_MS: (f64, f64) = (500.0, 1_000.0);
+const WINDOW_US: (i64, i64) = (500_000, 1_000_000);
 const WINDOW_PACKETS: usize = 10;
 /// A busy period is measured over its latest part only.
-const BUSY_MAX_MS: f64 = 500.0;
+const BUSY_MAX_US: i64 = 500_000;
 const BUSY_MIN_MS: f64 = 20.0;
 const BUSY_PACKETS: usize = 5;
 /// Loss beyond this is not presumed to be somewhere else than at the bottleneck.
@@ -26,14 +26,13 @@ const LEAST_SPAN_MS: f64 = 10.0;
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     packets: VecDeque<Delivered>,
-    epoch: Option<Instant>,
     marked: Option<ReceiverTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Delivered {
     arrival: ReceiverTime,
-    /// In microseconds since the first packet of all, modulo 2^32.
+    /// [`OurTime`](super::feedback::OurTime) modulo 2^32; only differences are used.
     sent_us: u32,
     bytes: u32,
     queue_us: u32,
@@ -61,18 +60,16 @@ impl Busy {
 impl Delivery {
     /// Takes a delivered packet and how long it waited in the bottleneck's queue.
     pub(super) fn add(&mut self, packet: &Acked, queue: Duration) {
-        let epoch = *self.epoch.get_or_insert(packet.sent);
-        // What was sent before the first packet wraps around; only differences are used.
-        let before = epoch.saturating_duration_since(packet.sent).as_micros() as u32;
-        let sent_us = (packet.sent.saturating_duration_since(epoch).as_micros() as u32).wrapping_sub(before);
         let limited = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
         let (bytes, queue_us) = (limited(packet.bytes as u128), limited(queue.as_micros()));
-        let new = Delivered { arrival: packet.arrival, sent_us, bytes, queue_us };
-        let later = self.packets.iter().rev().take_while(|p| p.arrival > new.arrival).count();
-        self.packets.insert(self.packets.len() - later, new);
+        let new = Delivered { arrival: packet.arrival, sent_us: packet.sent.0 as u32, bytes, queue_us };
+        match self.packets.iter().rev().take_while(|p| p.arrival > new.arrival).count() {
+            0 => self.packets.push_back(new),
+            later => self.packets.insert(self.packets.len() - later, new),
+        }
         let newest = self.packets.back().map_or(new.arrival, |p| p.arrival);
         while self.packets.len() > MAX_PACKETS
-            || self.packets.front().is_some_and(|p| newest.ms_since(p.arrival) > MAX_SPAN_MS)
+            || self.packets.front().is_some_and(|p| newest.us_since(p.arrival) > MAX_SPAN_US)
         {
             self.packets.pop_front();
         }
@@ -80,11 +77,11 @@ impl Delivery {
 
     /// Rate over the last half second, or as long as it takes to see ten packets; `None` before there is that much.
     pub(super) fn rate(&self) -> Option<Bitrate> {
-        let newest = self.packets.back()?.arrival;
-        let mut span = Span::default();
+        let newest = self.packets.back()?;
+        let mut span = Span::new(newest);
         for packet in self.packets.iter().rev() {
-            let age_ms = newest.ms_since(packet.arrival);
-            if age_ms > WINDOW_MS.1 || (age_ms > WINDOW_MS.0 && span.packets > WINDOW_PACKETS) {
+            let age_us = newest.arrival.us_since(packet.arrival);
+            if age_us > WINDOW_US.1 || (age_us > WINDOW_US.0 && span.packets > WINDOW_PACKETS) {
                 break;
             }
             span.add(packet);
@@ -95,10 +92,11 @@ impl Delivery {
     /// Rate of the bottleneck over the packets that all queued for longer than `threshold`, up to the newest; `None` while
     /// it is not clearly busy.
     pub(super) fn busy(&self, threshold: Duration) -> Option<Busy> {
-        let newest = self.packets.back()?.arrival;
-        let mut span = Span::default();
+        let newest = self.packets.back()?;
+        let mut span = Span::new(newest);
         for packet in self.packets.iter().rev() {
-            if u128::from(packet.queue_us) <= threshold.as_micros() || newest.ms_since(packet.arrival) > BUSY_MAX_MS {
+            let queued = u128::from(packet.queue_us) > threshold.as_micros();
+            if !queued || newest.arrival.us_since(packet.arrival) > BUSY_MAX_US {
                 break;
             }
             span.add(packet);
@@ -131,38 +129,39 @@ impl Delivery {
 }
 
 /// Packets from the newest backwards.
-#[derive(Default)]
 struct Span {
     packets: usize,
     bytes: u64,
-    oldest: Option<Delivered>,
-    newest_arrival: Option<ReceiverTime>,
-    /// Of the newest packet, and how long before and after it the others were sent, in microseconds.
-    sent: Option<(u32, i32, i32)>,
+    newest: Delivered,
+    oldest: Delivered,
+    /// How long before and after the newest packet the others were sent, in microseconds.
+    sent: (i32, i32),
 }
 
 impl Span {
+    fn new(newest: &Delivered) -> Self {
+        Span { packets: 0, bytes: 0, newest: *newest, oldest: *newest, sent: (0, 0) }
+    }
+
     fn add(&mut self, packet: &Delivered) {
         self.packets += 1;
         self.bytes += u64::from(packet.bytes);
-        self.oldest = Some(*packet);
-        self.newest_arrival.get_or_insert(packet.arrival);
-        let (newest, first, last) = self.sent.get_or_insert((packet.sent_us, 0, 0));
-        let after = packet.sent_us.wrapping_sub(*newest).cast_signed();
-        (*first, *last) = ((*first).min(after), (*last).max(after));
+        self.oldest = *packet;
+        let after = packet.sent_us.wrapping_sub(self.newest.sent_us).cast_signed();
+        self.sent = (self.sent.0.min(after), self.sent.1.max(after));
     }
 
     fn arrival_ms(&self) -> f64 {
-        self.newest_arrival.zip(self.oldest).map_or(0.0, |(newest, oldest)| newest.ms_since(oldest.arrival))
+        self.newest.arrival.ms_since(self.oldest.arrival)
     }
 
     fn sent_ms(&self) -> f64 {
-        self.sent.map_or(0.0, |(_, first, last)| f64::from(last.abs_diff(first)) / 1e3)
+        f64::from(self.sent.1.abs_diff(self.sent.0)) / 1e3
     }
 
     /// The oldest packet marks the start of the time; its bytes were delivered before.
     fn rate(&self) -> Option<Bitrate> {
-        let bytes = self.bytes.saturating_sub(u64::from(self.oldest?.bytes));
+        let bytes = self.bytes.saturating_sub(u64::from(self.oldest.bytes));
         let ms = self.arrival_ms().max(self.sent_ms());
         (ms >= 1.0).then(|| Bitrate::of(bytes, Duration::from_secs_f64(ms / 1e3)))
     }
@@ -171,13 +170,14 @@ impl Span {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::feedback::OurTime;
     use super::*;
 
     /// `count` packets of 1000 bytes, spaced as told at both ends.
-    fn delivered(count: i64, sent_every_us: u64, arrive_every_us: i64, queue_ms: u64) -> Delivery {
-        let (start, mut delivery) = (Instant::now(), Delivery::default());
+    fn delivered(count: i64, sent_every_us: i64, arrive_every_us: i64, queue_ms: u64) -> Delivery {
+        let mut delivery = Delivery::default();
         for i in 0..count {
-            let sent = start + Duration::from_micros(sent_every_us * i as u64);
+            let sent = OurTime(sent_every_us * i);
             delivery.add(
                 &Acked { sent, arrival: ReceiverTime(i * arrive_every_us), bytes: 1000 },
                 Duration::from_millis(queue_ms),
@@ -213,19 +213,21 @@ mod tests {
         let mut delivery = delivered(100, 8_000, 8_000, 0);
         delivery.mark();
         assert_eq!(delivery.since_mark(), None);
-        let start = Instant::now();
         for i in 0..10 {
-            delivery.add(&Acked { sent: start, arrival: ReceiverTime(800_000 + 100 * i), bytes: 1000 }, Duration::ZERO);
+            delivery.add(
+                &Acked { sent: OurTime(0), arrival: ReceiverTime(800_000 + 100 * i), bytes: 1000 },
+                Duration::ZERO,
+            );
         }
         assert_eq!(delivery.since_mark(), Some(Bitrate::kbps(8000)));
     }
 
     #[test]
     fn reordered_arrivals_count_alike() {
-        let (start, mut delivery) = (Instant::now(), Delivery::default());
-        for i in 0..100u64 {
-            let sent = start + Duration::from_millis(8 * (i ^ 1));
-            delivery.add(&Acked { sent, arrival: ReceiverTime(8000 * (i as i64 ^ 3)), bytes: 1000 }, Duration::ZERO);
+        let mut delivery = Delivery::default();
+        for i in 0..100i64 {
+            let (sent, arrival) = (OurTime(8000 * (i ^ 1)), ReceiverTime(8000 * (i ^ 3)));
+            delivery.add(&Acked { sent, arrival, bytes: 1000 }, Duration::ZERO);
         }
         let rate = delivery.rate().unwrap().as_bps();
         assert!((970_000..=1_030_000).contains(&rate), "{rate}");

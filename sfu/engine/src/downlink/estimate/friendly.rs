@@ -3,8 +3,9 @@
 //! Only used while the bottleneck is shared with somebody who fills its queue. That somebody loses packets as we do, by its own doing; who
 //! takes these losses for the end of the link gives way without end.
 
+use super::feedback::OurTime;
 use crate::units::Bitrate;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Loss intervals that count, and how much, newest first (RFC 5348 section 5.4).
 const WEIGHTS: [f64; 8] = [1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2];
@@ -17,7 +18,7 @@ const TIMEOUT_ROUND_TRIPS: f64 = 4.0;
 #[derive(Debug, Default)]
 pub(super) struct FriendlyRate {
     /// When the packet was sent that began the last event.
-    event: Option<Instant>,
+    event: Option<OurTime>,
     /// Packets since.
     open: u32,
     /// Packets between the events before, newest first.
@@ -26,9 +27,9 @@ pub(super) struct FriendlyRate {
 
 impl FriendlyRate {
     /// A packet sent at `sent` was reported for the first time.
-    pub(super) fn observe(&mut self, sent: Instant, lost: bool, rtt: Duration) {
+    pub(super) fn observe(&mut self, sent: OurTime, lost: bool, rtt: Duration) {
         self.open = self.open.saturating_add(1);
-        let same = self.event.is_some_and(|event| sent < event + rtt);
+        let same = self.event.is_some_and(|event| sent < event.plus(rtt));
         if !lost || same {
             return;
         }
@@ -76,9 +77,9 @@ mod tests {
 
     /// One packet per millisecond; every one of `every` is lost, and the two behind it.
     fn run(every: u32, packets: u32) -> FriendlyRate {
-        let (start, mut friendly) = (Instant::now(), FriendlyRate::default());
+        let mut friendly = FriendlyRate::default();
         for i in 0..packets {
-            friendly.observe(start + Duration::from_millis(1) * i, i % every < 3, RTT);
+            friendly.observe(OurTime(1000 * i64::from(i)), i % every < 3, RTT);
         }
         friendly
     }
@@ -98,7 +99,7 @@ mod tests {
         assert!(rate(run(500, 20_000)) < rate(run(1000, 20_000)));
         let mut quiet = run(1000, 8_003);
         let before = quiet.rate(RTT);
-        (0..5000).for_each(|_| quiet.observe(Instant::now(), false, RTT));
+        (0..5000).for_each(|_| quiet.observe(OurTime(9_000_000), false, RTT));
         assert!(quiet.rate(RTT) > before);
     }
 }

@@ -1,13 +1,12 @@
 //! Arrival groups: packets sent within 5 ms, or that arrived in one burst, are one sample of the delay gradient
 //! (draft-ietf-rmcat-gcc-02 section 5.2).
 
-use super::feedback::{Acked, ReceiverTime};
-use std::time::{Duration, Instant};
+use super::feedback::{Acked, OurTime, ReceiverTime};
 
-const SEND_BURST: Duration = Duration::from_millis(5);
-const ARRIVAL_BURST_MS: f64 = 5.0;
+const SEND_BURST_US: i64 = 5_000;
+const ARRIVAL_BURST_US: i64 = 5_000;
 /// A burst longer than this is a queue draining, which the trend must see.
-const MAX_BURST_MS: f64 = 100.0;
+const MAX_BURST_US: i64 = 100_000;
 
 /// How two groups that follow each other are spaced, at both ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +28,8 @@ pub(super) struct ArrivalGroups {
 
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    first_sent: Instant,
-    last_sent: Instant,
+    first_sent: OurTime,
+    last_sent: OurTime,
     first_arrival: ReceiverTime,
     last_arrival: ReceiverTime,
 }
@@ -54,7 +53,7 @@ impl ArrivalGroups {
         self.current = Some(Group::of(packet));
         let previous = self.previous.replace(finished)?;
         let arrival_ms = finished.last_arrival.ms_since(previous.last_arrival);
-        let sent_ms = finished.last_sent.saturating_duration_since(previous.last_sent).as_secs_f64() * 1e3;
+        let sent_ms = finished.last_sent.us_since(previous.last_sent).max(0) as f64 / 1e3;
         (arrival_ms >= 0.0).then_some(Spacing { sent_ms, arrival_ms, at: finished.last_arrival })
     }
 
@@ -75,13 +74,12 @@ impl Group {
     }
 
     fn takes(&self, packet: &Acked) -> bool {
-        if packet.sent.saturating_duration_since(self.first_sent) <= SEND_BURST {
+        if packet.sent.us_since(self.first_sent) <= SEND_BURST_US {
             return true;
         }
-        let apart_ms = packet.arrival.ms_since(self.last_arrival);
-        let sent_apart_ms = packet.sent.saturating_duration_since(self.last_sent).as_secs_f64() * 1e3;
-        let caught_up = apart_ms < sent_apart_ms && apart_ms <= ARRIVAL_BURST_MS;
-        caught_up && packet.arrival.ms_since(self.first_arrival) < MAX_BURST_MS
+        let apart_us = packet.arrival.us_since(self.last_arrival);
+        let caught_up = apart_us < packet.sent.us_since(self.last_sent).max(0) && apart_us <= ARRIVAL_BURST_US;
+        caught_up && packet.arrival.us_since(self.first_arrival) < MAX_BURST_US
     }
 }
 
@@ -89,10 +87,10 @@ impl Group {
 mod tests {
     use super::*;
 
-    fn samples(packets: &[(u64, i64)]) -> Vec<(f64, f64)> {
-        let (start, mut groups) = (Instant::now(), ArrivalGroups::default());
-        let acked = |&(sent_ms, arrival_ms): &(u64, i64)| Acked {
-            sent: start + Duration::from_millis(sent_ms),
+    fn samples(packets: &[(i64, i64)]) -> Vec<(f64, f64)> {
+        let mut groups = ArrivalGroups::default();
+        let acked = |&(sent_ms, arrival_ms): &(i64, i64)| Acked {
+            sent: OurTime(1000 * sent_ms),
             arrival: ReceiverTime(arrival_ms * 1000),
             bytes: 1000,
         };

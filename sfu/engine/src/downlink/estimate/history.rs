@@ -2,23 +2,21 @@
 //!
 //! Bounded in packets and in age. A packet is acknowledged once; what was never sent is not found.
 
-use super::feedback::{ProbeId, SentPacket};
+use super::feedback::{OurTime, ProbeId, SentPacket};
 use crate::units::{ExtSeq, SeqNo};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 
 /// Packets remembered at most: 0.8 s at 100 Mb/s. The oldest are forgotten first, without being counted as lost.
 pub(super) const MAX_PACKETS: usize = 8192;
 /// Feedback later than this tells nothing about the network as it is now.
-const MAX_AGE: Duration = Duration::from_secs(6);
+const MAX_AGE_US: u32 = 6_000_000;
 /// A jump in the caller's numbering beyond this starts the history anew instead of filling the gap.
 const MAX_GAP: u64 = 256;
 
 /// Sent packets that feedback may still name. What was received is forgotten as soon as all before it is known: while nothing is lost only a
 /// round trip's packets are here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SentHistory {
-    epoch: Instant,
     entries: VecDeque<Entry>,
     /// Number of the first entry; meaningless while there is none.
     first: u64,
@@ -27,7 +25,7 @@ pub(super) struct SentHistory {
 /// One sent packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// In microseconds since the epoch, modulo 2^32.
+    /// [`OurTime`] modulo 2^32: more than an hour, of which packets are remembered for seconds.
     sent_us: u32,
     pub(super) probe: Option<ProbeId>,
     bytes: u16,
@@ -59,14 +57,9 @@ impl Entry {
 }
 
 impl SentHistory {
-    /// Nothing sent yet.
-    pub(super) fn new(now: Instant) -> Self {
-        SentHistory { epoch: now, entries: VecDeque::new(), first: 0 }
-    }
-
     /// Remembers a packet. A number that does not follow the last one leaves a gap of unused ones.
-    pub(super) fn insert(&mut self, now: Instant, packet: &SentPacket) {
-        let now_us = self.micros(now);
+    pub(super) fn insert(&mut self, now: OurTime, packet: &SentPacket) {
+        let now_us = now.0 as u32;
         self.forget_old(now_us);
         let SentPacket { bytes, probe, repair, .. } = *packet;
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
@@ -95,12 +88,11 @@ impl SentHistory {
     }
 
     /// The packet that a report names and when it was sent, `None` where no such packet is outstanding.
-    pub(super) fn find(&mut self, now: Instant, transport_seq: u16) -> Option<(Instant, &mut Entry)> {
-        let now_us = self.micros(now);
+    pub(super) fn find(&mut self, now: OurTime, transport_seq: u16) -> Option<(OurTime, &mut Entry)> {
         let seq = self.newest()?.unwrap_near(SeqNo(transport_seq)).0;
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         let entry = self.entries.get_mut(index).filter(|entry| !matches!(entry.fate, Fate::Unused | Fate::Received))?;
-        Some((now.checked_sub(age(now_us, entry))?, entry))
+        Some((OurTime(now.0 - i64::from(age_us(now.0 as u32, entry))), entry))
     }
 
     /// A feedback has been taken: forgets what was received, but for the newest packet, from which numbers are unwrapped.
@@ -118,14 +110,9 @@ impl SentHistory {
     }
 
     fn forget_old(&mut self, now_us: u32) {
-        while self.entries.front().is_some_and(|entry| age(now_us, entry) > MAX_AGE) {
+        while self.entries.front().is_some_and(|entry| age_us(now_us, entry) > MAX_AGE_US) {
             self.pop_front();
         }
-    }
-
-    /// Microseconds since the epoch, modulo 2^32: more than an hour, of which packets are remembered for seconds.
-    fn micros(&self, now: Instant) -> u32 {
-        now.saturating_duration_since(self.epoch).as_micros() as u32
     }
 
     fn pop_front(&mut self) {
@@ -134,8 +121,8 @@ impl SentHistory {
     }
 }
 
-fn age(now_us: u32, entry: &Entry) -> Duration {
-    Duration::from_micros(u64::from(now_us.wrapping_sub(entry.sent_us)))
+fn age_us(now_us: u32, entry: &Entry) -> u32 {
+    now_us.wrapping_sub(entry.sent_us)
 }
 
 #[cfg(test)]
@@ -149,8 +136,8 @@ mod tests {
 
     #[test]
     fn packets_are_found_across_the_wrap_and_only_if_sent() {
-        let now = Instant::now();
-        let mut history = SentHistory::new(now);
+        let now = OurTime(0);
+        let mut history = SentHistory::default();
         for seq in [65_534, 65_535, 0, 2] {
             history.insert(now, &packet(seq));
         }
@@ -163,20 +150,20 @@ mod tests {
 
     #[test]
     fn the_history_is_bounded_in_packets_and_in_age() {
-        let start = Instant::now();
-        let mut history = SentHistory::new(start);
+        let start = OurTime(0);
+        let mut history = SentHistory::default();
         for i in 0..3 * MAX_PACKETS {
             history.insert(start, &packet(i as u16));
         }
         assert_eq!(history.entries.len(), MAX_PACKETS);
-        history.insert(start + Duration::from_secs(7), &packet((3 * MAX_PACKETS) as u16));
+        history.insert(OurTime(7_000_000), &packet((3 * MAX_PACKETS) as u16));
         assert_eq!(history.entries.len(), 1);
     }
 
     #[test]
     fn a_jump_in_the_numbering_starts_anew() {
-        let now = Instant::now();
-        let mut history = SentHistory::new(now);
+        let now = OurTime(0);
+        let mut history = SentHistory::default();
         history.insert(now, &packet(10));
         history.insert(now, &packet(20_000));
         assert_eq!(history.entries.len(), 1);
@@ -185,9 +172,9 @@ mod tests {
 
     #[test]
     fn what_was_received_is_forgotten_up_to_the_first_that_was_not() {
-        let start = Instant::now();
-        let mut history = SentHistory::new(start);
-        let at = |seq: u16| start + Duration::from_millis(u64::from(seq));
+        let start = OurTime(0);
+        let mut history = SentHistory::default();
+        let at = |seq: u16| OurTime(start.0 + 1000 * i64::from(seq));
         (0..100).for_each(|seq| history.insert(at(seq), &packet(seq)));
         let receive = |history: &mut SentHistory, seq: u16| {
             let (sent, entry) = history.find(at(200), seq).unwrap();
@@ -207,12 +194,12 @@ mod tests {
 
     #[test]
     fn times_are_right_after_hours() {
-        let start = Instant::now();
-        let mut history = SentHistory::new(start);
+        let start = OurTime(0);
+        let mut history = SentHistory::default();
         for hours in [0, 1, 2, 30] {
-            let sent = start + Duration::from_secs(hours * 3600) + Duration::from_micros(hours);
+            let sent = OurTime(start.0 + hours * 3_600_000_001);
             history.insert(sent, &packet(hours as u16));
-            assert_eq!(history.find(sent + MAX_AGE, hours as u16).unwrap().0, sent);
+            assert_eq!(history.find(OurTime(sent.0 + i64::from(MAX_AGE_US)), hours as u16).unwrap().0, sent);
         }
     }
 }

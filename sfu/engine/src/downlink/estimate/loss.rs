@@ -7,9 +7,10 @@
 //! Packets that are lost one after the other, while nothing queues, are one accident of the path (a fading radio link) and no more evidence
 //! than one packet; those that a full queue drops are evidence each.
 
+use super::feedback::OurTime;
 use crate::units::Bitrate;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const OBSERVATION: Duration = Duration::from_millis(250);
 const OBSERVATION_PACKETS: u32 = 10;
@@ -33,11 +34,13 @@ const NEGLIGIBLE: f64 = 0.005;
 #[derive(Debug, Default)]
 pub(super) struct LossControl {
     current: Observation,
-    current_span: Option<(Instant, Instant)>,
+    current_span: Option<(OurTime, OurTime)>,
     /// The last packet was lost.
     in_burst: bool,
     past: VecDeque<Observation>,
     limit: Option<Bitrate>,
+    loss: f32,
+    stray: f32,
 }
 
 /// Packets sent in about a quarter of a second and what became of them.
@@ -70,29 +73,33 @@ impl LossControl {
 
     /// Share of packets lost over the last seconds, 0 to 1, the latest weighing most.
     pub(super) fn loss(&self) -> f32 {
-        self.share(|observation| observation.lost)
+        self.loss
     }
 
     /// The same of what was lost while nothing queued.
     pub(super) fn stray_loss(&self) -> f32 {
-        self.share(|observation| observation.stray)
+        self.stray
     }
 
     /// Whether many packets are lost, hardly one the cause of the next.
     pub(super) fn loses_singly(&self) -> bool {
-        self.past.len() >= SINGLY_AFTER && self.stray_loss() > SINGLY.0 && self.burst_length() < SINGLY.1
+        self.past.len() >= SINGLY_AFTER && self.stray > SINGLY.0 && self.burst_length() < SINGLY.1
     }
 
-    fn share(&self, count: impl Fn(&Observation) -> u32) -> f32 {
-        let (counted, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev()))
-            .fold((0.0, 0.0), |(counted, packets), (weight, o)| {
-                (counted + weight * f64::from(count(o)), packets + weight * o.packets())
-            });
-        if packets > 0.0 { (counted / packets) as f32 } else { 0.0 }
+    /// All that a feedback reports has been taken: brings [`Self::loss`] and [`Self::stray_loss`] up to date.
+    pub(super) fn weigh(&mut self) {
+        let (lost, stray, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev())).fold(
+            (0.0, 0.0, 0.0),
+            |(lost, stray, packets), (weight, o)| {
+                (lost + weight * o.lost(), stray + weight * f64::from(o.stray), packets + weight * o.packets())
+            },
+        );
+        let share = |counted: f64| if packets > 0.0 { (counted / packets) as f32 } else { 0.0 };
+        (self.loss, self.stray) = (share(lost), share(stray));
     }
 
     /// A packet sent at `sent` was reported for the first time. `queueing`: packets wait long at the bottleneck.
-    pub(super) fn observe(&mut self, sent: Instant, bytes: usize, lost: bool, queueing: bool) {
+    pub(super) fn observe(&mut self, sent: OurTime, bytes: usize, lost: bool, queueing: bool) {
         let follows = std::mem::replace(&mut self.in_burst, lost) && !queueing;
         self.current.packets += 1;
         self.current.lost += u32::from(lost);
@@ -116,7 +123,7 @@ impl LossControl {
     /// Ends a feedback; `rate` is the present estimate.
     pub(super) fn end_feedback(&mut self, rate: Bitrate) {
         let Some((first, last)) = self.current_span else { return };
-        let span = last.saturating_duration_since(first);
+        let span = last.saturating_since(first);
         if span < OBSERVATION || self.current.packets < OBSERVATION_PACKETS {
             return;
         }
@@ -223,12 +230,12 @@ mod tests {
     /// Sends at the rate that the controller allows for so many seconds, a feedback every 100 ms, over a link that drops
     /// what is beyond `capacity` and, besides, `random` of all. Returns the rate at the end.
     fn rate_after(seconds: u32, start: f64, capacity: f64, random: f64, seed: u64) -> f64 {
-        let (t0, mut control, mut rng) = (Instant::now(), LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
-        let (mut rate, mut now) = (start, t0);
+        let (mut control, mut rng) = (LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
+        let (mut rate, mut now) = (start, OurTime(0));
         for _ in 0..10 * seconds {
             let packets = (rate * 0.1 / 8000.0) as u32;
             for _ in 0..packets {
-                now += Duration::from_micros(100_000 / u64::from(packets));
+                now.0 += 100_000 / i64::from(packets);
                 let beyond = (1.0 - capacity / rate).max(0.0);
                 control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond), false);
             }
@@ -262,11 +269,12 @@ mod tests {
 
     #[test]
     fn packets_that_arrive_late_are_not_lost() {
-        let (start, mut control) = (Instant::now(), LossControl::default());
+        let mut control = LossControl::default();
         for i in 0..100 {
-            control.observe(start + Duration::from_millis(10 * i), 1000, true, false);
+            control.observe(OurTime(10_000 * i), 1000, true, false);
             control.end_feedback(Bitrate::kbps(800));
             control.recover();
+            control.weigh();
         }
         assert_eq!((control.limit(), control.loss()), (None, 0.0));
     }
@@ -274,11 +282,11 @@ mod tests {
     /// Sends 1.8 Mb/s, at every fifth second 2.5 Mb/s; a burst of 30 packets is lost in each of these seconds. Returns whether that is taken for
     /// the end of the link.
     fn bursts_limit(queueing: bool) -> bool {
-        let (mut now, mut control, mut limited) = (Instant::now(), LossControl::default(), false);
+        let (mut now, mut control, mut limited) = (OurTime(0), LossControl::default(), false);
         for second in 0..30 {
             let packets = if second % 5 == 4 { 312 } else { 225 };
             for i in 0..packets {
-                now += Duration::from_micros(1_000_000 / packets);
+                now.0 += 1_000_000 / packets;
                 control.observe(now, 1000, second % 5 == 4 && (100..130).contains(&i), queueing);
                 control.end_feedback(Bitrate::kbps(3000));
             }
@@ -295,24 +303,27 @@ mod tests {
 
     #[test]
     fn what_is_lost_while_nothing_queues_is_told_apart() {
-        let (start, mut control) = (Instant::now(), LossControl::default());
+        let mut control = LossControl::default();
         for i in 0..10 {
-            control.observe(start, 1000, i < 3, i > 0);
+            control.observe(OurTime(0), 1000, i < 3, i > 0);
         }
+        control.weigh();
         assert_eq!((control.loss(), control.stray_loss()), (0.3, 0.1));
     }
 
     #[test]
     fn single_losses_are_told_from_bursts() {
         for (burst, every, singly) in [(1, 10, true), (1, 30, false), (8, 80, false)] {
-            let (start, mut control) = (Instant::now(), LossControl::default());
+            let mut control = LossControl::default();
             for i in 0..2000 {
-                control.observe(start + Duration::from_millis(4 * i), 1000, i % every < burst, false);
+                control.observe(OurTime(4000 * i), 1000, i % every < burst, false);
                 control.end_feedback(Bitrate::kbps(2000));
             }
+            control.weigh();
             assert_eq!(control.loses_singly(), singly, "{burst} of {every}");
             control.reset();
-            (0..20).for_each(|i| control.observe(start + Duration::from_millis(4 * i), 1000, i % 2 == 0, false));
+            (0..20).for_each(|i| control.observe(OurTime(4000 * i), 1000, i % 2 == 0, false));
+            control.weigh();
             assert!(!control.loses_singly(), "too early to tell");
         }
     }

@@ -36,7 +36,7 @@ use aimd::{RateControl, Signals};
 use alr::SendMeter;
 use delay::OneWayDelay;
 use delivery::Delivery;
-use feedback::Acked;
+use feedback::{Acked, OurTime};
 use friendly::FriendlyRate;
 use groups::ArrivalGroups;
 use history::{Fate, SentHistory};
@@ -89,6 +89,8 @@ impl Default for EstimatorConfig {
 #[derive(Debug)]
 pub struct Estimator {
     config: EstimatorConfig,
+    /// The zero of [`OurTime`].
+    began: Instant,
     demand: Bitrate,
     history: SentHistory,
     meter: SendMeter,
@@ -116,7 +118,7 @@ struct Batch {
     received: usize,
     lost: usize,
     impossible: usize,
-    newest_sent: Option<Instant>,
+    newest_sent: Option<OurTime>,
     /// Queueing of the last packets, newest last.
     tail: [Option<Duration>; 3],
 }
@@ -126,10 +128,11 @@ impl Estimator {
     pub fn new(now: Instant, config: EstimatorConfig) -> Self {
         Estimator {
             config,
+            began: now,
             demand: Bitrate::ZERO,
-            history: SentHistory::new(now),
+            history: SentHistory::default(),
             meter: SendMeter::new(now),
-            delay: OneWayDelay::new(now),
+            delay: OneWayDelay::new(OurTime(0)),
             delivery: Delivery::default(),
             groups: ArrivalGroups::default(),
             trendline: Trendline::new(),
@@ -150,7 +153,7 @@ impl Estimator {
     /// A packet with a transport-wide sequence number leaves.
     pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
         self.now = now;
-        self.history.insert(now, &packet);
+        self.history.insert(self.time(now), &packet);
         self.meter.add(now, packet.bytes);
         self.outage.on_sent(now);
         if let Some(id) = packet.probe {
@@ -161,12 +164,18 @@ impl Estimator {
     /// Transport-wide feedback or RFC 8888 has arrived.
     pub fn on_feedback(&mut self, now: Instant, feedback: &Feedback<'_>) {
         self.now = now;
+        self.take_feedback(now, feedback);
+        self.loss.weigh();
+    }
+
+    fn take_feedback(&mut self, now: Instant, feedback: &Feedback<'_>) {
         let mut batch = Batch::default();
+        let time = self.time(now);
         for report in feedback.reports.iter().take(MAX_REPORTS) {
-            self.take_report(now, report, &mut batch);
+            self.take_report(time, report, &mut batch);
         }
         self.history.end_feedback();
-        if self.delay.end_feedback(now, batch.received, batch.impossible) {
+        if self.delay.end_feedback(time, batch.received, batch.impossible) {
             self.forget_path();
         }
         if batch.received == 0 {
@@ -284,7 +293,7 @@ impl Estimator {
         probe.into_iter().chain(outage).min()
     }
 
-    fn take_report(&mut self, now: Instant, report: &PacketReport, batch: &mut Batch) {
+    fn take_report(&mut self, now: OurTime, report: &PacketReport, batch: &mut Batch) {
         let (rtt, queueing) = (self.rtt.or_guess(), self.queue > PROBE_QUEUE);
         let Some((sent, entry)) = self.history.find(now, report.transport_seq) else { return };
         let Some(arrival) = report.arrival else {
@@ -325,7 +334,7 @@ impl Estimator {
     }
 
     /// Returns how long the packet queued.
-    fn take_arrival(&mut self, now: Instant, packet: &Acked, batch: &mut Batch) -> Duration {
+    fn take_arrival(&mut self, now: OurTime, packet: &Acked, batch: &mut Batch) -> Duration {
         let transmission = self.control.rate().time_for(packet.bytes as u64);
         let queue = self.delay.observe(now, packet, transmission);
         batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
@@ -338,15 +347,15 @@ impl Estimator {
 
     fn take_rtt(&mut self, now: Instant, batch: &Batch) {
         if let Some(sent) = batch.newest_sent {
-            self.rtt.add(now, now.saturating_duration_since(sent));
+            self.rtt.add(now, self.time(now).saturating_since(sent));
         }
     }
 
     /// An ordinary feedback: let the parts have their say.
-    fn decide(&mut self, now: Instant, grown: bool, newest_sent: Option<Instant>) {
+    fn decide(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) {
         let found = self.prober.end_feedback(now, self.estimate());
         match self.control.is_shared() {
-            true => self.delay.hold_base(now),
+            true => self.delay.hold_base(self.time(now)),
             false => self.delay.release_base(),
         }
         let threshold = self.delay.queue_threshold();
@@ -361,7 +370,7 @@ impl Estimator {
             delivered: self.delivery.rate(),
             since_decrease: self.delivery.since_mark(),
             rtt: self.rtt.or_guess(),
-            since_sent: newest_sent.map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent)),
+            since_sent: newest_sent.map_or(Duration::ZERO, |sent| self.time(now).saturating_since(sent)),
             sent: self.meter.rate(now),
             app_limited: self.meter.is_app_limited(now, self.control.rate()),
             unprobed: self.repairs.are_unheard(),
@@ -430,5 +439,9 @@ impl Estimator {
     /// The highest rate that is of any use.
     fn ceiling(&self) -> Bitrate {
         self.demand.scale(DEMAND_MARGIN).min(self.config.max)
+    }
+
+    fn time(&self, now: Instant) -> OurTime {
+        OurTime(0).plus(now.saturating_duration_since(self.began))
     }
 }

@@ -6,7 +6,7 @@
 //! such prove nothing, because an end stalls for longer than that, they become longer.
 
 use super::aimd::UTILISATION;
-use super::feedback::{Acked, ProbeId, ReceiverTime};
+use super::feedback::{Acked, OurTime, ProbeId, ReceiverTime};
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ struct Arrived {
     packets: u32,
     bytes: usize,
     /// (when, bytes) of the first and last packet sent.
-    sent: [(Instant, usize); 2],
+    sent: [(OurTime, usize); 2],
     /// (when, bytes) of the first and last packet to arrive.
     arrival: [(ReceiverTime, usize); 2],
     /// How long the last packet sent has queued.
@@ -232,7 +232,7 @@ impl Running {
         }
         let [(first_sent, _), (last_sent, last_bytes)] = arrived.sent;
         let [(first_arrival, first_bytes), (last_arrival, _)] = arrived.arrival;
-        let sent_s = last_sent.saturating_duration_since(first_sent).as_secs_f64();
+        let sent_s = last_sent.us_since(first_sent) as f64 / 1e6;
         let arrival_s = last_arrival.ms_since(first_arrival) / 1e3;
         if sent_s <= 0.0 {
             return None;
@@ -290,7 +290,7 @@ mod tests {
         let packets = 10.max(probe.bytes_min.div_ceil(1000)) as u32;
         for i in 0..packets {
             prober.on_sent(probe.id, 1000);
-            let sent = now + probe.rate.time_for(1000) * i;
+            let sent = OurTime(0).plus(probe.rate.time_for(1000) * i);
             match i < lost {
                 true => prober.on_lost(probe.id),
                 false => {

@@ -2,9 +2,9 @@
 //! adapts, so that neither jitter nor a competing TCP flow starves us (draft-ietf-rmcat-gcc-02 sections 5.3 and 5.4;
 //! constants as in libwebrtc).
 
+use super::feedback::OurTime;
 use super::groups::Spacing;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 const WINDOW: usize = 20;
 const SMOOTHING: f64 = 0.9;
@@ -41,7 +41,7 @@ pub(super) struct Trendline {
     groups: u32,
     last_trend: f64,
     threshold: f64,
-    adapted: Option<Instant>,
+    adapted: Option<OurTime>,
     over_for_ms: Option<f64>,
     over_groups: u32,
     usage: Usage,
@@ -70,7 +70,7 @@ impl Trendline {
     }
 
     /// Takes the spacing of two groups.
-    pub(super) fn add(&mut self, now: Instant, spacing: &Spacing) {
+    pub(super) fn add(&mut self, now: OurTime, spacing: &Spacing) {
         self.groups = (self.groups + 1).min(1000);
         self.arrival_ms += spacing.arrival_ms;
         self.delay_ms += spacing.arrival_ms - spacing.sent_ms;
@@ -100,7 +100,7 @@ impl Trendline {
         (under > 0.0).then(|| over / under)
     }
 
-    fn judge(&mut self, now: Instant, trend: f64, sent_ms: f64) {
+    fn judge(&mut self, now: OurTime, trend: f64, sent_ms: f64) {
         if self.groups < 2 {
             return;
         }
@@ -123,12 +123,12 @@ impl Trendline {
         self.adapt(now, deviation.abs());
     }
 
-    fn adapt(&mut self, now: Instant, deviation: f64) {
+    fn adapt(&mut self, now: OurTime, deviation: f64) {
         let since = self.adapted.replace(now);
         if deviation > self.threshold + MAX_ADAPT_OFFSET {
             return;
         }
-        let elapsed_ms = since.map_or(0.0, |then| now.saturating_duration_since(then).as_secs_f64() * 1e3).min(100.0);
+        let elapsed_ms = since.map_or(0.0, |then| now.us_since(then).max(0) as f64 / 1e3).min(100.0);
         let gain = if deviation < self.threshold { THRESHOLD_DOWN } else { THRESHOLD_UP };
         self.threshold += gain * (deviation - self.threshold) * elapsed_ms;
         self.threshold = self.threshold.clamp(THRESHOLD_RANGE.0, THRESHOLD_RANGE.1);
@@ -139,14 +139,12 @@ impl Trendline {
 mod tests {
     use super::super::feedback::ReceiverTime;
     use super::*;
-    use std::time::Duration;
 
     /// Feeds groups 20 ms apart whose delay grows by `growth_ms` each; returns after how many the verdict is `wanted`.
     fn groups_until(wanted: Usage, line: &mut Trendline, growth_ms: impl Fn(u32) -> f64) -> Option<u32> {
-        let start = Instant::now();
         (1..200).find(|&i| {
             let spacing = Spacing { sent_ms: 20.0, arrival_ms: 20.0 + growth_ms(i), at: ReceiverTime(0) };
-            line.add(start + Duration::from_millis(20) * i, &spacing);
+            line.add(OurTime(20_000 * i64::from(i)), &spacing);
             line.usage() == wanted
         })
     }

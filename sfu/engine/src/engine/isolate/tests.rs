@@ -6,6 +6,7 @@ use super::*;
 use crate::command::Permissions;
 use crate::ids::{ParticipantId, RequestId, RoomId};
 use crate::net::{Protocol, Tuple};
+use crate::sdp::CodecRules;
 use crate::transport::dtls::DtlsCertificate;
 use crate::{Command, EngineConfig, WallClock};
 use rand::SeedableRng;
@@ -43,7 +44,7 @@ fn engine(now: Instant) -> Engine {
 
 fn offers(engine: &mut Engine, now: Instant, participant: ParticipantId) -> Vec<Event> {
     let (request, sdp, published) = (RequestId(1), OFFER.to_owned(), Vec::new());
-    engine.handle_command(now, Command::Offer { participant, request, sdp, published });
+    engine.handle_command(now, Command::Offer { participant, request, sdp, published, codecs: CodecRules::default() });
     drain(engine, now)
 }
 
@@ -91,7 +92,10 @@ fn a_panic_over_a_command() {
     let now = Instant::now();
     let (request, sdp, published) = (RequestId(1), OFFER.to_owned(), Vec::new());
     check(engine(now), now, |engine| {
-        engine.handle_command(now, Command::Offer { participant: ADA, request, sdp, published });
+        engine.handle_command(
+            now,
+            Command::Offer { participant: ADA, request, sdp, published, codecs: CodecRules::default() },
+        );
     });
 }
 

@@ -416,6 +416,7 @@ impl Receiver<'_> {
             let received = codec::Received {
                 payload: &payload,
                 descriptor: None,
+                marking: None,
                 timestamp: stored.meta.timestamp,
                 marker: stored.meta.marker,
             };

@@ -191,6 +191,7 @@ impl Encoding {
         let received = codec::Received {
             payload: &packet.payload,
             descriptor: None,
+            marking: None,
             timestamp: packet.timestamp,
             marker: packet.marker,
         };

@@ -4,12 +4,15 @@
 
 pub mod av1;
 pub mod h264;
+pub mod h265;
 pub mod opus;
+mod rbsp;
 pub mod vp8;
 pub mod vp9;
 
 use crate::media::{Codec, Dependencies, DescriptorPlace, FrameMeta, PacketMeta};
 use crate::rtp::dependency::{Descriptor, Indication, Structure, TargetLayers};
+use crate::rtp::frame_marking::FrameMarking;
 use crate::units::RtpTime;
 
 /// What is looked at of a received packet.
@@ -19,6 +22,8 @@ pub struct Received<'a> {
     pub payload: &'a [u8],
     /// The dependency descriptor's bytes.
     pub descriptor: Option<&'a [u8]>,
+    /// What frame marking says.
+    pub marking: Option<FrameMarking>,
     /// RTP timestamp.
     pub timestamp: RtpTime,
     /// Marker bit.
@@ -29,6 +34,7 @@ pub struct Received<'a> {
 #[derive(Debug, Default)]
 pub struct Reader {
     vp9: vp9::Reader,
+    h265: h265::Reader,
     structure: Option<Box<Structure>>,
     layers: TargetLayers,
     /// Decode targets that the publisher sends.
@@ -52,7 +58,11 @@ impl Reader {
             Codec::Vp9 { .. } => self.vp9.parse(payload, received.marker)?,
             Codec::Av1 { .. } => av1::parse(payload, new_timestamp)?,
             Codec::H264 { .. } => h264::parse(payload, new_timestamp),
+            Codec::H265 { .. } => self.h265.parse(payload, new_timestamp)?,
         };
+        if let (Codec::H264 { .. }, Some(marking)) = (codec, received.marking) {
+            marking.describe(&mut frame);
+        }
         if let Some(descriptor) = received.descriptor.and_then(|bytes| self.descriptor(bytes)) {
             self.describe(codec, &descriptor, received.marker, &mut frame);
         }
@@ -150,8 +160,13 @@ mod tests {
     }
 
     fn read(reader: &mut Reader, codec: Codec, descriptor: &[u8], marker: bool) -> FrameMeta {
-        let received =
-            Received { payload: &[0x10, 0x30, 1], descriptor: Some(descriptor), timestamp: RtpTime(1), marker };
+        let received = Received {
+            payload: &[0x10, 0x30, 1],
+            descriptor: Some(descriptor),
+            marking: None,
+            timestamp: RtpTime(1),
+            marker,
+        };
         reader.read(codec, &received, None).unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! Rules that one small offer shows better than a browser's.
 
 use super::*;
-use crate::media::Source;
+use crate::media::{Codec, Source, VideoFormat};
 
 /// A small publishing offer: session lines, then an audio and a video section.
 fn small() -> String {
@@ -319,4 +319,52 @@ fn rfc_8888_is_taken_on_slots_where_all_of_them_offer_it_and_nothing_better() {
     assert_eq!(taken(&(audio_too(slots()) + wanted + "a=rtcp-fb:96 transport-cc\r\n")), [false, false]);
     assert_eq!(taken(&(audio_too(slots()) + "a=rtcp-fb:96 ack ccfb\r\n")), [false, false], "only the wildcard counts");
     assert_eq!(taken(&(audio_too(small()) + wanted)), [], "it is for what we send");
+}
+
+/// The video codecs of the answer's section, in its order, and that every retransmission type that is left belongs to one of them.
+fn answered_codecs(offer: &str, rules: &CodecRules) -> Vec<&'static str> {
+    let negotiated = answer_with(offer, &LocalParameters { codecs: rules, ..local() }).unwrap();
+    check_answer(offer, &negotiated);
+    let video = negotiated.sections.iter().find(|section| section.kind == Some(MediaKind::Video)).unwrap();
+    let mut names: Vec<_> = video.codecs.iter().map(|mapping| mapping.codec.name()).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn an_answer_lists_first_what_most_can_receive_then_what_the_room_prefers() {
+    let offer = fixture("chromium-156-simulcast-publish");
+    let rules = |list: &[VideoFormat], receivers: &[(Codec, u32)]| CodecRules {
+        list: list.to_vec(),
+        receivers: receivers.to_vec(),
+        ..CodecRules::default()
+    };
+    assert_eq!(answered_codecs(&offer, &NO_RULES)[0], "VP8", "the client's order");
+    let prefer = [VideoFormat::Av1, VideoFormat::H264];
+    assert_eq!(answered_codecs(&offer, &rules(&prefer, &[]))[..2], ["AV1", "H264"]);
+    let vp9 = Codec::Vp9 { profile: 0 };
+    assert_eq!(
+        answered_codecs(&offer, &rules(&prefer, &[(vp9, 2), (Codec::Av1 { profile: 0 }, 1)]))[..2],
+        ["VP9", "AV1"]
+    );
+    let section = answer(&offer).unwrap().sections.into_iter().find(|s| s.kind == Some(MediaKind::Video)).unwrap();
+    let told = CodecRules { told: vec![(section.mid, Codec::Vp8)], ..rules(&prefer, &[(vp9, 2)]) };
+    assert_eq!(answered_codecs(&offer, &told)[..2], ["VP8", "VP9"], "a new offer changes nothing of what was told");
+}
+
+#[test]
+fn what_a_room_requires_is_all_that_is_answered_and_an_offer_without_it_is_refused() {
+    let require = |list: &[VideoFormat]| CodecRules { list: list.to_vec(), required: true, ..CodecRules::default() };
+    let offer = fixture("chromium-156-simulcast-publish");
+    assert_eq!(answered_codecs(&offer, &require(&[VideoFormat::Vp9, VideoFormat::Vp8])), ["VP9", "VP8"]);
+    let rules = require(&[VideoFormat::Av1, VideoFormat::Vp9]);
+    let error = answer_with(&small(), &LocalParameters { codecs: &rules, ..local() }).unwrap_err();
+    assert_eq!(error, NegotiationError::CodecRequired { mid: "v".into(), required: "AV1, VP9".into() });
+    assert_eq!(error.code(), "codec-required");
+    let receiving = small().replace("a=sendonly", "a=recvonly");
+    assert_eq!(
+        rejected(&receiving, &LocalParameters { codecs: &rules, ..local() }),
+        [false, false],
+        "who only receives may"
+    );
 }

@@ -168,7 +168,11 @@ impl Track {
         if !self.encodings.iter().map(|e| e.rid).eq(rids.iter().copied()) {
             self.encodings = rids.iter().map(|rid| Encoding::new(self.kind, *rid, Method::Pli)).collect();
         }
-        std::mem::replace(&mut self.codec, description.codec) != description.codec
+        let changed = std::mem::replace(&mut self.codec, description.codec) != description.codec;
+        if changed {
+            self.encodings.iter_mut().for_each(Encoding::forget_pictures);
+        }
+        changed
     }
 
     /// The mirror's part, where this is one.
@@ -206,7 +210,8 @@ impl Track {
             return None;
         }
         if !payload.is_empty() {
-            encoding.note_relayed(now, &meta, payload.len() + PACKET_COST, packet.clock);
+            let cost = payload.len().saturating_sub(usize::from(meta.redundant)) + PACKET_COST;
+            encoding.note_relayed(now, &meta, cost, packet.clock);
         }
         if self.kind == MediaKind::Video {
             encoding.note_repair(now, packet.seq, &packet.frame, packet.again, taken);
