@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const PACKET_OVERHEAD: usize = 20 + 8 + 16;
 /// A packet that only fills a number.
 const EMPTY_BYTES: usize = Slot::EMPTY_BYTES + PACKET_OVERHEAD;
+/// Share of the time that an answer takes after which a packet is sent once more: who asks anew may measure a little less than we do.
+const RESEND_AFTER: f64 = 0.8;
 /// How often a packet of padding goes out while everything is paused for want of bandwidth.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
 /// A key frame of the store and what came since must get through in this time, or a new one alone would come as soon.
@@ -139,8 +141,9 @@ impl Downlink {
 
     /// A receiver asks for packets again: queues those that are known, within the repair budget. Returns how many.
     pub fn handle_nack(&mut self, now: Instant, nack: &Nack<'_>, tracks: &SlotMap<TrackKey, Track>) -> usize {
-        let spacing = self.estimator.rtt().unwrap_or(DEFAULT_RTT);
-        self.repair.refill(now, self.estimator.estimate());
+        let spacing = self.estimator.answer_time().unwrap_or(DEFAULT_RTT).mul_f64(RESEND_AFTER);
+        let copies = self.estimator.repair_copies();
+        self.repair.refill(now, self.estimator.estimate(), copies);
         let Some((index, slot)) = slot_of(&mut self.slots, nack.media) else { return 0 };
         let Some(track_key) = slot.binding.as_ref().map(|b| b.track).filter(|_| slot.has_rtx()) else { return 0 };
         let mut queued = 0;
@@ -154,9 +157,11 @@ impl Downlink {
             if outgoing.source.is_some() && stored.is_none() || !slot.may_resend(now, seq, spacing) {
                 continue;
             }
-            self.repair.take(bytes);
             let again = Queued { slot: index, track: track_key, outgoing, again: true, queued_at: now };
-            queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
+            for _ in 0..copies {
+                self.repair.take(bytes);
+                queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
+            }
         }
         queued
     }

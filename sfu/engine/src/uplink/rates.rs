@@ -2,7 +2,7 @@
 //!
 //! Fed with every packet by the uplink; read by the allocator (what a layer costs) and by statistics.
 
-use crate::media::FrameMeta;
+use crate::media::{FrameMeta, Source};
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,8 @@ impl LayerRates {
     const MOVED: f64 = 1.2;
     const RISE: Duration = Duration::from_millis(500);
     const FALL: Duration = Duration::from_secs(15);
+    /// A screen that stands still scrolls again, at the rate that it had.
+    const SCREEN_FALL: Duration = Duration::from_secs(60);
 
     /// Counts a packet; `bytes` as they count against a receiver's budget.
     pub fn on_packet(&mut self, now: Instant, frame: &FrameMeta, bytes: usize) {
@@ -146,14 +148,15 @@ impl LayerRates {
         }
     }
 
-    /// Brings the stable rates up to date; call it every 100 ms or so, at least before [`LayerRates::stable`] is read.
-    pub fn refresh(&mut self, now: Instant) {
+    /// Brings the stable rates of what comes from `source` up to date; call it every 100 ms or so, at least before [`LayerRates::stable`] is read.
+    pub fn refresh(&mut self, now: Instant, source: Source) {
+        let fall = if source == Source::Screen { Self::SCREEN_FALL } else { Self::FALL };
         let elapsed = self.refreshed.map(|at| now.saturating_duration_since(at));
         self.refreshed = Some(now);
         for (layers, keyframes) in self.layers.iter_mut().zip(&self.keyframes) {
             let mut paid_back = keyframes.rate(now).scale(Self::PAID_BACK);
             for flow in layers.iter_mut().flat_map(|layer| [&mut layer.shared, &mut layer.own]) {
-                flow.refresh(now, elapsed, std::mem::take(&mut paid_back));
+                flow.refresh(now, elapsed, fall, std::mem::take(&mut paid_back));
             }
         }
     }
@@ -225,7 +228,7 @@ impl Layer {
 }
 
 impl Flow {
-    fn refresh(&mut self, now: Instant, elapsed: Option<Duration>, paid_back: Bitrate) {
+    fn refresh(&mut self, now: Instant, elapsed: Option<Duration>, fall: Duration, paid_back: Bitrate) {
         let measured = self.media.rate(now).minus(paid_back);
         let Some(elapsed) = elapsed.filter(|_| self.stable > Bitrate::ZERO) else {
             (self.mean, self.stable) = (measured, measured);
@@ -234,7 +237,7 @@ impl Flow {
         let moved = measured > self.stable.scale(LayerRates::MOVED);
         let constant = if moved { LayerRates::RISE } else { LayerRates::MEAN };
         self.mean = approach(self.mean, measured, elapsed, constant);
-        self.stable = self.mean.max(approach(self.stable, self.mean, elapsed, LayerRates::FALL));
+        self.stable = self.mean.max(approach(self.stable, self.mean, elapsed, fall));
     }
 }
 
@@ -313,7 +316,7 @@ mod tests {
             rates.on_packet(now, &FrameMeta { starts_frame: false, ..frame(temporal) }, 500);
         }
         let now = start + ms(2000);
-        rates.refresh(now);
+        rates.refresh(now, Source::Camera);
         for (temporal, kbps, fps) in [(0, 200, 25.0), (1, 400, 50.0), (2, 800, 100.0), (3, 800, 100.0)] {
             assert_near(rates.stable(0, temporal), kbps, 0.1);
             assert!((rates.frame_rate(now, 0, temporal) - fps).abs() <= fps * 0.1);
@@ -334,7 +337,7 @@ mod tests {
             }
         }
         let now = start + ms(2000);
-        rates.refresh(now);
+        rates.refresh(now, Source::Camera);
         assert_eq!(rates.spatial_layers(now), 3);
         for (spatial, kbps) in [(0, 100), (1, 200), (2, 200)] {
             assert_near(rates.stable(spatial, 0), kbps, 0.1);
@@ -342,21 +345,34 @@ mod tests {
         }
     }
 
+    /// Feeds so many bytes every 10 ms.
+    fn run(rates: &mut LayerRates, source: Source, now: &mut Instant, bytes: usize, duration: u64) -> Bitrate {
+        for _ in 0..duration / 100 {
+            (0..10).for_each(|_| rates.on_packet(*now, &frame(0), bytes));
+            *now += ms(100);
+            rates.refresh(*now, source);
+        }
+        rates.stable(0, 0)
+    }
+
     #[test]
     fn the_stable_rate_rises_in_a_second_and_falls_in_many() {
         let (mut rates, mut now) = (LayerRates::default(), Instant::now());
-        let mut run = |bytes: usize, duration: u64| {
-            for _ in 0..duration / 100 {
-                (0..10).for_each(|_| rates.on_packet(now, &frame(0), bytes));
-                now += ms(100);
-                rates.refresh(now);
-            }
-            rates.stable(0, 0)
-        };
+        let mut run = |bytes, duration| run(&mut rates, Source::Camera, &mut now, bytes, duration);
         assert_near(run(125, 5000), 100, 0.1);
         assert!(run(1250, 2000) > Bitrate::kbps(800));
         assert!(run(125, 3000) > Bitrate::kbps(700), "a quiet moment");
         assert!(run(125, 60_000) < Bitrate::kbps(150));
+    }
+
+    #[test]
+    fn a_screen_that_stands_still_is_expected_to_scroll_again() {
+        for (source, kbps) in [(Source::Camera, 0..400), (Source::Screen, 650..900)] {
+            let (mut rates, mut now) = (LayerRates::default(), Instant::now());
+            run(&mut rates, source, &mut now, 1250, 10_000);
+            let still = run(&mut rates, source, &mut now, 12, 20_000);
+            assert!(kbps.contains(&(still.as_bps() / 1000)), "{source:?}: {still}");
+        }
     }
 
     #[test]

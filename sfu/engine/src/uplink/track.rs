@@ -336,7 +336,7 @@ impl Track {
         }
         let mut options = Vec::new();
         for (index, encoding) in self.encodings.iter_mut().enumerate() {
-            encoding.rates.refresh(now);
+            encoding.rates.refresh(now, self.source);
             encoding.layer_options(now, EncodingIndex(index as u8), &mut options);
         }
         options

@@ -32,3 +32,19 @@ fn two_percent_loss_both_ways_is_repaired_so_that_every_picture_decodes() {
     }
     assert!(world.total(|s| s.counters.retransmissions.sent) > 40);
 }
+
+#[test]
+fn where_every_seventh_packet_is_lost_what_is_asked_for_goes_out_twice() {
+    let repaired_at = |loss| {
+        let mut world = World::new(3);
+        world.join(1, Access::default(), &[Publish::Camera], (0, 0));
+        world.join(2, Access { down: lossy(25, loss), ..Access::default() }, &[], (0, 1));
+        world.run(seconds(30));
+        let video = &world.client(2).receiver_of(world.client(1).track("0")).video;
+        video.check();
+        world.total(|s| s.counters.retransmissions.sent) as f64 / video.nacks as f64
+    };
+    let (few, many) = (repaired_at(0.02), repaired_at(0.15));
+    assert!(few <= 1.1, "{few} for each that is asked for");
+    assert!(many > 1.5, "{many} for each that is asked for");
+}

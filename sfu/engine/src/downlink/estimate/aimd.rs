@@ -31,6 +31,10 @@ const DRAIN_WATCHED: Duration = Duration::from_millis(500);
 const FULL_QUEUE: Duration = Duration::from_millis(60);
 /// Overloaded by this factor with a queue that grows is a drop of capacity, not a slow overuse.
 const SURGE_OVERLOAD: f64 = 1.0 / 0.75;
+/// A link that became slower than the media by more than this factor is filled long before its feedback tells; what is on its way counts then.
+const COLLAPSE: f64 = 2.0;
+/// Most that this adds to the queue.
+const MAX_ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// What arrives so many times as fast as a bottleneck lets through was never held up by it, but by a receiver that did not read.
 const REFUTED: f64 = 2.0;
 /// A bottleneck that gets less than this drains already.
@@ -70,6 +74,10 @@ pub(super) struct Signals {
     /// Arrival rate since the last decrease.
     pub(super) since_decrease: Option<Bitrate>,
     pub(super) rtt: Duration,
+    /// How long ago the newest packet was sent that is known to have arrived.
+    pub(super) since_sent: Duration,
+    /// Rate of all that was sent over the last half second.
+    pub(super) sent: Bitrate,
     /// The media does not fill the estimate, so that its arrival proves nothing about a higher rate.
     pub(super) app_limited: bool,
     /// Nor can a probe prove it: there is nothing but time to raise the rate, and the queue to lower it again.
@@ -107,6 +115,15 @@ struct Draining {
     pace: Bitrate,
     /// The shortest that the queue has been towards the deadline.
     least_queue: Option<Duration>,
+}
+
+impl Signals {
+    /// What was sent since to a link that has collapsed, as time that it takes there beyond the time since: the newest packet acknowledged has not seen
+    /// that queue.
+    fn on_its_way(&self, busy: &Busy) -> Duration {
+        let excess = self.sent.as_bps() as f64 / busy.rate.as_bps().max(1) as f64 - COLLAPSE;
+        self.since_sent.mul_f64(excess.clamp(0.0, 10.0)).min(MAX_ON_ITS_WAY)
+    }
 }
 
 impl RateControl {
@@ -201,7 +218,8 @@ impl RateControl {
         let loaded = if little { LOADED_BY_LITTLE } else { STILL_LOADED };
         if let Some(busy) = signals.busy.filter(|busy| congested && busy.overload >= loaded) {
             let bottleneck = self.bottleneck(&busy, surge, signals.app_limited);
-            return self.decrease(now, bottleneck, signals.queue, surge);
+            let on_its_way = if surge { signals.on_its_way(&busy) } else { Duration::ZERO };
+            return self.decrease(now, bottleneck, signals.queue + on_its_way, surge);
         }
         if let Some(draining) = self.draining {
             self.drain(now, signals, draining);
@@ -343,6 +361,8 @@ mod tests {
             delivered: Some(Bitrate::kbps(1000)),
             since_decrease: None,
             rtt: Duration::from_millis(100),
+            since_sent: Duration::ZERO,
+            sent: Bitrate::kbps(1000),
             app_limited: false,
             unprobed: false,
             ceiling: Bitrate::kbps(100_000),
@@ -386,6 +406,18 @@ mod tests {
         assert_eq!(control.rate(), Bitrate::kbps(280), "still draining");
         control.update(now, &Signals { app_limited: true, ..quiet() });
         assert_eq!(control.rate(), Bitrate::kbps(380));
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_a_link_that_collapsed_is_drained_too() {
+        // 1 Mb/s sent: half of it left is a drop, a fifth a collapse that 150 ms times (5 - 2) more have gone into.
+        for (left, queue_ms, rate) in [(500, 100, 450), (200, 100, 90)] {
+            let mut control = control();
+            let busy = Some(Busy { rate: Bitrate::kbps(left), overload: 2.5 });
+            let (queue, since_sent) = (Duration::from_millis(queue_ms), Duration::from_millis(150));
+            control.update(Instant::now(), &Signals { surge: true, queue, busy, since_sent, ..quiet() });
+            assert_eq!((control.rate().as_bps() + 500) / 1000, rate);
+        }
     }
 
     #[test]

@@ -33,9 +33,14 @@ impl SendMeter {
 
     /// Whether the media does not fill `estimate`.
     pub(super) fn is_app_limited(&mut self, now: Instant, estimate: Bitrate) -> bool {
+        self.rate(now) < estimate.scale(LIMITED)
+    }
+
+    /// Rate over the last half second.
+    pub(super) fn rate(&mut self, now: Instant) -> Bitrate {
         self.turn(now);
         let bytes: usize = self.buckets.iter().sum();
-        Bitrate::of(bytes as u64, Duration::from_millis(BUCKET_MS * BUCKETS as u64)) < estimate.scale(LIMITED)
+        Bitrate::of(bytes as u64, Duration::from_millis(BUCKET_MS * BUCKETS as u64))
     }
 
     /// Whether anything was sent within the last `time`.

@@ -17,6 +17,8 @@ const WINDOW_PACKETS: usize = 10;
 const BUSY_MAX_US: i64 = 500_000;
 const BUSY_MIN_MS: f64 = 20.0;
 const BUSY_PACKETS: usize = 5;
+/// Loss beyond this is not presumed to be somewhere else than at the bottleneck.
+const MAX_STRAY: f32 = 0.3;
 /// Packets that arrive together count as spread over this.
 const LEAST_SPAN_MS: f64 = 10.0;
 
@@ -46,6 +48,13 @@ pub(super) struct Busy {
     pub(super) rate: Bitrate,
     /// How many times as fast as that the packets were sent.
     pub(super) overload: f64,
+}
+
+impl Busy {
+    /// The same where, besides, this share is lost elsewhere on the path: it passes the bottleneck too.
+    pub(super) fn beside(self, stray_loss: f32) -> Busy {
+        Busy { rate: self.rate.scale(1.0 / (1.0 - f64::from(stray_loss.clamp(0.0, MAX_STRAY)))), ..self }
+    }
 }
 
 impl Delivery {
@@ -189,6 +198,14 @@ mod tests {
         assert_eq!(delivered(100, 8_000, 16_000, 0).busy(Duration::from_millis(20)), None);
         let busy = delivered(100, 4_000, 16_000, 30).busy(Duration::from_millis(20)).unwrap();
         assert_eq!((busy.rate, busy.overload), (Bitrate::kbps(500), 4.0));
+    }
+
+    #[test]
+    fn what_is_lost_elsewhere_has_passed_the_bottleneck_too() {
+        let busy = Busy { rate: Bitrate::kbps(800), overload: 1.5 };
+        assert_eq!(busy.beside(0.0), busy);
+        assert_eq!(busy.beside(0.2).rate.as_bps() / 1000, 1000);
+        assert_eq!(busy.beside(0.9), busy.beside(MAX_STRAY), "an end there is");
     }
 
     #[test]

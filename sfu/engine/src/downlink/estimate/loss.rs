@@ -3,6 +3,9 @@
 //! Loss is explained by two numbers: a share that is lost at any rate, and a capacity beyond which everything is lost. The
 //! pair that best explains the last seconds is taken (maximum likelihood, the idea of libwebrtc's LossBasedBweV2). Loss that
 //! does not change with the rate is thus borne; loss that goes away when less is sent limits the rate.
+//!
+//! Packets that are lost one after the other, while nothing queues, are one accident of the path (a fading radio link) and no more evidence
+//! than one packet; those that a full queue drops are evidence each.
 
 use super::feedback::OurTime;
 use crate::units::Bitrate;
@@ -20,6 +23,10 @@ const CAPACITY_EVIDENCE: f64 = 5.0;
 const USUAL_LOSS: f64 = 0.10;
 const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
 const MAX_RANDOM_LOSS: f64 = 0.5;
+/// Stray loss beyond this, in bursts no longer than that, is many single packets.
+const SINGLY: (f32, f64) = (0.07, 2.0);
+/// After so many observations: what is lost while a link is first filled, or just after it was, is its own doing.
+const SINGLY_AFTER: usize = 8;
 /// Less loss than this is repaired without anybody noticing.
 const NEGLIGIBLE: f64 = 0.005;
 
@@ -28,9 +35,12 @@ const NEGLIGIBLE: f64 = 0.005;
 pub(super) struct LossControl {
     current: Observation,
     current_span: Option<(OurTime, OurTime)>,
+    /// The last packet was lost.
+    in_burst: bool,
     past: VecDeque<Observation>,
     limit: Option<Bitrate>,
     loss: f32,
+    stray: f32,
 }
 
 /// Packets sent in about a quarter of a second and what became of them.
@@ -38,6 +48,10 @@ pub(super) struct LossControl {
 struct Observation {
     packets: u32,
     lost: u32,
+    /// Of these, how many while nothing queued.
+    stray: u32,
+    /// Independent losses: a burst of stray ones counts once.
+    events: u32,
     bytes: u64,
     /// In bits per second.
     sent_rate: f64,
@@ -62,19 +76,35 @@ impl LossControl {
         self.loss
     }
 
-    /// All that a feedback reports has been taken: brings [`Self::loss`] up to date.
-    pub(super) fn weigh(&mut self) {
-        let (lost, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev()))
-            .fold((0.0, 0.0), |(lost, packets), (weight, o)| {
-                (lost + weight * o.lost(), packets + weight * o.packets())
-            });
-        self.loss = if packets > 0.0 { (lost / packets) as f32 } else { 0.0 };
+    /// The same of what was lost while nothing queued.
+    pub(super) fn stray_loss(&self) -> f32 {
+        self.stray
     }
 
-    /// A packet sent at `sent` was reported for the first time.
-    pub(super) fn observe(&mut self, sent: OurTime, bytes: usize, lost: bool) {
+    /// Whether many packets are lost, hardly one the cause of the next.
+    pub(super) fn loses_singly(&self) -> bool {
+        self.past.len() >= SINGLY_AFTER && self.stray > SINGLY.0 && self.burst_length() < SINGLY.1
+    }
+
+    /// All that a feedback reports has been taken: brings [`Self::loss`] and [`Self::stray_loss`] up to date.
+    pub(super) fn weigh(&mut self) {
+        let (lost, stray, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev())).fold(
+            (0.0, 0.0, 0.0),
+            |(lost, stray, packets), (weight, o)| {
+                (lost + weight * o.lost(), stray + weight * f64::from(o.stray), packets + weight * o.packets())
+            },
+        );
+        let share = |counted: f64| if packets > 0.0 { (counted / packets) as f32 } else { 0.0 };
+        (self.loss, self.stray) = (share(lost), share(stray));
+    }
+
+    /// A packet sent at `sent` was reported for the first time. `queueing`: packets wait long at the bottleneck.
+    pub(super) fn observe(&mut self, sent: OurTime, bytes: usize, lost: bool, queueing: bool) {
+        let follows = std::mem::replace(&mut self.in_burst, lost) && !queueing;
         self.current.packets += 1;
         self.current.lost += u32::from(lost);
+        self.current.stray += u32::from(lost && !queueing);
+        self.current.events += u32::from(lost && !follows);
         self.current.bytes += bytes as u64;
         let (first, last) = self.current_span.get_or_insert((sent, sent));
         (*first, *last) = ((*first).min(sent), (*last).max(sent));
@@ -85,6 +115,8 @@ impl LossControl {
         let observations = std::iter::once(&mut self.current).chain(self.past.iter_mut().rev());
         if let Some(observation) = observations.into_iter().find(|o| o.lost > 0) {
             observation.lost -= 1;
+            observation.stray = observation.stray.min(observation.lost);
+            observation.events = observation.events.min(observation.lost);
         }
     }
 
@@ -127,6 +159,12 @@ impl LossControl {
         best.capacity.map(|bps| Bitrate::bps(bps as u64))
     }
 
+    /// How many packets one accident has cost on the mean: by as much, their number overstates the evidence.
+    fn burst_length(&self) -> f64 {
+        let (lost, events) = self.past.iter().fold((0.0, 0.0), |(l, e), o| (l + o.lost(), e + f64::from(o.events)));
+        if events > 0.0 { lost / events } else { 1.0 }
+    }
+
     /// A capacity with the random loss that goes best with it: the score is concave in that, so a ternary search finds it.
     fn fit(&self, capacity: Option<f64>) -> Model {
         let (mut low, mut high) = (0.0, MAX_RANDOM_LOSS);
@@ -152,7 +190,7 @@ impl LossControl {
                 weight * (o.lost() * loss.ln() + (o.packets() - o.lost()) * (1.0 - loss).ln())
             })
             .sum();
-        likelihood - presumed
+        likelihood / self.burst_length() - presumed
     }
 }
 
@@ -199,7 +237,7 @@ mod tests {
             for _ in 0..packets {
                 now.0 += 100_000 / i64::from(packets);
                 let beyond = (1.0 - capacity / rate).max(0.0);
-                control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond));
+                control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond), false);
             }
             control.end_feedback(Bitrate::bps(rate as u64));
             if let Some(limit) = control.limit() {
@@ -233,11 +271,60 @@ mod tests {
     fn packets_that_arrive_late_are_not_lost() {
         let mut control = LossControl::default();
         for i in 0..100 {
-            control.observe(OurTime(10_000 * i), 1000, true);
+            control.observe(OurTime(10_000 * i), 1000, true, false);
             control.end_feedback(Bitrate::kbps(800));
             control.recover();
             control.weigh();
         }
         assert_eq!((control.limit(), control.loss()), (None, 0.0));
+    }
+
+    /// Sends 1.8 Mb/s, at every fifth second 2.5 Mb/s; a burst of 30 packets is lost in each of these seconds. Returns whether that is taken for
+    /// the end of the link.
+    fn bursts_limit(queueing: bool) -> bool {
+        let (mut now, mut control, mut limited) = (OurTime(0), LossControl::default(), false);
+        for second in 0..30 {
+            let packets = if second % 5 == 4 { 312 } else { 225 };
+            for i in 0..packets {
+                now.0 += 1_000_000 / packets;
+                control.observe(now, 1000, second % 5 == 4 && (100..130).contains(&i), queueing);
+                control.end_feedback(Bitrate::kbps(3000));
+            }
+            limited |= control.limit().is_some();
+        }
+        limited
+    }
+
+    #[test]
+    fn a_burst_is_one_accident_unless_a_full_queue_drops_it() {
+        assert!(!bursts_limit(false));
+        assert!(bursts_limit(true));
+    }
+
+    #[test]
+    fn what_is_lost_while_nothing_queues_is_told_apart() {
+        let mut control = LossControl::default();
+        for i in 0..10 {
+            control.observe(OurTime(0), 1000, i < 3, i > 0);
+        }
+        control.weigh();
+        assert_eq!((control.loss(), control.stray_loss()), (0.3, 0.1));
+    }
+
+    #[test]
+    fn single_losses_are_told_from_bursts() {
+        for (burst, every, singly) in [(1, 10, true), (1, 30, false), (8, 80, false)] {
+            let mut control = LossControl::default();
+            for i in 0..2000 {
+                control.observe(OurTime(4000 * i), 1000, i % every < burst, false);
+                control.end_feedback(Bitrate::kbps(2000));
+            }
+            control.weigh();
+            assert_eq!(control.loses_singly(), singly, "{burst} of {every}");
+            control.reset();
+            (0..20).for_each(|i| control.observe(OurTime(4000 * i), 1000, i % 2 == 0, false));
+            control.weigh();
+            assert!(!control.loses_singly(), "too early to tell");
+        }
     }
 }

@@ -20,6 +20,7 @@ mod outage;
 mod probe;
 mod repairs;
 mod reports;
+mod rtt;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -44,13 +45,10 @@ use outage::Outage;
 use probe::Prober;
 use repairs::Repairs;
 use reports::Reports;
+use rtt::RoundTrip;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
 
-/// Round trip presumed before the first measurement.
-const RTT_GUESS: Duration = Duration::from_millis(100);
-/// Longer round trips are no use to a call, and lies.
-const MAX_RTT: Duration = Duration::from_secs(5);
 /// Probing goes this far beyond the demand, so that what is wanted fits with the allocator's margins.
 const DEMAND_MARGIN: f64 = 1.15;
 /// Without transport feedback for so long, receiver reports take over.
@@ -107,7 +105,7 @@ pub struct Estimator {
     outage: Outage,
     reports: Reports,
     control: RateControl,
-    rtt: Option<Duration>,
+    rtt: RoundTrip,
     /// Queueing of the newest packets of the last feedback.
     queue: Duration,
     last_feedback: Option<Instant>,
@@ -145,7 +143,7 @@ impl Estimator {
             outage: Outage::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
-            rtt: None,
+            rtt: RoundTrip::default(),
             queue: Duration::ZERO,
             last_feedback: None,
             now,
@@ -190,7 +188,7 @@ impl Estimator {
         self.queue = queue;
         match self.outage.on_feedback(now) {
             Some(before) => self.resume(now, before, &batch),
-            None => self.decide(now, grown),
+            None => self.decide(now, grown, batch.newest_sent),
         }
     }
 
@@ -201,7 +199,7 @@ impl Estimator {
         if self.has_transport_feedback(now) {
             return;
         }
-        self.smooth_rtt(rtt);
+        self.rtt.add(now, rtt);
         let rate = self.reports.on_loss(now, fraction_lost, self.control.rate());
         let ceiling = self.ceiling().max(self.control.rate());
         self.control.set(rate.min(ceiling));
@@ -230,12 +228,23 @@ impl Estimator {
 
     /// Smoothed round trip including the receiver's wait before it reports; `None` before the first feedback.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.rtt.smoothed()
+    }
+
+    /// How long the answer to something that is asked for takes now: the path's round trip and the queue, without the receiver's wait before it
+    /// reports. `None` before the first feedback.
+    pub fn answer_time(&self) -> Option<Duration> {
+        self.rtt.shortest().map(|path| path + self.queue)
     }
 
     /// Share of packets lost lately, 0 to 1.
     pub fn loss(&self) -> f32 {
         if self.has_transport_feedback(self.now) { self.loss.loss() } else { self.reports.loss() }
+    }
+
+    /// How many copies to send of what is sent again: two where the path loses so many packets, one by one, that the first often is lost too.
+    pub fn repair_copies(&self) -> u32 {
+        if self.loss.loses_singly() { 2 } else { 1 }
     }
 
     /// Rate for the pacer.
@@ -263,14 +272,14 @@ impl Estimator {
         if !self.may_probe(now) {
             return None;
         }
-        self.prober.poll(now, self.estimate(), self.ceiling(), self.rtt_or_guess())
+        self.prober.poll(now, self.estimate(), self.ceiling(), self.rtt.or_guess())
     }
 
     /// To be called at the time of [`Self::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.prober.handle_timeout(now);
-        let rtt = self.rtt_or_guess();
+        let rtt = self.rtt.or_guess();
         // A receiver that never sent transport feedback (REMB, or reports alone) cannot lose it.
         if self.last_feedback.is_none() || !self.meter.sent_within(now, self.outage.patience(rtt)) {
             self.outage.on_idle();
@@ -285,12 +294,12 @@ impl Estimator {
             return None;
         }
         let probe = self.prober.poll_timeout(self.estimate(), self.ceiling()).filter(|_| self.may_probe(self.now));
-        let outage = self.outage.poll_timeout(self.rtt_or_guess());
+        let outage = self.outage.poll_timeout(self.rtt.or_guess());
         probe.into_iter().chain(outage).min()
     }
 
     fn take_report(&mut self, now: OurTime, report: &PacketReport, batch: &mut Batch) {
-        let rtt = self.rtt_or_guess();
+        let (rtt, queueing) = (self.rtt.or_guess(), self.queue > PROBE_QUEUE);
         let Some((sent, entry)) = self.history.find(now, report.transport_seq) else { return };
         let Some(arrival) = report.arrival else {
             if entry.fate == Fate::InFlight {
@@ -301,7 +310,7 @@ impl Estimator {
                     self.loss.reset(); // it was not the network that lost them
                 }
                 if !(entry.repair && self.repairs.are_unheard()) {
-                    self.loss.observe(sent, entry.bytes(), true);
+                    self.loss.observe(sent, entry.bytes(), true, queueing);
                     self.friendly.observe(sent, true, rtt);
                 }
             }
@@ -314,7 +323,7 @@ impl Estimator {
         match std::mem::replace(&mut entry.fate, Fate::Received) {
             Fate::Missing => self.loss.recover(),
             _ => {
-                self.loss.observe(sent, entry.bytes(), false);
+                self.loss.observe(sent, entry.bytes(), false, queueing);
                 self.friendly.observe(sent, false, rtt);
             }
         }
@@ -343,17 +352,12 @@ impl Estimator {
 
     fn take_rtt(&mut self, now: Instant, batch: &Batch) {
         if let Some(sent) = batch.newest_sent {
-            self.smooth_rtt(self.time(now).saturating_since(sent));
+            self.rtt.add(now, self.time(now).saturating_since(sent));
         }
     }
 
-    fn smooth_rtt(&mut self, sample: Duration) {
-        let sample = sample.min(MAX_RTT);
-        self.rtt = Some(self.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
-    }
-
     /// An ordinary feedback: let the parts have their say.
-    fn decide(&mut self, now: Instant, grown: bool) {
+    fn decide(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) {
         let found = self.prober.end_feedback(now, self.estimate());
         match self.control.is_shared() {
             true => self.delay.hold_base(self.time(now)),
@@ -367,10 +371,12 @@ impl Estimator {
             usage: self.trendline.usage(),
             surge,
             queue: self.queue,
-            busy: sudden.or_else(|| self.delivery.busy(threshold)),
+            busy: sudden.or_else(|| self.delivery.busy(threshold)).map(|busy| busy.beside(self.loss.stray_loss())),
             delivered: self.delivery.rate(),
             since_decrease: self.delivery.since_mark(),
-            rtt: self.rtt_or_guess(),
+            rtt: self.rtt.or_guess(),
+            since_sent: newest_sent.map_or(Duration::ZERO, |sent| self.time(now).saturating_since(sent)),
+            sent: self.meter.rate(now),
             app_limited: self.meter.is_app_limited(now, self.control.rate()),
             unprobed: self.repairs.are_unheard(),
             ceiling: self.ceiling(),
@@ -388,7 +394,7 @@ impl Estimator {
         }
         self.loss.end_feedback(self.control.rate());
         let limit = self.loss.limit().map(|limit| match self.control.is_shared() {
-            true => self.friendly.rate(self.rtt_or_guess()).map_or(limit, |friendly| limit.max(friendly)),
+            true => self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly)),
             false => limit,
         });
         if let Some(limit) = limit.filter(|limit| *limit < self.control.rate()) {
@@ -442,9 +448,5 @@ impl Estimator {
 
     fn time(&self, now: Instant) -> OurTime {
         OurTime(0).plus(now.saturating_duration_since(self.began))
-    }
-
-    fn rtt_or_guess(&self) -> Duration {
-        self.rtt.unwrap_or(RTT_GUESS)
     }
 }
