@@ -46,8 +46,8 @@ pub struct Participant {
     pub carried: Carried,
 }
 
-/// Why a participant is to be served. Most are for media alone, which changes nothing else that could be due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Why a participant is to be served. Most are for media alone, for which nothing but its downlink needs to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// The pacer was given packets.
     Media,

@@ -28,11 +28,6 @@ impl Downlink {
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 
-    /// Whether something has changed for which layers must be chosen at once.
-    pub fn choice_is_urgent(&self) -> bool {
-        self.guard.is_invalid()
-    }
-
     /// What is left of the estimate for video.
     fn budget(&self) -> Bitrate {
         video_budget(self.estimator.estimate(), self.audio, self.estimator.loss())

@@ -171,7 +171,9 @@ impl Engine {
         }
     }
 
-    fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
+    /// Sets the pace and chooses layers where that is due. Needed whenever packets are about to be sent: a probe begins with media, and what is
+    /// sent now may be more than the budget carries.
+    pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.downlink.handle_timeout(now);
         if participant.quality_at.is_some_and(|at| at <= now) {

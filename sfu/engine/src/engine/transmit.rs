@@ -46,8 +46,9 @@ impl Engine {
     fn transmit_for(&mut self, now: Instant, key: ParticipantKey, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.work_for(key);
         if !self.serving {
-            if self.service(key) == Service::Everything {
-                self.serve(now, key);
+            match self.participants.get(key).and_then(|participant| participant.queued) {
+                Some(Service::Media) => self.serve_downlink(now, key),
+                _ => self.serve(now, key),
             }
             self.serving = true;
         }
@@ -58,14 +59,6 @@ impl Engine {
         self.serving = false;
         self.finish(now, key);
         None
-    }
-
-    /// What the participant is to be served with.
-    fn service(&mut self, key: ParticipantKey) -> Service {
-        let Some(participant) = self.participants.get_mut(key) else { return Service::Everything };
-        let urgent = participant.downlink.choice_is_urgent().then_some(Service::Everything);
-        participant.queued = participant.queued.max(urgent);
-        participant.queued.unwrap_or(Service::Everything)
     }
 
     /// STUN, DTLS and RTCP go one by one: they are few.

@@ -21,11 +21,6 @@ impl SolveGuard {
         self.changed = true;
     }
 
-    /// Whether something has changed since it was solved.
-    pub fn is_invalid(&self) -> bool {
-        self.changed
-    }
-
     /// Whether to solve now. `sending`: what the layers now sent cost, as measured; `demand`: what all could use.
     ///
     /// At once after [`Self::invalidate`] and where the budget no longer carries what is sent; else twice a second, where the
