@@ -176,7 +176,8 @@ impl Entry {
         }
     }
 
-    fn packet(&self) -> Option<(EncodingIndex, ExtSeq)> {
+    /// Encoding and number at the source.
+    pub(super) fn packet(&self) -> Option<(EncodingIndex, ExtSeq)> {
         match self {
             Entry::Reserved(reserved) => Some((reserved.encoding, reserved.source)),
             Entry::Sent(sent) | Entry::Fill(sent) => Some((sent.encoding, sent.source)),

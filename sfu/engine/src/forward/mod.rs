@@ -106,6 +106,8 @@ pub struct Forwarder {
     sent: ExtSeq,
     /// Timestamp at the source of the first packet of the present run.
     began: Option<RtpTime>,
+    /// Encoding and numbers, first to last, of the pictures that were given up last.
+    given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
     /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
@@ -125,6 +127,7 @@ impl Forwarder {
             history: History::new(remembered, ExtSeq::first(first_seq)),
             sent: ExtSeq::first(first_seq),
             began: None,
+            given_up: None,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
     }
@@ -221,12 +224,13 @@ impl Forwarder {
         self.history.get(number)?.outgoing(number)
     }
 
-    /// What was emitted under `seq` is not sent after all: nobody shall get it by retransmission either.
+    /// What was emitted under `seq` is not sent after all: nobody shall get it by retransmission either, nor what comes late of the same pictures.
     pub fn give_up(&mut self, seq: SeqNo) {
-        let number = self.history.number_of(seq);
-        if self.history.get(number).is_some() {
-            self.history.replace(number, Entry::Forgotten);
-        }
+        let (number, newest) = (self.history.number_of(seq), self.history.newest());
+        let Some((encoding, _)) = self.history.get(number).and_then(Entry::packet) else { return };
+        self.history.replace(number, Entry::Forgotten);
+        let same = self.given_up.filter(|(of, _, last)| (*of, *last) == (encoding, newest));
+        self.given_up = Some((encoding, same.map_or(number, |(_, first, _)| first.min(number)), newest));
     }
 
     /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it the receiver
@@ -319,7 +323,9 @@ impl Forwarder {
     fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut dyn FnMut(Outgoing)) {
         let Some((number, reserved)) = self.history.find_reserved(encoding, packet.meta.seq) else { return };
         let limit = Target { encoding, spatial: reserved.spatial_limit, temporal: reserved.temporal_limit };
-        let selected = !packet.payload().is_empty() && self.selector.admit_late(limit, &packet.meta.frame);
+        let given_up = |(of, first, last)| of == encoding && (first..=last).contains(&number);
+        let wanted = !packet.payload().is_empty() && !self.given_up.is_some_and(given_up);
+        let selected = wanted && self.selector.admit_late(limit, &packet.meta.frame);
         let sent = reserved.offsets.apply(limit, &packet.meta);
         let entry = if selected { Entry::Sent(sent) } else { Entry::Fill(sent) };
         self.history.replace(number, entry);

@@ -125,6 +125,28 @@ fn a_late_packet_of_the_old_encoding_is_still_sent_after_a_switch() {
 }
 
 #[test]
+fn a_late_packet_of_a_picture_that_was_given_up_only_fills_its_number() {
+    let mut slot = Slot::video(&[0, 0]);
+    slot.target(0, 0);
+    slot.frame(0, true);
+    let before = slot.encode(0, 1, false);
+    let queued = slot.frame(0, false)[0];
+    let missing = slot.encode(0, 1, false);
+    slot.frame(0, false);
+    slot.target(1, 0);
+    slot.frame(1, true);
+    slot.forwarder.give_up(queued.seq);
+    let late = slot.deliver(0, &missing[0]);
+    assert_eq!((late[0].source, late[0].seq.distance(queued.seq)), (None, 1));
+    assert_eq!(slot.deliver(0, &before[0])[0].source, Some(before[0].seq), "sent before what was given up");
+    slot.target(0, 0);
+    slot.frame(0, true);
+    let again = slot.encode(0, 1, false);
+    slot.frame(0, false);
+    assert_eq!(slot.deliver(0, &again[0])[0].source, Some(again[0].seq), "a later picture");
+}
+
+#[test]
 fn a_keyframe_whose_first_packet_comes_late_brings_its_followers() {
     let mut slot = Slot::video(&[0]);
     slot.target(0, 0);
