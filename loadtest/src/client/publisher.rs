@@ -339,7 +339,7 @@ impl Publisher {
 
     /// Writes what is known only when a packet leaves.
     fn depart(&mut self, now: Instant, packet: &mut [u8]) {
-        let sent = AbsSendTime::at(now.saturating_duration_since(self.start)).write();
+        let sent = AbsSendTime::at(now.saturating_duration_since(self.start).as_micros() as i64).write();
         packet[TRANSPORT_SEQ_AT].copy_from_slice(&self.transport_seq.to_be_bytes());
         packet[SEND_TIME_AT].copy_from_slice(&sent);
         if let Some(control) = &mut self.control {

@@ -235,7 +235,7 @@ impl Publisher {
         };
         let transport_seq = self.transport_seq.to_be_bytes();
         self.transport_seq = self.transport_seq.wrapping_add(1);
-        let send_time = AbsSendTime::at(now.saturating_duration_since(self.origin)).write();
+        let send_time = AbsSendTime::at(now.saturating_duration_since(self.origin).as_micros() as i64).write();
         let level = level.map(AudioLevel::write);
         let elements = [
             (extension::TRANSPORT_CC, &transport_seq[..]),

@@ -47,9 +47,9 @@ pub struct Participant {
 }
 
 /// Why a participant is to be served. Most are for media alone, for which nothing but its downlink needs to be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// The pacer was given packets.
+    /// The pacer was given packets, or the estimator feedback.
     Media,
     /// Something else came for it, or from it, or a time has come.
     Everything,

@@ -53,6 +53,8 @@ pub(crate) struct UdpPort {
     segments: usize,
     traffic: UdpTraffic,
     local: SocketAddr,
+    /// It takes what comes to any address of the machine, so what is sent has to name its own: the kernel looks for a route twice then.
+    wildcard: bool,
     metas: [RecvMeta; BATCH_SIZE],
     buffers: Vec<Vec<u8>>,
 }
@@ -80,6 +82,7 @@ impl UdpPort {
             segments,
             traffic: UdpTraffic::default(),
             local,
+            wildcard: local.ip().is_unspecified(),
             metas: [RecvMeta::default(); BATCH_SIZE],
             buffers: vec![vec![0; RECEIVE_SLOT_BYTES]; BATCH_SIZE],
         })
@@ -154,7 +157,7 @@ impl UdpPort {
             ecn: None,
             contents,
             segment_size: (contents.len() > segment_size).then_some(segment_size),
-            src_ip: Some(tuple.local.ip()).filter(|ip: &IpAddr| !ip.is_unspecified()),
+            src_ip: self.wildcard.then_some(tuple.local.ip()).filter(|ip: &IpAddr| !ip.is_unspecified()),
         };
         self.traffic.calls.sent += 1;
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit)?;

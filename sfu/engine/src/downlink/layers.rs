@@ -23,8 +23,7 @@ const EXPLORED: Bitrate = Bitrate::kbps(1500);
 impl Downlink {
     /// Whether layers should be chosen anew: something changed, the estimate moved, or time passed.
     pub fn allocation_is_due(&self, now: Instant) -> bool {
-        let sending = self.rate.rate(now).minus(self.audio);
-        self.guard.is_due(now, self.budget(), sending, self.demand)
+        self.guard.is_due(now, self.budget(), || self.rate.rate(now).minus(self.audio), self.demand)
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 

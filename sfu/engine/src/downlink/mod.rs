@@ -131,7 +131,6 @@ pub struct Downlink {
     lost: [u64; 2],
     /// Switches of layers up and down since last taken.
     switches: [[u64; Limit::ALL.len()]; 2],
-    /// Probes begun since last taken.
     /// Waits for key frames that ended since last taken.
     keyframe_waits: Vec<Duration>,
     rate: RateMeter,
@@ -391,6 +390,11 @@ impl Downlink {
     /// Rate sent over the last second.
     pub fn rate(&self, now: Instant) -> Bitrate {
         self.rate.rate(now)
+    }
+
+    /// Whether [`Self::poll_states`] may have something. What [`Self::take_counts`] has can wait until the participant is looked at anyway.
+    pub fn has_news(&self) -> bool {
+        self.states_changed
     }
 
     /// What happened since the last call.

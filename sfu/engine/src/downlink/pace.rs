@@ -67,6 +67,7 @@ pub struct Pacer<T> {
     queues: [Queue<T>; 4],
     rate: Bitrate,
     burst: Duration,
+    limits: Limits,
     /// Sent but not yet paid for by time, in millionths of a bit; negative where the caller woke up late.
     debt: i64,
     settled: Instant,
@@ -81,6 +82,16 @@ struct Queue<T> {
     bytes: usize,
 }
 
+/// Worked out where the rate changes, since each packet is held against them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    /// What may be sent at once, and the most that is held against the others, as [`Pacer::debt`].
+    burst: i64,
+    debt: i64,
+    /// Bytes that leave within [`MAX_QUEUE_DELAY`].
+    queue: usize,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Running {
     probe: Probe,
@@ -93,20 +104,27 @@ impl<T: Copy> Pacer<T> {
     /// An empty pacer.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let queues = std::array::from_fn(|_| Queue::default());
-        Pacer { queues, rate, burst: BURST, debt: 0, settled: now, in_run: true, probe: None }
+        let limits = Limits::default();
+        let mut pacer = Pacer { queues, rate, burst: BURST, limits, debt: 0, settled: now, in_run: true, probe: None };
+        pacer.set_limits();
+        pacer
     }
 
     /// Sets the rate at which video, retransmissions and padding leave, and for how much time's worth they leave at once.
     pub fn set_rate(&mut self, now: Instant, rate: Bitrate, burst: Duration) {
         self.settle(now);
-        (self.rate, self.burst) = (rate, burst);
+        if (self.rate, self.burst) != (rate, burst) {
+            (self.rate, self.burst) = (rate, burst);
+            self.set_limits();
+        }
     }
 
     /// Queues a packet of `bytes` on the wire.
     pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
-        if waits && self.queued_bytes() > 0 && self.queue_delay() > MAX_QUEUE_DELAY {
+        let queued = self.queued_bytes();
+        if waits && queued > 0 && queued > self.limits.queue {
             return Err(Overflow);
         }
         let queue = self.queue_mut(class);
@@ -140,7 +158,7 @@ impl<T: Copy> Pacer<T> {
         running.bytes += bytes;
         running.packets += 1;
         if running.bytes >= running.probe.bytes_min && running.packets >= running.probe.packets_min {
-            self.probe = None;
+            self.end_probe();
         }
     }
 
@@ -171,6 +189,7 @@ impl<T: Copy> Pacer<T> {
         self.debt = 0;
         self.in_run = true;
         self.probe = Some(Running { probe, expires: now + PROBE_TIMEOUT, bytes: 0, packets: 0 });
+        self.set_limits();
     }
 
     /// Bytes on the wire of the padding packet that a running probe needs now, because there is no media to send. The caller
@@ -188,7 +207,7 @@ impl<T: Copy> Pacer<T> {
 
     /// Gives up the running probe: there is nothing to pad with.
     pub fn abort_probe(&mut self) {
-        self.probe = None;
+        self.end_probe();
     }
 
     /// Drops all that is queued.
@@ -212,11 +231,6 @@ impl<T: Copy> Pacer<T> {
         self.queues.iter().map(|queue| queue.bytes).sum()
     }
 
-    /// How long what waits will take to leave.
-    pub fn queue_delay(&self) -> Duration {
-        self.rate.time_for(self.queued_bytes() as u64)
-    }
-
     /// The class that is served next.
     fn next_class(&self) -> Option<Class> {
         let classes = [Class::Audio, Class::Retransmission, Class::Video, Class::Padding];
@@ -225,23 +239,27 @@ impl<T: Copy> Pacer<T> {
 
     /// Whether there is budget. A run begins when all is paid for and ends when a burst has been sent.
     fn is_open(&mut self) -> bool {
-        let burst = if self.probe.is_some() { PROBE_BURST } else { self.burst };
-        self.in_run = self.debt <= 0 || (self.in_run && self.debt < bits_in(self.current_rate(), burst));
+        self.in_run = self.debt <= 0 || (self.in_run && self.debt < self.limits.burst);
         self.in_run
     }
 
     /// Accounts for a packet.
     fn charge(&mut self, bytes: usize) {
-        let most = bits_in(self.current_rate(), MAX_DEBT).max(self.debt);
+        let most = self.limits.debt.max(self.debt);
         self.debt =
             self.debt.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(8_000_000)).min(most);
     }
 
     /// Pays for the time passed. Whoever waited and was woken late catches up, by a burst at most.
+    #[inline]
     fn settle(&mut self, now: Instant) {
-        if now <= self.settled {
-            return; // most calls: all that is received or sent at once is for one moment
+        // Not in most calls: all that is received or sent at once is for one moment.
+        if now > self.settled {
+            self.pass_time(now);
         }
+    }
+
+    fn pass_time(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.settled);
         self.settled = now;
         let lateness = match self.probe {
@@ -250,7 +268,21 @@ impl<T: Copy> Pacer<T> {
             None => 0,
         };
         self.debt = self.debt.saturating_sub(bits_in(self.current_rate(), elapsed)).max(self.debt.min(-lateness));
-        self.probe.take_if(|running| now >= running.expires);
+        if self.probe.is_some_and(|running| now >= running.expires) {
+            self.end_probe();
+        }
+    }
+
+    fn end_probe(&mut self) {
+        self.probe = None;
+        self.set_limits();
+    }
+
+    fn set_limits(&mut self) {
+        let burst = if self.probe.is_some() { PROBE_BURST } else { self.burst };
+        let rate = self.current_rate();
+        let queue = usize::try_from(self.rate.bytes_in(MAX_QUEUE_DELAY)).unwrap_or(usize::MAX);
+        self.limits = Limits { burst: bits_in(rate, burst), debt: bits_in(rate, MAX_DEBT), queue };
     }
 
     fn current_rate(&self) -> Bitrate {

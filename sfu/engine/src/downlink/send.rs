@@ -3,7 +3,7 @@
 use super::estimate::SentPacket;
 use super::pace::{Class, Pacer, Released};
 use super::run::Run;
-use super::slot::{Slot, Stamp};
+use super::slot::Slot;
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
 use crate::engine::keys::TrackKey;
 use crate::forward::{EncodingView, Forwarder, Outgoing};
@@ -11,6 +11,7 @@ use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtcp::Nack;
 use crate::rtp::packet::RtpPacket;
+use crate::rtp::template::Stamp;
 use crate::snapshot::add;
 use crate::uplink::store::StoredPacket;
 use crate::uplink::track::Track;
@@ -41,21 +42,23 @@ pub(super) struct Queued {
 }
 
 impl Downlink {
-    /// A packet of a bound track arrived: queues what this receiver gets of it.
-    pub fn forward(
+    /// Packets of an encoding of a bound track arrived: queues what this receiver gets of them.
+    pub fn forward<'a>(
         &mut self,
         now: Instant,
         index: usize,
         key: TrackKey,
         encoding: EncodingIndex,
-        packet: &StoredPacket,
+        packets: impl Iterator<Item = &'a StoredPacket>,
         views: &[EncodingView<'_>],
     ) {
         let Some(slot) = self.slots.get(index).and_then(Option::as_ref) else { return };
         if slot.binding.as_ref().is_none_or(|b| b.track != key || b.pause.is_some()) {
             return;
         }
-        self.queue(now, index, key, views, |forwarder, emit| forwarder.forward(now, encoding, packet, views, emit));
+        self.queue(now, index, key, views, |forwarder, emit| {
+            packets.for_each(|packet| forwarder.forward(now, encoding, packet, views, emit));
+        });
     }
 
     /// Starts what waits for a key frame from one that came a moment ago, where there is one and it will not wait long in the pacer.
@@ -245,7 +248,9 @@ impl Downlink {
         let (transport_seq, repair) = (self.transport_seq, queued.again);
         self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe: released.probe, repair });
         self.transport_seq = self.transport_seq.wrapping_add(1);
-        let queued_for = now.saturating_duration_since(queued.queued_at);
+        // Most leave at the moment at which they came.
+        let queued_for =
+            if queued.queued_at == now { Duration::ZERO } else { now.saturating_duration_since(queued.queued_at) };
         let latency = stored.filter(|_| !queued.again).map(|p| now.saturating_duration_since(p.meta.arrival));
         Some(Written { class: released.class, kind: slot.kind, run_padding, queued: queued_for, latency })
     }

@@ -12,6 +12,7 @@ use crate::rtp::dependency;
 use crate::rtp::extension::{AbsSendTime, ForwardedExtensions, write_transport_cc};
 use crate::rtp::packet::{RtpHeader, append_padding, write_header};
 use crate::rtp::red::{self, Block, Redundant};
+use crate::rtp::template::{HeaderTemplate, Stamp};
 use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotSection};
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::StoredPacket;
@@ -50,6 +51,8 @@ pub struct Slot {
     /// The payload type under which the client takes redundant audio.
     red: Option<PayloadType>,
     extensions: ExtensionMap,
+    /// For `extensions`, with the MID until the client knows it; `None` where such headers are not of the one-byte form.
+    template: Option<HeaderTemplate>,
     rtx_seq: SeqNo,
     packets: u32,
     octets: u32,
@@ -77,15 +80,6 @@ pub struct Binding {
     payload: Option<PayloadMapping>,
 }
 
-/// What a packet needs beyond the slot's own state.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    /// Transport-wide sequence number.
-    pub transport_seq: u16,
-    /// When it is sent, on the engine's time line in microseconds.
-    pub sent_us: i64,
-}
-
 impl Slot {
     /// A slot for a section that was just negotiated, with numbers that start at random.
     pub fn new(section: &Section, kind: MediaKind, role: &SlotSection, rng: &mut impl RngCore) -> Self {
@@ -104,6 +98,7 @@ impl Slot {
             payloads: section.codecs.clone(),
             red: section.red,
             extensions: section.extensions.clone(),
+            template: HeaderTemplate::new(&section.extensions, Some(section.mid.as_bytes())),
             rtx_seq: SeqNo(low_start(rng)),
             packets: 0,
             octets: 0,
@@ -131,6 +126,7 @@ impl Slot {
         self.payloads.clone_from(&section.codecs);
         self.red = section.red;
         self.extensions = section.extensions.clone();
+        self.renew_template();
         (self.rtx_ssrc, self.ccfb) = (role.rtx_ssrc, role.ccfb);
         if let Some(codec) = self.binding.as_ref().map(|b| b.codec) {
             self.set_codec(codec);
@@ -280,7 +276,15 @@ impl Slot {
 
     /// The client has reported on this SSRC, so it needs no MID extension any more to find the section.
     pub fn mid_is_known(&mut self) {
-        self.mid_known = true;
+        if !self.mid_known {
+            self.mid_known = true;
+            self.renew_template();
+        }
+    }
+
+    fn renew_template(&mut self) {
+        let mid = (!self.mid_known).then_some(self.mid.as_bytes());
+        self.template = HeaderTemplate::new(&self.extensions, mid);
     }
 
     /// Given how many packets the client reports lost so far, how many are new.
@@ -342,11 +346,6 @@ impl Slot {
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) {
-        let transport_seq = write_transport_cc(stamp.transport_seq);
-        let sent_at = AbsSendTime::at(Duration::from_micros(u64::try_from(stamp.sent_us).unwrap_or(0))).write();
-        let mid = (!self.mid_known).then_some((ExtensionKind::Mid, self.mid.as_bytes()));
-        let own = [(ExtensionKind::TransportCc, &transport_seq[..]), (ExtensionKind::AbsSendTime, &sent_at[..])];
-        let own = own.into_iter().chain(mid).filter_map(|(kind, bytes)| Some((self.extensions.id(kind)?, bytes)));
         let elements = packet.map(StoredPacket::extensions).unwrap_or_default();
         let described = packet.is_some_and(|packet| write_descriptor(outgoing, packet, &mut self.descriptor));
         let descriptor_id = self.extensions.id(ExtensionKind::DependencyDescriptor);
@@ -357,6 +356,15 @@ impl Slot {
             }
         });
         let header = RtpHeader { marker: outgoing.marker, payload_type, seq, timestamp: outgoing.timestamp, ssrc };
+        let by_template = self.template.as_mut().map(|template| template.write(out, &header, stamp, passed_on.clone()));
+        if by_template == Some(true) {
+            return;
+        }
+        let (transport_seq, sent_at) =
+            (write_transport_cc(stamp.transport_seq), AbsSendTime::at(stamp.sent_us).write());
+        let mid = (!self.mid_known).then_some((ExtensionKind::Mid, self.mid.as_bytes()));
+        let own = [(ExtensionKind::TransportCc, &transport_seq[..]), (ExtensionKind::AbsSendTime, &sent_at[..])];
+        let own = own.into_iter().chain(mid).filter_map(|(kind, bytes)| Some((self.extensions.id(kind)?, bytes)));
         write_header(out, &header, own.chain(passed_on), self.extensions.two_byte_allowed());
     }
 }

@@ -1,10 +1,11 @@
 //! The engine: every room, participant and track of one shard.
 //!
-//! The files follow a packet: `receive` takes a datagram to its track and hands it to the subscribers' downlinks, `transmit` seals it and
+//! The files follow a packet: `receive` takes a datagram to its track, `fan_out` hands it to the subscribers' downlinks, `transmit` seals it and
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
 //! `isolate` keeps a panic to whom it is about.
 
 mod data;
+mod fan_out;
 mod isolate;
 pub mod keys;
 mod negotiate;
@@ -58,6 +59,8 @@ pub struct Engine {
     room_keys: FxHashMap<RoomId, RoomKey>,
     demux: Demux<ParticipantKey>,
     timers: Timers<Owner>,
+    /// Stored packets that their subscribers are given next.
+    waiting: Vec<fan_out::Arrived>,
     /// Participants with something to send or to say, in the order in which it came up.
     queue: VecDeque<ParticipantKey>,
     /// The first of the queue has been served and is being sent for.
@@ -109,6 +112,7 @@ impl Engine {
             room_keys: FxHashMap::default(),
             demux: Demux::new(),
             timers: Timers::default(),
+            waiting: Vec::new(),
             queue: VecDeque::new(),
             serving: false,
             rooms_to_rebind: Vec::new(),
@@ -126,6 +130,7 @@ impl Engine {
 
     /// Does what the control plane asks. A command about something that is gone is ignored.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
+        self.fan_out(now);
         let (comes, goes) = match &command {
             Command::Join { participant, .. } => (Some(*participant), None),
             Command::Leave { participant } => (None, Some(*participant)),
@@ -238,6 +243,7 @@ impl Engine {
 
     /// Wakes whoever is due; what they have to send comes out of [`Engine::poll_transmit`].
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.fan_out(now);
         while let Some((at, owner)) = self.timers.pop_due(now) {
             // Whoever was woken earlier, or noted an earlier time since, left a time behind that means nothing any more.
             match owner {
@@ -394,11 +400,16 @@ impl Engine {
 
     /// Puts a participant in the queue of those to be served with everything that is due.
     fn touch(&mut self, key: ParticipantKey) {
-        if let Some(participant) = self.participants.get_mut(key)
-            && participant.queued.replace(Service::Everything).is_none()
-        {
+        self.queue_for(key, Service::Everything);
+    }
+
+    /// Puts a participant in that queue, or lets it have more service there.
+    fn queue_for(&mut self, key: ParticipantKey, service: Service) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        if participant.queued.is_none() {
             self.queue.push_back(key);
         }
+        participant.queued = participant.queued.max(Some(service));
     }
 
     fn wake_room(&mut self, key: RoomKey) {

@@ -1,8 +1,7 @@
 //! A datagram's way in: to its participant, through the transport, to its track, and on to the subscribers' downlinks.
 
-use super::isolate::checkpoint;
+use super::Engine;
 use super::keys::{ParticipantKey, TrackKey};
-use super::{Engine, Owner};
 use crate::drops::DropReason;
 use crate::event::Event;
 use crate::ids::EncodingIndex;
@@ -16,7 +15,6 @@ use crate::rtp::packet::RtpPacket;
 use crate::snapshot::{RtcpKind, add};
 use crate::transport::demux::{PacketClass, classify};
 use crate::transport::ice::username_fragment;
-use crate::units::ExtSeq;
 use std::time::Instant;
 
 impl Engine {
@@ -88,9 +86,14 @@ impl Engine {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
         self.work_for(key);
         let length = self.transport(key).ok_or(DropReason::UnknownTuple)?.unprotect_rtcp(now, &tuple, datagram)?;
-        self.touch(key);
-        let malformed =
-            rtcp::parse(datagram.get(..length).unwrap_or_default(), |part| self.receive_rtcp(now, key, &part));
+        let malformed = rtcp::parse(datagram.get(..length).unwrap_or_default(), |part| {
+            self.receive_rtcp(now, key, &part);
+            match part {
+                // Most of what comes, and of no concern to anything but the downlink.
+                Rtcp::TransportFeedback(_) | Rtcp::Ccfb(_) => self.queue_for(key, Service::Media),
+                _ => self.touch(key),
+            }
+        });
         for _ in 0..malformed {
             self.drops.count(DropReason::RtcpMalformed);
         }
@@ -123,6 +126,10 @@ impl Engine {
         if let Some(rtt) = received.round_trip {
             uplink.note_round_trip(rtt);
         }
+        if received.codec_changed || received.started {
+            // What came before is handed on under the state of that time.
+            self.fan_out(now);
+        }
         if received.codec_changed {
             self.codec_changed(track_key);
             self.describe_track(track_key);
@@ -136,39 +143,9 @@ impl Engine {
         if let Some(level) = extensions.audio_level.filter(|_| kind == MediaKind::Audio as usize) {
             self.note_level(now, track_key, level.level);
         }
-        self.fan_out(now, track_key, stream.encoding, seq);
+        self.arrived(now, track_key, stream.encoding, seq);
         self.relay(track_key, stream.encoding, seq, stream.is_rtx);
         Ok(())
-    }
-
-    /// Hands a stored packet to every subscriber that takes its encoding.
-    pub(super) fn fan_out(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex, seq: ExtSeq) {
-        // Where one subscriber's part panics, the others behind it get the packet nevertheless.
-        let mut done = 0;
-        while self.isolate(self.at_work, |engine| engine.fan_out_from(now, key, encoding, seq, &mut done)).is_none() {}
-    }
-
-    /// Begins behind the first `done` subscribers, and counts on.
-    fn fan_out_from(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex, seq: ExtSeq, done: &mut usize) {
-        let Some(track) = self.tracks.get(key) else { return };
-        let Some(packet) = track.encoding(encoding).and_then(|e| e.store.get(seq)) else { return };
-        let views = track.views();
-        for subscriber in track.subscribers.iter().skip(*done) {
-            *done += 1;
-            if !subscriber.takes(encoding) {
-                continue;
-            }
-            let Some(receiver) = self.participants.get_mut(subscriber.participant).filter(|p| p.can_send()) else {
-                continue;
-            };
-            self.at_work = Some(Owner::Participant(subscriber.participant));
-            checkpoint("fan-out");
-            receiver.downlink.forward(now, subscriber.slot, key, encoding, packet, views.as_slice());
-            if receiver.queued.is_none() {
-                receiver.queued = Some(Service::Media);
-                self.queue.push_back(subscriber.participant);
-            }
-        }
     }
 
     /// A microphone's level, for the shard that ranks the room's.

@@ -29,6 +29,7 @@ impl Engine {
 
     /// Takes what another shard tells. What is about things that are gone is ignored.
     pub fn handle_relay_message(&mut self, now: Instant, from: ShardId, message: Message) {
+        self.fan_out(now);
         self.isolate(None, |engine| engine.hear(now, from, message));
         self.recover(now);
     }
@@ -88,7 +89,7 @@ impl Engine {
                 let seq = track.receive_relayed(now, packet, bytes);
                 checkpoint("relayed");
                 if let Some(seq) = seq {
-                    engine.fan_out(now, key, packet.encoding, seq);
+                    engine.arrived(now, key, packet.encoding, seq);
                 }
                 engine.wake_mirror(key);
             });

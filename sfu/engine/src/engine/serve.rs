@@ -32,7 +32,22 @@ impl Engine {
     /// Tells what changed while the packets were sent, and notes when the participant wants to be woken.
     pub(super) fn finish(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        let service = participant.queued.take();
+        if participant.queued.take() == Some(Service::Media) {
+            // Only the downlink's times have changed; for all others a wake-up is noted.
+            let at = participant.downlink.poll_timeout();
+            if participant.downlink.has_news() {
+                self.take_news(key);
+            }
+            return self.wake(key, now, at);
+        }
+        self.take_news(key);
+        let at = self.poll_timeout_of(key);
+        self.wake(key, now, at);
+    }
+
+    /// Takes over what a downlink has counted, and tells the states of its slots.
+    fn take_news(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let counts = participant.downlink.take_counts();
         self.drops.add(DropReason::PacerOverflow, counts.overflows);
         let all = self.counters.layer_switches.as_flattened_mut().iter_mut();
@@ -49,28 +64,27 @@ impl Engine {
         if !slots.is_empty() {
             self.events.push_back(Event::Slots { participant: participant.id, slots });
         }
-        if service == Some(Service::Media) {
-            // Only the downlink's times have changed; for all others a wake-up is noted.
-            let at = participant.downlink.poll_timeout();
-            return self.wake(key, now, at);
-        }
+    }
+
+    /// When something of a participant is due.
+    fn poll_timeout_of(&self, key: ParticipantKey) -> Option<Instant> {
+        let participant = self.participants.get(key)?;
         let tracks = || participant.uplink.tracks().filter_map(|track| self.tracks.get(track));
         let always = tracks().filter_map(|track| track.poll_timeout()).min();
         let wanted = [always, participant.transport.as_ref().and_then(|t| t.poll_timeout())];
-        let mut at = wanted.into_iter().flatten().min();
-        if participant.can_send() {
-            // Nothing of this can be sent while media cannot flow, so nothing of it is due.
-            let requests = tracks().filter_map(|track| track.poll_request_timeout()).min();
-            let connected = [
-                requests,
-                participant.uplink.poll_timeout(),
-                participant.downlink.poll_timeout(),
-                participant.quality_at,
-                participant.data.poll_timeout(),
-            ];
-            at = at.into_iter().chain(connected.into_iter().flatten()).min();
+        let at = wanted.into_iter().flatten().min();
+        if !participant.can_send() {
+            // Nothing of the rest can be sent while media cannot flow, so nothing of it is due.
+            return at;
         }
-        self.wake(key, now, at);
+        let connected = [
+            tracks().filter_map(|track| track.poll_request_timeout()).min(),
+            participant.uplink.poll_timeout(),
+            participant.downlink.poll_timeout(),
+            participant.quality_at,
+            participant.data.poll_timeout(),
+        ];
+        at.into_iter().chain(connected.into_iter().flatten()).min()
     }
 
     /// Wakes a participant at that time, if there is one and nothing earlier is noted.

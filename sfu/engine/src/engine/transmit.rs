@@ -18,6 +18,7 @@ const MAX_RUN_BYTES: usize = 60_000;
 impl Engine {
     /// Appends the next run of datagrams to `buffer`; `None` when nothing is left to send now.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        self.fan_out(now);
         self.recover(now);
         self.rebind_rooms();
         if let Some((tuple, datagram)) = self.farewells.pop_front() {

@@ -151,6 +151,9 @@ impl Rewriter {
     /// Whether a source timestamp can be the continuation of the run.
     pub(super) fn is_plausible(&self, now: Instant, timestamp: RtpTime) -> bool {
         let Some(Last { at, source: Some((_, last)), .. }) = self.last else { return true };
+        if timestamp == last {
+            return true; // most packets: a picture has several
+        }
         let step = i64::from(timestamp.distance(last));
         let ticks = |time: Duration| self.ticks(time.as_micros().min(1 << 62) as i64);
         (-ticks(MAX_BACK)..=ticks(now.saturating_duration_since(at) + MAX_AHEAD)).contains(&step)

@@ -7,7 +7,6 @@ use crate::rtp::frame_marking::FrameMarking;
 use crate::rtp::packet::RtpPacket;
 use crate::sdp::extmap::{ExtensionKind, ExtensionMap};
 use crate::units::{Mid, Rid, Token};
-use std::time::Duration;
 
 /// What the server reads of a received packet's extensions. Elements of a wrong length count as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,9 +76,10 @@ impl AudioLevel {
 pub struct AbsSendTime(pub u32);
 
 impl AbsSendTime {
-    /// From a time since any fixed origin.
-    pub fn at(since_origin: Duration) -> AbsSendTime {
-        let us = since_origin.as_secs() % 64 * 1_000_000 + u64::from(since_origin.subsec_micros());
+    /// From the microseconds since any fixed origin.
+    #[inline]
+    pub fn at(us: i64) -> AbsSendTime {
+        let us = us.rem_euclid(64_000_000) as u64;
         AbsSendTime(((us << 18) / 1_000_000) as u32)
     }
 
@@ -260,7 +260,7 @@ mod tests {
         let level = AudioLevel { level: 127, voice: false };
         assert_eq!(AudioLevel::read(&level.write()), Some(level));
         assert_eq!(read_transport_cc(&write_transport_cc(65_535)), Some(65_535));
-        let time = AbsSendTime::at(Duration::from_millis(64_500));
+        let time = AbsSendTime::at(64_500_000);
         assert_eq!(time.0, 1 << 17, "half a second after the wrap at 64 s");
         assert_eq!(AbsSendTime::read(&time.write()), Some(time));
     }

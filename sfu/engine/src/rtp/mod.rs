@@ -8,3 +8,4 @@ pub mod frame_marking;
 pub mod layers_allocation;
 pub mod packet;
 pub mod red;
+pub mod template;

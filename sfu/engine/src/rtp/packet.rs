@@ -6,15 +6,15 @@ use crate::units::{PayloadType, RtpTime, SeqNo, Ssrc};
 
 const VERSION: u8 = 2;
 const PADDING_BIT: u8 = 0x20;
-const EXTENSION_BIT: u8 = 0x10;
-const FIXED_HEADER: usize = 12;
+pub(super) const EXTENSION_BIT: u8 = 0x10;
+pub(super) const FIXED_HEADER: usize = 12;
 /// "Defined by profile" of the one-byte form.
-const ONE_BYTE_PROFILE: u16 = 0xBEDE;
+pub(super) const ONE_BYTE_PROFILE: u16 = 0xBEDE;
 /// The same of the two-byte form; its low four bits are free for the application.
 const TWO_BYTE_PROFILE: u16 = 0x1000;
 /// Largest id and length of the one-byte form.
-const ONE_BYTE_MAX_ID: u8 = 14;
-const ONE_BYTE_MAX_LEN: usize = 16;
+pub(super) const ONE_BYTE_MAX_ID: u8 = 14;
+pub(super) const ONE_BYTE_MAX_LEN: usize = 16;
 
 /// A received RTP packet, every length checked.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +172,17 @@ pub struct RtpHeader {
     pub ssrc: Ssrc,
 }
 
+impl RtpHeader {
+    /// Of a packet without extensions, padding and contributing sources.
+    #[inline]
+    pub(super) fn to_bytes(self) -> [u8; FIXED_HEADER] {
+        let ([s0, s1], [t0, t1, t2, t3]) = (self.seq.0.to_be_bytes(), self.timestamp.0.to_be_bytes());
+        let [r0, r1, r2, r3] = self.ssrc.0.to_be_bytes();
+        let second = (u8::from(self.marker) << 7) | (self.payload_type.0 & 0x7F);
+        [VERSION << 6, second, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3]
+    }
+}
+
 /// Appends a header with `elements` (id, bytes) to `out` and returns its length. The one-byte form is taken where every
 /// element fits it, else the two-byte form where the receiver allows it; elements that fit neither are left out.
 pub fn write_header<'a>(
@@ -181,10 +192,7 @@ pub fn write_header<'a>(
     two_byte_allowed: bool,
 ) -> usize {
     let start = out.len();
-    let ([s0, s1], [t0, t1, t2, t3]) = (header.seq.0.to_be_bytes(), header.timestamp.0.to_be_bytes());
-    let [r0, r1, r2, r3] = header.ssrc.0.to_be_bytes();
-    let second = (u8::from(header.marker) << 7) | (header.payload_type.0 & 0x7F);
-    out.extend_from_slice(&[VERSION << 6, second, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3]);
+    out.extend_from_slice(&header.to_bytes());
     if !write_extensions(out, start, Form::OneByte, elements.clone()) && two_byte_allowed {
         out.truncate(start + FIXED_HEADER);
         write_extensions(out, start, Form::TwoByte, elements);

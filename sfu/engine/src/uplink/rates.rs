@@ -13,8 +13,9 @@ pub struct RateMeter {
     started: Option<Instant>,
     /// Bucket numbers count from here.
     epoch: Option<Instant>,
-    /// Number of the bucket that was counted into last.
+    /// Number of the bucket that was counted into last, and when.
     newest: u64,
+    last: Option<Instant>,
     buckets: [Bucket; RateMeter::BUCKETS as usize],
 }
 
@@ -35,7 +36,9 @@ impl RateMeter {
 
     /// Counts one item of `bytes`.
     pub fn on_packet(&mut self, now: Instant, bytes: usize) {
-        let number = self.bucket_number(now);
+        // Packets come and go in bursts of one moment.
+        let number = if self.last == Some(now) { self.newest } else { self.bucket_number(now) };
+        self.last = Some(now);
         self.epoch.get_or_insert(now);
         if self.newest + Self::BUCKETS <= number {
             self.started = Some(now);

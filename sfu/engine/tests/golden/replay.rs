@@ -4,7 +4,7 @@ use crate::capture::Capture;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use sfu_engine::command::PublishHint;
-use sfu_engine::downlink::slot::{Slot, Stamp};
+use sfu_engine::downlink::slot::Slot;
 use sfu_engine::engine::keys::{ParticipantKey, RoomKey, TrackKey};
 use sfu_engine::forward::{Outgoing, Target};
 use sfu_engine::ids::{EncodingIndex, ParticipantId, TrackId};
@@ -12,6 +12,7 @@ use sfu_engine::media::{Codec, MediaKind, Source, Sources};
 use sfu_engine::net::Protocol;
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
+use sfu_engine::rtp::template::Stamp;
 use sfu_engine::sdp::{
     CandidateAddress, IceParameters, LocalParameters, MAX_SECTIONS, NO_RULES, Negotiation, Section, SectionRole,
 };

@@ -61,6 +61,8 @@ pub struct World {
     paths: BTreeMap<u64, Path>,
     seed: u64,
     server: SocketAddr,
+    /// What an engine wants sent, and the bytes one run behind the other.
+    runs: Vec<Transmit>,
     buffer: Vec<u8>,
     /// Of the batches between shards, every so manieth is lost.
     pub relay_loses: Option<u64>,
@@ -115,6 +117,7 @@ impl World {
             paths: BTreeMap::new(),
             seed,
             server,
+            runs: Vec::new(),
             buffer: Vec::new(),
             relay_loses: None,
             relay_batches: 0,
@@ -310,23 +313,28 @@ impl World {
         links.chain(clients).chain(engines).flatten().min()
     }
 
+    /// Engines first get all that comes at this moment, as from a socket.
     fn deliver(&mut self) {
         let now = self.now;
+        let mut arrived: Vec<Vec<(Tuple, Vec<u8>)>> = self.engines.iter().map(|_| Vec::new()).collect();
         for (id, path) in &mut self.paths {
             while let Some(delivered) = path.up.poll_deliver(now) {
                 let tuple = Tuple { protocol: path.protocol, local: self.server, remote: path.public };
-                let mut datagram = delivered.packet;
-                let is_media = is_media(&datagram);
-                let engine = &mut self.engines[shard_of(*id)];
-                (self.around)(&mut || {
-                    engine.handle_datagram(now, now, tuple, &mut datagram);
-                    is_media
-                });
+                arrived[shard_of(*id)].push((tuple, delivered.packet));
             }
             while let Some(delivered) = path.down.poll_deliver(now) {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.handle_datagram(now, &delivered.packet);
                 }
+            }
+        }
+        for (engine, arrived) in self.engines.iter_mut().zip(&mut arrived) {
+            for (tuple, datagram) in arrived {
+                let is_media = is_media(datagram);
+                (self.around)(&mut || {
+                    engine.handle_datagram(now, now, *tuple, datagram);
+                    is_media
+                });
             }
         }
     }
@@ -337,23 +345,8 @@ impl World {
         let mut rounds = 0;
         loop {
             let mut moved = false;
-            let mut shard = 0;
-            while shard < self.engines.len() {
-                let Some(transmit) = self.poll_transmit(shard) else {
-                    shard += 1;
-                    continue;
-                };
-                moved = true;
-                assert_eq!(transmit.len, self.buffer.len());
-                assert!(transmit.segment_size > 0 && transmit.tuple.local == self.server);
-                let to = self.paths.values_mut().find(|path| {
-                    path.protocol == transmit.tuple.protocol && path.reachable.contains(&transmit.tuple.remote)
-                });
-                if let Some(path) = to.filter(|path| !path.cut) {
-                    for datagram in self.buffer.chunks(transmit.segment_size) {
-                        path.down.handle_packet(now, datagram.len() + OVERHEAD, datagram.to_vec());
-                    }
-                }
+            for shard in 0..self.engines.len() {
+                moved |= self.transmit(shard);
             }
             moved |= self.relay();
             moved |= self.handle_events();
@@ -395,16 +388,37 @@ impl World {
         moved
     }
 
-    fn poll_transmit(&mut self, shard: usize) -> Option<Transmit> {
-        let World { now, engines, buffer, .. } = self;
+    /// Gathers all that an engine wants sent, as a shard does, and gives it to the links; false where there is nothing.
+    fn transmit(&mut self, shard: usize) -> bool {
+        let World { now, engines, runs, buffer, paths, server, around, .. } = self;
         let engine = &mut engines[shard];
         buffer.clear();
-        let mut transmit = None;
-        (self.around)(&mut || {
-            transmit = engine.poll_transmit(*now, buffer);
-            is_media(buffer)
-        });
-        transmit
+        loop {
+            let begin = buffer.len();
+            let mut transmit = None;
+            around(&mut || {
+                transmit = engine.poll_transmit(*now, buffer);
+                is_media(&buffer[begin..])
+            });
+            let Some(run) = transmit else { break };
+            assert_eq!(run.len, buffer.len() - begin);
+            runs.push(run);
+        }
+        let moved = !runs.is_empty();
+        let mut rest = buffer.as_slice();
+        for Transmit { tuple, len, segment_size } in runs.drain(..) {
+            let (contents, behind) = rest.split_at(len);
+            rest = behind;
+            assert!(segment_size > 0 && tuple.local == *server);
+            let mut paths = paths.values_mut();
+            let to = paths.find(|path| path.protocol == tuple.protocol && path.reachable.contains(&tuple.remote));
+            if let Some(path) = to.filter(|path| !path.cut) {
+                for datagram in contents.chunks(segment_size) {
+                    path.down.handle_packet(*now, datagram.len() + OVERHEAD, datagram.to_vec());
+                }
+            }
+        }
+        moved
     }
 
     fn handle_events(&mut self) -> bool {

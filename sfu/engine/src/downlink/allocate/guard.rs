@@ -25,13 +25,18 @@ impl SolveGuard {
     ///
     /// At once after [`Self::invalidate`] and where the budget no longer carries what is sent; else twice a second, where the
     /// budget has changed and there is something to gain.
-    pub fn is_due(&self, now: Instant, budget: Bitrate, sending: Bitrate, demand: Bitrate) -> bool {
+    pub fn is_due(&self, now: Instant, budget: Bitrate, sending: impl FnOnce() -> Bitrate, demand: Bitrate) -> bool {
         let Some((at, solved_for)) = self.solved.filter(|_| !self.changed) else { return true };
+        let (fell, again) = (budget < solved_for, now.saturating_duration_since(at) >= PERIOD);
+        if !fell && !again {
+            return false;
+        }
+        let sending = sending();
         if sending > budget {
-            return budget < solved_for || now.saturating_duration_since(at) >= PERIOD;
+            return true;
         }
         let moved = budget > solved_for.scale(1.0 + BUDGET_CHANGE) || budget < solved_for.scale(1.0 - BUDGET_CHANGE);
-        moved && sending < demand && now.saturating_duration_since(at) >= PERIOD
+        moved && sending < demand && again
     }
 
     /// It has been solved for this budget.

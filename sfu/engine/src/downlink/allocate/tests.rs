@@ -190,15 +190,15 @@ fn it_is_solved_again_only_where_that_can_matter() {
     let (now, kbps) = (Instant::now(), Bitrate::kbps);
     let later = now + Duration::from_secs(1);
     let mut guard = SolveGuard::default();
-    assert!(guard.is_due(now, kbps(1000), kbps(0), kbps(3000)), "never solved");
+    assert!(guard.is_due(now, kbps(1000), || kbps(0), kbps(3000)), "never solved");
     guard.solved(now, kbps(1000));
-    assert!(!guard.is_due(later, kbps(1010), kbps(900), kbps(3000)), "nothing has changed");
-    assert!(!guard.is_due(now, kbps(1200), kbps(900), kbps(3000)), "a moment ago");
-    assert!(guard.is_due(later, kbps(1200), kbps(900), kbps(3000)));
-    assert!(!guard.is_due(later, kbps(5000), kbps(3000), kbps(3000)), "all have what they want");
-    assert!(guard.is_due(now, kbps(800), kbps(900), kbps(3000)), "too much is being sent");
+    assert!(!guard.is_due(later, kbps(1010), || kbps(900), kbps(3000)), "nothing has changed");
+    assert!(!guard.is_due(now, kbps(1200), || kbps(900), kbps(3000)), "a moment ago");
+    assert!(guard.is_due(later, kbps(1200), || kbps(900), kbps(3000)));
+    assert!(!guard.is_due(later, kbps(5000), || kbps(3000), kbps(3000)), "all have what they want");
+    assert!(guard.is_due(now, kbps(800), || kbps(900), kbps(3000)), "too much is being sent");
     guard.invalidate();
-    assert!(guard.is_due(now, kbps(1000), kbps(900), kbps(3000)));
+    assert!(guard.is_due(now, kbps(1000), || kbps(900), kbps(3000)));
 }
 
 #[test]

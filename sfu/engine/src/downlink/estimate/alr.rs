@@ -24,8 +24,10 @@ impl SendMeter {
     }
 
     pub(super) fn add(&mut self, now: Instant, bytes: usize) {
-        self.last_sent = Some(now);
-        self.turn(now);
+        // Packets leave in bursts of one moment.
+        if self.last_sent.replace(now) != Some(now) {
+            self.turn(now);
+        }
         if let Some(bucket) = self.buckets.get_mut((self.newest % BUCKETS as u64) as usize) {
             *bucket += bytes;
         }

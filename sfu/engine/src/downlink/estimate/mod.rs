@@ -110,6 +110,8 @@ pub struct Estimator {
     queue: Duration,
     last_feedback: Option<Instant>,
     now: Instant,
+    /// When a packet was sent last, on both time lines: packets leave in bursts of one moment.
+    sent: (Instant, OurTime),
 }
 
 /// What one feedback has brought.
@@ -147,13 +149,17 @@ impl Estimator {
             queue: Duration::ZERO,
             last_feedback: None,
             now,
+            sent: (now, OurTime(0)),
         }
     }
 
     /// A packet with a transport-wide sequence number leaves.
     pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
         self.now = now;
-        self.history.insert(self.time(now), &packet);
+        if self.sent.0 != now {
+            self.sent = (now, self.time(now));
+        }
+        self.history.insert(self.sent.1, &packet);
         self.meter.add(now, packet.bytes);
         self.outage.on_sent(now);
         if let Some(id) = packet.probe {
