@@ -1,7 +1,8 @@
 //! From the store to the subscribers: packets that came together are handed on together.
 //!
-//! `receive` and `relay` note each stored packet by [`Engine::arrived`]; before anything is sent, or anything else happens, [`Engine::fan_out`] goes
-//! through them. A subscriber's state, which has left the cache since the last picture, is fetched once for all packets of a burst.
+//! `receive` and `relay` note each stored packet by [`Engine::arrived`]. `transmit` hands them on, a few subscribers at a time, and sends to these before
+//! it goes on to the next: a subscriber's state, which has left the cache since the last picture, is fetched once for all packets of a burst, and
+//! once for handing on and sending. Before anything else happens, [`Engine::fan_out`] hands on all.
 
 use super::isolate::checkpoint;
 use super::keys::TrackKey;
@@ -16,9 +17,12 @@ use std::time::Instant;
 /// together, so none is overwritten before.
 const MOST_WAITING: usize = PacketStore::VIDEO_SLOTS / 4;
 
+/// Subscribers that are given packets before these are sent.
+const AT_ONCE: usize = 32;
+
 /// A stored packet that its subscribers have not been given yet. Ordered by source, then as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Arrived {
+struct Arrived {
     track: TrackKey,
     encoding: EncodingIndex,
     /// Its place among all that wait.
@@ -26,42 +30,84 @@ pub(super) struct Arrived {
     seq: ExtSeq,
 }
 
+/// Packets that wait to be handed on, and how far that has come.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    packets: Vec<Arrived>,
+    /// Subscribers that have been given the packets, where these are all of one encoding.
+    given: usize,
+}
+
 impl Engine {
     /// A packet is in the store.
     pub(super) fn arrived(&mut self, now: Instant, track: TrackKey, encoding: EncodingIndex, seq: ExtSeq) {
-        self.waiting.push(Arrived { track, encoding, place: self.waiting.len(), seq });
-        if self.waiting.len() >= MOST_WAITING {
+        if self.waiting.given > 0 || self.waiting.packets.len() >= MOST_WAITING {
             self.fan_out(now);
         }
+        let place = self.waiting.packets.len();
+        self.waiting.packets.push(Arrived { track, encoding, place, seq });
     }
 
     /// Hands the packets that wait to every subscriber that takes their encodings.
     #[inline]
     pub(super) fn fan_out(&mut self, now: Instant) {
-        if !self.waiting.is_empty() {
-            self.fan_out_waiting(now);
+        while !self.waiting.packets.is_empty() {
+            self.fan_out_some(now, usize::MAX);
         }
     }
 
-    fn fan_out_waiting(&mut self, now: Instant) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_unstable();
-        for packets in waiting.chunk_by(|a, b| (a.track, a.encoding) == (b.track, b.encoding)) {
-            // Where one subscriber's part panics, the others behind it get the packets nevertheless.
-            let mut done = 0;
-            while self.isolate(self.at_work, |engine| engine.fan_out_from(now, packets, &mut done)).is_none() {}
+    /// The same for the next few subscribers, who are to be served before the others: then what is known of them is still in the cache. False where no
+    /// packet waits.
+    #[inline]
+    pub(super) fn fan_out_next(&mut self, now: Instant) -> bool {
+        let waits = !self.waiting.packets.is_empty();
+        if waits {
+            self.fan_out_some(now, AT_ONCE);
         }
-        waiting.clear();
-        self.waiting = waiting;
+        waits
     }
 
-    /// Begins behind the first `done` subscribers, and counts on. The packets are all of one encoding.
-    fn fan_out_from(&mut self, now: Instant, packets: &[Arrived], done: &mut usize) {
-        let Some(Arrived { track: key, encoding, .. }) = packets.first().copied() else { return };
-        let Some(track) = self.tracks.get(key) else { return };
-        let Some(store) = track.encoding(encoding).map(|encoding| &encoding.store) else { return };
+    fn fan_out_some(&mut self, now: Instant, most: usize) {
+        let Waiting { mut packets, given } = std::mem::take(&mut self.waiting);
+        packets.sort_unstable();
+        let mut sources = packets.chunk_by(|a, b| (a.track, a.encoding) == (b.track, b.encoding));
+        let (first, is_only) = (sources.next().unwrap_or_default(), sources.next().is_none());
+        if is_only {
+            let mut done = given;
+            if self.give(now, first, &mut done, most) {
+                self.waiting = Waiting { packets, given: done };
+                return;
+            }
+        } else {
+            // Whoever subscribes to several of these is served with all of them together.
+            for packets in packets.chunk_by(|a, b| (a.track, a.encoding) == (b.track, b.encoding)) {
+                self.give(now, packets, &mut 0, usize::MAX);
+            }
+        }
+        packets.clear();
+        self.waiting.packets = packets;
+    }
+
+    /// Gives packets of one encoding to at most so many subscribers behind the first `done`, and counts on. True where there are more.
+    fn give(&mut self, now: Instant, packets: &[Arrived], done: &mut usize, most: usize) -> bool {
+        let end = done.saturating_add(most);
+        // Where one subscriber's part panics, the others behind it get the packets nevertheless.
+        loop {
+            if let Some(more) = self.isolate(self.at_work, |engine| engine.give_each(now, packets, done, end)) {
+                return more;
+            }
+        }
+    }
+
+    fn give_each(&mut self, now: Instant, packets: &[Arrived], done: &mut usize, end: usize) -> bool {
+        let Some(Arrived { track: key, encoding, .. }) = packets.first().copied() else { return false };
+        let Some(track) = self.tracks.get(key) else { return false };
+        let Some(store) = track.encoding(encoding).map(|encoding| &encoding.store) else { return false };
         let views = track.views();
         for subscriber in track.subscribers.iter().skip(*done) {
+            if *done >= end {
+                return true;
+            }
             *done += 1;
             if !subscriber.takes(encoding) {
                 continue;
@@ -78,5 +124,6 @@ impl Engine {
                 self.queue.push_back(subscriber.participant);
             }
         }
+        false
     }
 }

@@ -78,6 +78,8 @@ impl Engine {
 
     #[cold]
     fn renew_all(&mut self, now: Instant) {
+        // Who subscribes to what is about to change.
+        self.fan_out(now);
         while let Some(about) = self.panicked.pop() {
             match about {
                 Owner::Participant(key) => self.renew_participant(now, key),

@@ -60,7 +60,7 @@ pub struct Engine {
     demux: Demux<ParticipantKey>,
     timers: Timers<Owner>,
     /// Stored packets that their subscribers are given next.
-    waiting: Vec<fan_out::Arrived>,
+    waiting: fan_out::Waiting,
     /// Participants with something to send or to say, in the order in which it came up.
     queue: VecDeque<ParticipantKey>,
     /// The first of the queue has been served and is being sent for.
@@ -112,7 +112,7 @@ impl Engine {
             room_keys: FxHashMap::default(),
             demux: Demux::new(),
             timers: Timers::default(),
-            waiting: Vec::new(),
+            waiting: fan_out::Waiting::default(),
             queue: VecDeque::new(),
             serving: false,
             rooms_to_rebind: Vec::new(),

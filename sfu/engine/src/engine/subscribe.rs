@@ -21,8 +21,9 @@ impl Engine {
     }
 
     /// Binds anew for everybody in the rooms that need it.
-    pub(super) fn rebind_rooms(&mut self) {
+    pub(super) fn rebind_rooms(&mut self, now: Instant) {
         while let Some(key) = self.rooms_to_rebind.pop() {
+            self.fan_out(now);
             let Some(room) = self.rooms.get_mut(key) else { continue };
             room.rebind = false;
             for member in room.members.clone() {

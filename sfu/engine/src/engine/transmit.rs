@@ -18,14 +18,19 @@ const MAX_RUN_BYTES: usize = 60_000;
 impl Engine {
     /// Appends the next run of datagrams to `buffer`; `None` when nothing is left to send now.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        self.fan_out(now);
         self.recover(now);
-        self.rebind_rooms();
+        self.rebind_rooms(now);
         if let Some((tuple, datagram)) = self.farewells.pop_front() {
             return Some(whole(tuple, &datagram, buffer));
         }
         let begin = buffer.len();
-        while let Some(&key) = self.queue.front() {
+        loop {
+            let Some(&key) = self.queue.front() else {
+                if self.fan_out_next(now) {
+                    continue;
+                }
+                break;
+            };
             match self.isolate(None, |engine| engine.transmit_for(now, key, buffer)) {
                 Some(None) => {}
                 Some(transmit) => return transmit,

@@ -110,7 +110,7 @@ impl HeaderTemplate {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::rtp::packet::{RtpPacket, write_header};
     use crate::units::{PayloadType, RtpTime, SeqNo, Ssrc};
