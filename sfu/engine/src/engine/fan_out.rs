@@ -34,14 +34,17 @@ struct Arrived {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     packets: Vec<Arrived>,
-    /// Subscribers that have been given the packets, where these are all of one encoding.
+    /// So many of them, in their order, have been given to everybody.
+    done: usize,
+    /// Subscribers that have been given those of the next encoding.
     given: usize,
 }
 
 impl Engine {
     /// A packet is in the store.
     pub(super) fn arrived(&mut self, now: Instant, track: TrackKey, encoding: EncodingIndex, seq: ExtSeq) {
-        if self.waiting.given > 0 || self.waiting.packets.len() >= MOST_WAITING {
+        let has_begun = self.waiting.done + self.waiting.given > 0;
+        if has_begun || self.waiting.packets.len() >= MOST_WAITING {
             self.fan_out(now);
         }
         let place = self.waiting.packets.len();
@@ -67,25 +70,31 @@ impl Engine {
         waits
     }
 
+    /// Hands on the packets of the next encoding, to at most so many of its subscribers. Those of several tracks are handed on all at once: whoever
+    /// subscribes to more than one of them is served with all of them together.
     fn fan_out_some(&mut self, now: Instant, most: usize) {
-        let Waiting { mut packets, given } = std::mem::take(&mut self.waiting);
-        packets.sort_unstable();
-        let mut sources = packets.chunk_by(|a, b| (a.track, a.encoding) == (b.track, b.encoding));
-        let (first, is_only) = (sources.next().unwrap_or_default(), sources.next().is_none());
-        if is_only {
-            let mut done = given;
-            if self.give(now, first, &mut done, most) {
-                self.waiting = Waiting { packets, given: done };
-                return;
+        let Waiting { mut packets, mut done, mut given } = std::mem::take(&mut self.waiting);
+        if done + given == 0 {
+            packets.sort_unstable();
+        }
+        let is_one_track = packets.first().map(|packet| packet.track) == packets.last().map(|packet| packet.track);
+        let most = if is_one_track { most } else { usize::MAX };
+        while let Some(rest) = packets.get(done..).filter(|rest| !rest.is_empty()) {
+            let is_alike = |a: &Arrived, b: &Arrived| (a.track, a.encoding) == (b.track, b.encoding);
+            let next = rest.chunk_by(is_alike).next().unwrap_or_default();
+            if self.give(now, next, &mut given, most) {
+                break;
             }
-        } else {
-            // Whoever subscribes to several of these is served with all of them together.
-            for packets in packets.chunk_by(|a, b| (a.track, a.encoding) == (b.track, b.encoding)) {
-                self.give(now, packets, &mut 0, usize::MAX);
+            (done, given) = (done + next.len(), 0);
+            if is_one_track {
+                break;
             }
         }
-        packets.clear();
-        self.waiting.packets = packets;
+        if done == packets.len() {
+            packets.clear();
+            done = 0;
+        }
+        self.waiting = Waiting { packets, done, given };
     }
 
     /// Gives packets of one encoding to at most so many subscribers behind the first `done`, and counts on. True where there are more.
@@ -125,5 +134,28 @@ impl Engine {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    #[test]
+    fn packets_of_one_encoding_stay_in_the_order_in_which_they_came() {
+        let mut tracks = SlotMap::<TrackKey, ()>::with_key();
+        let [a, b] = [tracks.insert(()), tracks.insert(())];
+        let came = [(b, 1, 7), (a, 0, 9), (b, 1, 6), (b, 0, 70), (a, 0, 4), (b, 1, 8)];
+        let arrived = |(place, (track, encoding, seq))| Arrived {
+            track,
+            encoding: EncodingIndex(encoding),
+            place,
+            seq: ExtSeq(seq),
+        };
+        let mut packets: Vec<_> = came.into_iter().enumerate().map(arrived).collect();
+        packets.sort_unstable();
+        let seqs: Vec<_> = packets.iter().map(|packet| packet.seq.0).collect();
+        assert_eq!(seqs, [9, 4, 70, 7, 6, 8]);
     }
 }

@@ -18,6 +18,7 @@ mod late_joiner;
 mod layers;
 mod lip_sync;
 mod loss;
+mod many_receivers;
 mod mute;
 mod narrow_downlink;
 mod rebinding;
