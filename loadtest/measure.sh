@@ -29,10 +29,11 @@ measure() {
     wanted "$name" || return
     cores=$server_core load=$load_core
     [ -z "$share" ] || { cores=$server_core,$load_core load=$cores; }
+    rm -f "$dir/$name.log"
     taskset -c "$cores" "$server" --shards "$shards" --http 127.0.0.1:0 --media-port 0 --media-listen 127.0.0.1 --advertise 127.0.0.1 \
         >"$dir/$name.log" 2>&1 &
     pid=$!
-    until grep -q "Ctrl-C stops" "$dir/$name.log"; do
+    until grep -qs "Ctrl-C stops" "$dir/$name.log"; do
         kill -0 $pid || exit 2
         sleep 0.1
     done

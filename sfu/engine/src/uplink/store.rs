@@ -91,6 +91,8 @@ impl PacketStore {
         }
         let mut bytes = slot.take().map(|old| old.bytes).unwrap_or_default();
         bytes.clear();
+        // A place is used again and again: room for twice as much, as a vector would make it, were never filled.
+        bytes.reserve_exact(extensions.len() + payload.len());
         bytes.extend_from_slice(extensions);
         bytes.extend_from_slice(payload);
         *slot = Some(StoredPacket { meta, extensions_len: extensions.len(), bytes });
