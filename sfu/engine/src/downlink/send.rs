@@ -246,7 +246,9 @@ impl Downlink {
         self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe: released.probe, repair });
         self.transport_seq = self.transport_seq.wrapping_add(1);
         let queued_for = now.saturating_duration_since(queued.queued_at);
-        let latency = stored.filter(|_| !queued.again).map(|p| now.saturating_duration_since(p.meta.arrival));
+        let latency = stored
+            .filter(|packet| !queued.again && !packet.is_parameters())
+            .map(|p| now.saturating_duration_since(p.meta.arrival));
         Some(Written { class: released.class, kind: slot.kind, run_padding, queued: queued_for, latency })
     }
 

@@ -8,7 +8,7 @@ use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::codec::Reader;
 use crate::rtp::layers_allocation::StreamAllocation;
 use crate::rtp::packet::RtpPacket;
-use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
+use crate::units::{Bitrate, ExtSeq, PayloadType, Rid, SeqNo, Ssrc};
 use crate::uplink::activity::{Activity, Change};
 use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
 use crate::uplink::keyframe::{KeyframeRequester, Method};
@@ -139,6 +139,13 @@ impl Encoding {
             Received::Duplicate => Err(DropReason::RtpDuplicate),
             Received::TooOld => Err(DropReason::RtpTooOld),
         }
+    }
+
+    /// Keeps the parameter sets that the reader met in a packet that has just been read; true where they are others than before.
+    pub fn note_parameters(&mut self, now: Instant, codec: Codec, payload_type: PayloadType) -> bool {
+        let Some(payload) = self.reader.take_parameters(codec) else { return false };
+        self.store.set_parameters(now, payload_type, payload);
+        true
     }
 
     /// Counts a packet with media, `cost` bytes for a receiver; true where the encoding starts to flow with it.
@@ -345,12 +352,14 @@ impl Encoding {
     /// Nothing of the pictures so far can be used: another codec begins. Numbers and clock go on.
     pub fn forget_pictures(&mut self) {
         self.store.clear();
+        self.store.forget_parameters();
         self.nack.reset();
         self.reader = Reader::default();
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
-        self.remembered.clear();
+        // Switched off, it must stay on offer, or it would never be asked for again; what it cost is the best guess. Spatial layers were the old codec's.
+        self.remembered.retain(|layer| layer.spatial == 0);
     }
 
     /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.
@@ -376,7 +385,7 @@ impl Encoding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{PayloadType, RtpTime};
+    use crate::units::RtpTime;
 
     const AV1: Codec = Codec::Av1 { profile: 0 };
 
