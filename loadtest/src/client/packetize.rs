@@ -257,12 +257,12 @@ mod tests {
     #[test]
     fn the_engine_reads_h264_as_it_is_meant() {
         let payloads = packetize(Codec::H264, &frame(None), &stamp(None), Vp8Numbers::default());
-        let meta = h264::parse(&payloads[0], Some(true));
+        let meta = h264::parse(&payloads[0], Some(true), false, &mut Default::default());
         assert_eq!((meta.keyframe, meta.size), (true, Some((640, 360))));
         assert!(inspect(Codec::H264, &payloads[0]).starts);
         assert_eq!(inspect(Codec::H264, &payloads[1]).stamp, Some(stamp(None)));
         let delta = packetize(Codec::H264, &frame(Some(6)), &stamp(Some(6)), Vp8Numbers::default());
-        assert!(!h264::parse(&delta[0], Some(true)).keyframe);
+        assert!(!h264::parse(&delta[0], Some(true), false, &mut Default::default()).keyframe);
         assert!(inspect(Codec::H264, &delta[0]).starts);
     }
 }

@@ -178,9 +178,9 @@ mod tests {
         assert_eq!((meta.starts_frame, meta.keyframe, meta.size), (true, true, Some((640, 360))));
         assert_eq!(meta.picture.map(|numbers| (numbers.picture_id, numbers.tl0_pic_idx)), Some((0x1234, 0x34)));
         assert!(!vp8::parse(&first(Codec::Vp8, 1)).unwrap().keyframe);
-        let meta = h264::parse(&first(Codec::H264, 0), Some(true));
+        let meta = h264::parse(&first(Codec::H264, 0), Some(true), false, &mut Default::default());
         assert_eq!((meta.keyframe, meta.size), (true, Some((640, 360))));
-        assert!(!h264::parse(&first(Codec::H264, 1), Some(true)).keyframe);
+        assert!(!h264::parse(&first(Codec::H264, 1), Some(true), false, &mut Default::default()).keyframe);
     }
 
     #[test]

@@ -200,6 +200,10 @@ pub struct FrameMeta {
     pub ends_frame: bool,
     /// First packet of a picture from which decoding can start (only ever set together with `starts_frame`).
     pub keyframe: bool,
+    /// Of its picture nothing has come yet but what stands before the first slice (H.264, H.265), and that is no keyframe's parameter sets.
+    pub is_prelude: bool,
+    /// The packet brings the parameter sets (H.264, H.265) that its picture needs, or begins them.
+    pub has_parameters: bool,
     /// Spatial layer, 0 where the encoding has none.
     pub spatial: u8,
     /// Temporal layer, 0 where the codec or the encoder has none.

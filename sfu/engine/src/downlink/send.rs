@@ -251,7 +251,9 @@ impl Downlink {
         // Most leave at the moment at which they came.
         let queued_for =
             if queued.queued_at == now { Duration::ZERO } else { now.saturating_duration_since(queued.queued_at) };
-        let latency = stored.filter(|_| !queued.again).map(|p| now.saturating_duration_since(p.meta.arrival));
+        let latency = stored
+            .filter(|packet| !queued.again && !packet.is_parameters())
+            .map(|p| now.saturating_duration_since(p.meta.arrival));
         Some(Written { class: released.class, kind: slot.kind, run_padding, queued: queued_for, latency })
     }
 

@@ -139,6 +139,10 @@ impl Engine {
             self.choose_layers_of(now, track_key);
             self.tell_layers(now, track_key, true);
         }
+        if received.parameters_changed {
+            // Behind the news of another codec, which makes mirrors forget those of the codec before.
+            self.tell_parameters(track_key, stream.encoding);
+        }
         let Some(seq) = received.seq else { return Ok(()) };
         if let Some(level) = extensions.audio_level.filter(|_| kind == MediaKind::Audio as usize) {
             self.note_level(now, track_key, level.level);

@@ -57,11 +57,22 @@ impl Engine {
                     self.choose_layers_of(now, key);
                 }
             }
+            Message::Parameters { track, encoding, payload_type, payload } => {
+                let Some(key) = self.mirror_key(from, track) else { return };
+                self.work_for_track(key);
+                if let Some(track) = self.tracks.get_mut(key) {
+                    track.set_parameters(now, encoding, payload_type, payload);
+                }
+            }
             Message::Interest { track, encodings } => {
                 let Some(key) = self.track_key(track) else { return };
                 self.work_for_track(key);
                 if let Some(track) = self.tracks.get_mut(key) {
                     track.set_taker(from, encodings);
+                    for index in track.encoding_indices() {
+                        let parameters = track.parameters_message(index).filter(|_| encodings & (1 << index.0) != 0);
+                        parameters.into_iter().for_each(|message| self.outbox.say(from, message));
+                    }
                 }
                 self.tell_layers(now, key, true);
                 self.touch_track(key);
@@ -210,6 +221,13 @@ impl Engine {
         if let Some((message, shards)) = self.tracks.get_mut(key).and_then(|track| track.poll_layers(now, news)) {
             self.outbox.say_all(&shards, &message);
         }
+    }
+
+    /// Tells the shards that take an encoding its parameter sets.
+    pub(super) fn tell_parameters(&mut self, key: TrackKey, encoding: EncodingIndex) {
+        let Some(track) = self.tracks.get(key) else { return };
+        let Some(message) = track.parameters_message(encoding) else { return };
+        track.takers_of(encoding).for_each(|shard| self.outbox.say(shard, message.clone()));
     }
 
     /// Gives a stored packet to every shard that takes its encoding.

@@ -275,12 +275,31 @@ impl Forwarder {
         self.rewriter.start(now, encoding, &packet.meta, capture_step);
         self.began = Some(packet.meta.timestamp);
         self.set_decided(encoding, ExtSeq(first.0.saturating_sub(1)));
+        if let Some(parameters) = view.store.parameters().filter(|_| !packet.meta.frame.has_parameters) {
+            self.send_parameters(now, parameters, &packet.meta, emit);
+        }
         self.forward_next(now, encoding, packet, emit);
         for seq in first.0 + 1..=newest.0 {
             if let Some(packet) = view.store.get(ExtSeq(seq)) {
                 self.forward_next(now, encoding, packet, emit);
             }
         }
+    }
+
+    /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a packet of its picture.
+    fn send_parameters(
+        &mut self,
+        now: Instant,
+        parameters: &StoredPacket,
+        first: &PacketMeta,
+        emit: &mut dyn FnMut(Outgoing),
+    ) {
+        let Some(limit) = self.selector.current() else { return };
+        let meta = PacketMeta { timestamp: first.timestamp, ..parameters.meta };
+        let sent = self.rewriter.offsets().apply(limit, &meta);
+        let number = self.history.push(now, Entry::Sent(sent));
+        self.sent = number;
+        emit(sent.outgoing(number));
     }
 
     /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing before it.

@@ -53,6 +53,17 @@ pub enum Message {
         /// Among what receivers can choose.
         layers: Vec<LayerOption>,
     },
+    /// The parameter sets (H.264, H.265) of an encoding that the receiver takes: they may come in no packet that it gets.
+    Parameters {
+        /// Of which track of the sender.
+        track: TrackId,
+        /// Of which encoding.
+        encoding: EncodingIndex,
+        /// Payload type as the publisher wrote it.
+        payload_type: PayloadType,
+        /// An aggregation packet.
+        payload: Vec<u8>,
+    },
     /// Which encodings of the receiver's track somebody takes at the sender.
     Interest {
         /// Which track.

@@ -8,7 +8,7 @@ use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::codec::Reader;
 use crate::rtp::layers_allocation::StreamAllocation;
 use crate::rtp::packet::RtpPacket;
-use crate::units::{Bitrate, ExtSeq, Rid, SeqNo, Ssrc};
+use crate::units::{Bitrate, ExtSeq, PayloadType, Rid, SeqNo, Ssrc};
 use crate::uplink::activity::{Activity, Change};
 use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
 use crate::uplink::keyframe::{KeyframeRequester, Method};
@@ -23,6 +23,8 @@ const UNWANTED_AFTER: Duration = Duration::from_secs(5);
 /// A switched-off encoding that is wanted again must flow within this time, or it no longer counts as available.
 const COMEBACK: Duration = Duration::from_secs(3);
 
+/// Parameter sets that change sooner are taken up after this time: other shards are told of each change.
+const PARAMETERS_SPACING: Duration = Duration::from_millis(100);
 /// The rates of an encoding are believed once it has flowed for this long.
 const YOUNG: Duration = Duration::from_secs(1);
 /// Frame rate of an encoding that is too young to be measured.
@@ -61,6 +63,8 @@ pub struct Encoding {
     /// Added to the present source's numbers: whole cycles of 2^16, so that the number on the wire stays.
     numbers_from: u64,
     given_up: u64,
+    /// When its parameter sets changed last.
+    parameters_at: Option<Instant>,
     demand: Demand,
     /// What the publisher says that it is about to send of it.
     allocation: StreamAllocation,
@@ -106,6 +110,7 @@ impl Encoding {
             codec: None,
             numbers_from: 0,
             given_up: 0,
+            parameters_at: None,
             demand: Demand::Wanted { since: None, idle: None },
             allocation: StreamAllocation::default(),
             remembered: Vec::new(),
@@ -139,6 +144,17 @@ impl Encoding {
             Received::Duplicate => Err(DropReason::RtpDuplicate),
             Received::TooOld => Err(DropReason::RtpTooOld),
         }
+    }
+
+    /// Keeps the parameter sets that the reader met in a packet that has just been read; true where they are others than before.
+    pub fn note_parameters(&mut self, now: Instant, codec: Codec, payload_type: PayloadType) -> bool {
+        if self.parameters_at.is_some_and(|at| now.saturating_duration_since(at) < PARAMETERS_SPACING) {
+            return false;
+        }
+        let Some(payload) = self.reader.take_parameters(codec) else { return false };
+        self.parameters_at = Some(now);
+        self.store.set_parameters(now, payload_type, payload);
+        true
     }
 
     /// Counts a packet with media, `cost` bytes for a receiver; true where the encoding starts to flow with it.
@@ -345,12 +361,14 @@ impl Encoding {
     /// Nothing of the pictures so far can be used: another codec begins. Numbers and clock go on.
     pub fn forget_pictures(&mut self) {
         self.store.clear();
+        self.store.forget_parameters();
         self.nack.reset();
         self.reader = Reader::default();
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
-        self.remembered.clear();
+        // Switched off, it must stay on offer, or it would never be asked for again; what it cost is the best guess. Spatial layers were the old codec's.
+        self.remembered.retain(|layer| layer.spatial == 0);
     }
 
     /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.
@@ -376,7 +394,7 @@ impl Encoding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{PayloadType, RtpTime};
+    use crate::units::RtpTime;
 
     const AV1: Codec = Codec::Av1 { profile: 0 };
 

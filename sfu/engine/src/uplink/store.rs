@@ -4,9 +4,15 @@
 //! A packet is addressed by its unwrapped sequence number. Memory is bounded by the slot count; buffers are reused, so in steady
 //! state nothing is allocated.
 
-use crate::media::PacketMeta;
+use crate::media::{FrameMeta, PacketMeta};
 use crate::ring::RingGrowth;
-use crate::units::ExtSeq;
+use crate::units::{ExtSeq, PayloadType, RtpTime};
+use std::time::Instant;
+
+/// The numbers of packets of parameter sets, above all that can be received.
+const PARAMETERS: u64 = 1 << 63;
+/// So many changes of parameter sets back they can be sent again.
+const MAX_PARAMETERS: usize = 4;
 
 /// A received packet: parsed facts, header extensions to pass on, payload without padding.
 #[derive(Debug)]
@@ -21,6 +27,11 @@ impl StoredPacket {
     /// Header extensions that receivers get too, in the form of [`crate::rtp::extension::ForwardedExtensions`].
     pub fn extensions(&self) -> &[u8] {
         self.bytes.get(..self.extensions_len).unwrap_or_default()
+    }
+
+    /// Whether these are parameter sets, which the publisher may have sent long ago, and not so.
+    pub fn is_parameters(&self) -> bool {
+        self.meta.seq.0 >= PARAMETERS
     }
 
     /// RTP payload, without padding and without what it repeats of older packets.
@@ -53,6 +64,8 @@ pub struct PacketStore {
     highest: Option<ExtSeq>,
     /// The first packet of the newest keyframe.
     keyframe: Option<ExtSeq>,
+    /// What a decoder needs before a keyframe that does not bring it along: the newest last, before it those that may still have to be sent again.
+    parameters: Vec<StoredPacket>,
 }
 
 impl PacketStore {
@@ -64,7 +77,7 @@ impl PacketStore {
     /// A store that remembers a second's packets, `most` (at least 1) at most.
     pub fn new(most: usize) -> Self {
         let growth = RingGrowth::new(most.max(1));
-        PacketStore { slots: empty(growth.first_len()), growth, highest: None, keyframe: None }
+        PacketStore { slots: empty(growth.first_len()), growth, highest: None, keyframe: None, parameters: Vec::new() }
     }
 
     /// The newest sequence number stored.
@@ -105,11 +118,46 @@ impl PacketStore {
 
     /// The packet with this sequence number, while it is remembered.
     pub fn get(&self, seq: ExtSeq) -> Option<&StoredPacket> {
+        if seq.0 >= PARAMETERS {
+            return self.parameters.iter().find(|p| p.meta.seq == seq);
+        }
         let index = (seq.0 % self.slots.len() as u64) as usize;
         self.slots.get(index)?.as_ref().filter(|p| p.meta.seq == seq)
     }
 
-    /// Forgets every packet, for a source that starts over with other numbers.
+    /// The encoding's parameter sets as a packet that the publisher did not send so. Its number is none of the publisher's, and others get others.
+    pub fn parameters(&self) -> Option<&StoredPacket> {
+        self.parameters.last()
+    }
+
+    /// From now on `payload` has the parameter sets. `payload_type` is the publisher's.
+    pub fn set_parameters(&mut self, now: Instant, payload_type: PayloadType, payload: Vec<u8>) {
+        if self.parameters().is_some_and(|known| known.payload() == payload) {
+            return;
+        }
+        let seq = self.parameters().map_or(ExtSeq(PARAMETERS), |before| ExtSeq(before.meta.seq.0 + 1));
+        let meta = PacketMeta {
+            seq,
+            timestamp: RtpTime(0),
+            marker: false,
+            payload_type,
+            arrival: now,
+            audio_level: None,
+            redundant: 0,
+            frame: FrameMeta::default(),
+        };
+        if self.parameters.len() >= MAX_PARAMETERS {
+            self.parameters.remove(0);
+        }
+        self.parameters.push(StoredPacket { meta, extensions_len: 0, bytes: payload });
+    }
+
+    /// The source has another codec.
+    pub fn forget_parameters(&mut self) {
+        self.parameters.clear();
+    }
+
+    /// Forgets every packet, for a source that starts over with other numbers. Its parameter sets stay: it may have sent them for good.
     pub fn clear(&mut self) {
         self.slots.fill_with(|| None);
         (self.highest, self.keyframe) = (None, None);

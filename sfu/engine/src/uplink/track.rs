@@ -88,6 +88,8 @@ pub struct Arrival {
     pub seq: Option<ExtSeq>,
     /// The track's codec is another one now.
     pub codec_changed: bool,
+    /// The encoding has other parameter sets now.
+    pub parameters_changed: bool,
     /// An encoding started to flow.
     pub started: bool,
     /// The round trip to the publisher, where the packet shows it.
@@ -231,6 +233,7 @@ impl Track {
         if !payload.is_empty() {
             arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
             self.demand_changed |= arrival.started;
+            arrival.parameters_changed = encoding.note_parameters(now, codec, payload_type);
             arrival.codec_changed = self.codec.replace(codec) != Some(codec);
         }
         if extensions.has_layers_allocation {

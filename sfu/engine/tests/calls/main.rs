@@ -10,6 +10,7 @@ const SHARDS: u16 = 1;
 
 mod addresses;
 mod bad_network;
+mod codec_change;
 mod data;
 mod data_hostile;
 mod frame_extensions;

@@ -8,7 +8,7 @@
 mod capture;
 mod changeover;
 mod decode;
-mod h265;
+mod encoded;
 mod replay;
 
 use capture::Capture;
@@ -48,10 +48,24 @@ fn h264_of_every_browser_and_mode_stays_decodable() {
 
 #[test]
 fn h265_stays_decodable_with_and_without_its_upper_temporal_layer() {
-    let capture = h265::capture();
+    let capture = encoded::h265();
     assert_eq!(Layers::of(&capture).all().len(), 2, "two temporal layers");
     each_layer_alone(&capture);
     low_high_low(&capture);
+}
+
+/// Who joins late, at a key frame without its parameter sets, gets them nevertheless, under a number of their own.
+#[test]
+fn parameter_sets_that_came_once_are_there_for_who_joins_late() {
+    for capture in encoded::with_sets_once() {
+        let target = Layers::of(&capture).all().last().unwrap().0;
+        let whole = Replay::run(&capture, &[(0.0, target)]);
+        let pictures = decode(whole.codec, &whole.packets, &capture.name);
+        assert_eq!(pictures.len(), 90, "{}: who was there from the start", capture.name);
+        // The third second is the next that begins with a key frame.
+        let late = Replay::run(&capture, &[(0.5, target)]);
+        assert_eq!(decoded(&late, &format!("{} late", capture.name)).len(), 30, "{}", capture.name);
+    }
 }
 
 /// In one source after the other, as a publisher of a mixed room changes over and back: both halves are whole, and nothing of one goes out as the other.

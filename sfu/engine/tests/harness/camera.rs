@@ -1,8 +1,8 @@
-//! A simulcasting VP8 camera: three encodings of one picture, three temporal layers each, key frames on request, retransmissions on NACK.
+//! A simulcasting camera, VP8 until it is told another codec: three encodings of one picture, three temporal layers each, key frames on request, retransmissions on NACK.
 
 use super::picture::{self, Descriptor, OVERHEAD, Picture};
 use super::rtp::{self, Extensions, Head};
-use super::sdp::{VP8, VP8_RTX};
+use super::sdp::{H264, VP8, VP9};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub struct Camera {
     pub number: u32,
     pub mid: String,
     pub encodings: Vec<Encoding>,
+    /// Payload type of its codec.
+    codec: u8,
     /// Nothing is sent while true.
     pub muted: bool,
     /// When the first picture was captured.
@@ -68,7 +70,9 @@ pub struct Encoding {
     number: u32,
     last_base: u32,
     last_middle: u32,
-    history: VecDeque<(u16, u32, bool, Vec<u8>)>,
+    /// Its parameter sets were sent.
+    told_sets: bool,
+    history: VecDeque<(u16, u32, bool, u8, Vec<u8>)>,
     packets: u32,
     octets: u32,
     last_timestamp: u32,
@@ -112,6 +116,7 @@ impl Camera {
                 number: 0,
                 last_base: 0,
                 last_middle: 0,
+                told_sets: false,
                 history: VecDeque::new(),
                 packets: 0,
                 octets: 0,
@@ -122,11 +127,18 @@ impl Camera {
             number: seed,
             mid: mid.into(),
             encodings: encodings.collect(),
+            codec: VP8,
             muted: false,
             started: None,
             next_frame: now,
             captured: 0,
         }
+    }
+
+    /// From the next picture on, which is a key frame, it sends VP9 or H.264; of H.264 each encoding's parameter sets once only.
+    pub fn change_codec(&mut self, codec: u8) {
+        self.codec = codec;
+        self.encodings.iter_mut().for_each(|encoding| encoding.wants_keyframe = true);
     }
 
     pub fn poll_timeout(&self) -> Instant {
@@ -152,7 +164,7 @@ impl Camera {
                     continue;
                 }
                 encoding.sent_at.push(self.next_frame - FRAME_INTERVAL);
-                encoding.encode(self.number, index as u8, ticks, &self.mid, transport_seq, out);
+                encoding.encode(self.number, index as u8, self.codec, ticks, &self.mid, transport_seq, out);
             }
         }
     }
@@ -174,11 +186,13 @@ impl Camera {
     /// A NACK for a source.
     pub fn retransmit(&mut self, ssrc: u32, seq: u16, transport_seq: &mut u16, out: &mut Vec<Vec<u8>>) {
         let Some(encoding) = self.encodings.iter_mut().find(|e| e.ssrc == ssrc) else { return };
-        let Some((_, timestamp, marker, payload)) = encoding.history.iter().find(|(s, ..)| *s == seq) else { return };
+        let Some((_, timestamp, marker, codec, payload)) = encoding.history.iter().find(|(s, ..)| *s == seq) else {
+            return;
+        };
         let mut again = seq.to_be_bytes().to_vec();
         again.extend(payload);
         let head = Head {
-            payload_type: VP8_RTX,
+            payload_type: codec + 1,
             ssrc: encoding.rtx_ssrc,
             seq: encoding.rtx_seq,
             timestamp: *timestamp,
@@ -201,10 +215,12 @@ impl Camera {
 }
 
 impl Encoding {
+    #[allow(clippy::too_many_arguments)]
     fn encode(
         &mut self,
         camera: u32,
         index: u8,
+        codec: u8,
         ticks: u32,
         mid: &str,
         transport_seq: &mut u16,
@@ -238,6 +254,7 @@ impl Encoding {
         let bytes = self.bytes_per_frame * if keyframe { KEYFRAME_FACTOR } else { 1 };
         let count = bytes.div_ceil(MAX_PAYLOAD).max(1);
         self.last_timestamp = self.timestamp_offset.wrapping_add(ticks);
+        let mut packets = Vec::new();
         for place in 0..count {
             let descriptor = Descriptor {
                 starts: place == 0,
@@ -258,9 +275,23 @@ impl Encoding {
                 width: self.size.0,
                 height: self.size.1,
             };
+            if place == 0 {
+                self.sent.push(picture);
+            }
+            if codec == H264 && !std::mem::replace(&mut self.told_sets, true) {
+                packets.push((false, picture::parameter_sets(&picture)));
+            }
             let payload = picture::write(&descriptor, &picture, (bytes / count).max(OVERHEAD));
-            let (seq, marker) = (self.seq, place + 1 == count);
-            let head = Head { payload_type: VP8, ssrc: self.ssrc, seq, timestamp: self.last_timestamp, marker };
+            let payload = match codec {
+                VP9 => picture::as_vp9(&picture, &payload),
+                H264 => picture::as_h264(&picture, &payload),
+                _ => payload,
+            };
+            packets.push((place + 1 == count, payload));
+        }
+        for (marker, payload) in packets {
+            let seq = self.seq;
+            let head = Head { payload_type: codec, ssrc: self.ssrc, seq, timestamp: self.last_timestamp, marker };
             let named = !self.acknowledged;
             let extensions = Extensions {
                 mid: named.then_some(mid),
@@ -273,10 +304,7 @@ impl Encoding {
             self.seq = self.seq.wrapping_add(1);
             self.packets += 1;
             self.octets += payload.len() as u32;
-            if place == 0 {
-                self.sent.push(picture);
-            }
-            self.history.push_back((seq, self.last_timestamp, marker, payload));
+            self.history.push_back((seq, self.last_timestamp, marker, codec, payload));
             if self.history.len() > HISTORY {
                 self.history.pop_front();
             }

@@ -11,7 +11,7 @@ mod picture;
 mod receiver;
 mod rtcp;
 mod rtp;
-mod sdp;
+pub mod sdp;
 mod transport;
 mod video;
 mod world;

@@ -1,5 +1,7 @@
 //! VP8 packets whose payload says which picture they are and which picture that one needs.
 
+use super::sdp::{H264, VP9};
+
 /// Bytes of descriptor, frame tag and [`Picture`] in each packet.
 pub const OVERHEAD: usize = 6 + 10 + 18;
 
@@ -57,6 +59,64 @@ pub fn write(descriptor: &Descriptor, picture: &Picture, size: usize) -> Vec<u8>
     let filler = picture.number.wrapping_mul(31).wrapping_add(u32::from(picture.index)) as u8;
     out.resize(size.max(OVERHEAD), filler);
     out
+}
+
+/// The same packet as one of VP9: behind a descriptor (RFC 9628) that tells of a keyframe its size.
+pub fn as_vp9(picture: &Picture, payload: &[u8]) -> Vec<u8> {
+    let (starts, ends) = (picture.index == 0, picture.index + 1 == picture.count);
+    let tells_size = starts && picture.is_keyframe();
+    let bits = [(!picture.is_keyframe(), 0x40), (starts, 0x08), (ends, 0x04), (tells_size, 0x02)];
+    let mut out = vec![bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum()];
+    if tells_size {
+        out.push(0x10);
+        out.extend([picture.width.to_be_bytes(), picture.height.to_be_bytes()].concat());
+    }
+    out.extend(payload);
+    out
+}
+
+/// The same packet as one of H.264: a slice, whose keyframes need [`parameter_sets`].
+pub fn as_h264(picture: &Picture, payload: &[u8]) -> Vec<u8> {
+    let header = if picture.is_keyframe() { 0x65 } else { 0x41 };
+    // Only a picture's first slice begins with its first macroblock.
+    let first = if picture.index == 0 { 0x80 } else { 0x10 };
+    [&[header, first], payload].concat()
+}
+
+/// What [`as_vp9`] or [`as_h264`] wrapped.
+pub fn unwrapped(codec: u8, payload: &[u8]) -> &[u8] {
+    match codec {
+        VP9 if payload[0] & 0x02 != 0 => &payload[6..],
+        VP9 => &payload[1..],
+        H264 => &payload[2..],
+        _ => payload,
+    }
+}
+
+/// SPS (ITU-T H.264 section 7.3.2.1.1) and PPS of an encoding, aggregated. The last byte tells which encoding.
+pub fn parameter_sets(picture: &Picture) -> Vec<u8> {
+    let golomb = |value: u16| {
+        let digits = format!("{:b}", value + 1);
+        "0".repeat(digits.len() - 1) + &digits
+    };
+    let (columns, rows) = (picture.width.div_ceil(16), picture.height.div_ceil(16));
+    let crop = golomb((rows * 16 - picture.height) / 2);
+    let size = golomb(columns - 1) + &golomb(rows - 1);
+    // Id, frame numbers, no order count, one reference, no gaps; size; frames only, inference, cropped at the bottom; nothing else, end.
+    let bits = format!("110110100{size}111111{crop}01");
+    let bits = format!("{bits}{}", "0".repeat(bits.len().next_multiple_of(8) - bits.len()));
+    let mut sps = vec![0x67, 0x42, 0xE0, 0x1F];
+    sps.extend(bits.as_bytes().chunks(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | (bit - b'0'))));
+    assert!(!sps.windows(3).any(|bytes| bytes[..2] == [0, 0] && bytes[2] <= 3), "needs emulation prevention");
+    let mut out = vec![0x78, 0, sps.len() as u8];
+    out.extend(sps);
+    out.extend([0, 3, 0x68, 0xCE, picture.encoding]);
+    out
+}
+
+/// The encoding of a payload of [`parameter_sets`].
+pub fn sets_of(codec: u8, payload: &[u8]) -> Option<u8> {
+    (codec == H264 && payload.first() == Some(&0x78)).then(|| payload[payload.len() - 1])
 }
 
 /// Panics where the payload is not one that [`write`] made, but for the renumbered fields.

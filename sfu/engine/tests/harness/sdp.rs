@@ -33,6 +33,10 @@ pub const OPUS: u8 = 111;
 pub const RED: u8 = 63;
 pub const VP8: u8 = 96;
 pub const VP8_RTX: u8 = 97;
+pub const VP9: u8 = 98;
+pub const VP9_RTX: u8 = 99;
+pub const H264: u8 = 100;
+pub const H264_RTX: u8 = 101;
 
 /// One m= section of an offer.
 #[derive(Clone, Debug)]
@@ -97,7 +101,9 @@ fn write_section(
     match section.kind {
         MediaKind::Audio if red => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS} {RED}")),
         MediaKind::Audio => line(format!("m=audio {port} UDP/TLS/RTP/SAVPF {OPUS}")),
-        MediaKind::Video => line(format!("m=video {port} UDP/TLS/RTP/SAVPF {VP8} {VP8_RTX}")),
+        MediaKind::Video => {
+            line(format!("m=video {port} UDP/TLS/RTP/SAVPF {VP8} {VP8_RTX} {VP9} {VP9_RTX} {H264} {H264_RTX}"))
+        }
     }
     line("c=IN IP4 0.0.0.0".into());
     line("a=rtcp:9 IN IP4 0.0.0.0".into());
@@ -147,11 +153,17 @@ fn write_section(
         }
         MediaKind::Video => {
             line(format!("a=rtpmap:{VP8} VP8/90000"));
-            for feedback in ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"] {
-                line(format!("a=rtcp-fb:{VP8} {feedback}"));
+            line(format!("a=rtpmap:{VP9} VP9/90000"));
+            line(format!("a=fmtp:{VP9} profile-id=0"));
+            line(format!("a=rtpmap:{H264} H264/90000"));
+            line(format!("a=fmtp:{H264} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"));
+            for (codec, rtx) in [(VP8, VP8_RTX), (VP9, VP9_RTX), (H264, H264_RTX)] {
+                for feedback in ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"] {
+                    line(format!("a=rtcp-fb:{codec} {feedback}"));
+                }
+                line(format!("a=rtpmap:{rtx} rtx/90000"));
+                line(format!("a=fmtp:{rtx} apt={codec}"));
             }
-            line(format!("a=rtpmap:{VP8_RTX} rtx/90000"));
-            line(format!("a=fmtp:{VP8_RTX} apt={VP8}"));
         }
     }
     if let Role::Send { rids, ssrc, rtx_ssrc } = &section.role {

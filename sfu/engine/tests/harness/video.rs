@@ -2,7 +2,7 @@
 
 use super::picture::{self, Descriptor, Picture};
 use super::rtp;
-use super::sdp::{VP8, VP8_RTX};
+use super::sdp::{H264, VP8, VP9};
 use rtc::rtp::Packet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ pub struct VideoReceiver {
     pub nacks: u32,
     pub repaired: u32,
     packets: BTreeMap<u64, Arrived>,
+    /// Packets of H.264 parameter sets, and whose they are.
+    pub parameter_sets: BTreeMap<u64, u8>,
     /// Packets of padding only: they hold a number.
     fills: BTreeSet<u64>,
     highest: Option<u64>,
@@ -52,6 +54,7 @@ pub struct Decoded {
 struct Arrived {
     timestamp: u32,
     marker: bool,
+    codec: u8,
     descriptor: Descriptor,
     picture: Picture,
 }
@@ -66,24 +69,25 @@ struct Missing {
 impl VideoReceiver {
     /// A packet of the slot's own source.
     pub fn handle_packet(&mut self, now: Instant, packet: &Packet) -> u64 {
-        assert_eq!(packet.header.payload_type, VP8);
         let seq = rtp::unwrap(self.highest, packet.header.sequence_number);
         let element = |id: u8| Some((id, packet.header.get_extension(id)?.to_vec()));
         self.extensions = packet.header.get_extension_ids().into_iter().filter_map(element).collect();
-        self.take(now, seq, packet.header.timestamp, packet.header.marker, &packet.payload);
+        let head = &packet.header;
+        self.take(now, seq, head.timestamp, head.marker, head.payload_type, &packet.payload);
         seq
     }
 
     /// A packet of the slot's retransmission source.
     pub fn handle_rtx(&mut self, now: Instant, packet: &Packet) {
-        assert_eq!(packet.header.payload_type, VP8_RTX);
         let [high, low, payload @ ..] = &packet.payload[..] else { return };
         let seq = rtp::unwrap(self.highest, u16::from_be_bytes([*high, *low]));
         self.repaired += u32::from(!self.packets.contains_key(&seq));
-        self.take(now, seq, packet.header.timestamp, packet.header.marker, payload);
+        let head = &packet.header;
+        self.take(now, seq, head.timestamp, head.marker, head.payload_type - 1, payload);
     }
 
-    fn take(&mut self, now: Instant, seq: u64, timestamp: u32, marker: bool, payload: &[u8]) {
+    fn take(&mut self, now: Instant, seq: u64, timestamp: u32, marker: bool, codec: u8, payload: &[u8]) {
+        assert!([VP8, VP9, H264].contains(&codec), "payload type {codec}");
         let start = self.highest.map_or(seq, |highest| highest + 1);
         for missing in start..seq {
             self.missing.insert(missing, Missing { since: now, asked: None, times: 0 });
@@ -100,8 +104,12 @@ impl VideoReceiver {
             return self.decode(now);
         }
         assert!(!self.fills.contains(&seq), "padding's number was used for a picture");
-        let (descriptor, picture) = picture::read(payload);
-        let arrived = Arrived { timestamp, marker, descriptor, picture };
+        if let Some(encoding) = picture::sets_of(codec, payload) {
+            self.parameter_sets.insert(seq, encoding);
+            return self.decode(now);
+        }
+        let (descriptor, picture) = picture::read(picture::unwrapped(codec, payload));
+        let arrived = Arrived { timestamp, marker, codec, descriptor, picture };
         if let Some(before) = self.packets.insert(seq, arrived) {
             assert_eq!(before, arrived, "two packets under one number");
             return;
@@ -123,7 +131,10 @@ impl VideoReceiver {
                     self.packets.get(&seq).is_some_and(|p| p.picture == Picture { index, ..picture })
                 });
                 let reference = (picture.camera, picture.encoding, picture.needs);
-                if whole && (picture.is_keyframe() || self.decoded_ids.contains(&reference)) {
+                let sets = self.parameter_sets.range(..first).next_back();
+                let is_set_up =
+                    self.packets[&first].codec != H264 || sets.is_some_and(|(_, of)| *of == picture.encoding);
+                if whole && is_set_up && (picture.is_keyframe() || self.decoded_ids.contains(&reference)) {
                     self.waiting.remove(&first);
                     if picture.is_keyframe() {
                         // A decoder does not go back behind a keyframe.
@@ -188,6 +199,12 @@ impl VideoReceiver {
     /// Pictures decoded since a moment.
     pub fn decoded_since(&self, since: Instant) -> impl Iterator<Item = &Decoded> {
         self.decoded.iter().filter(move |d| d.at >= since)
+    }
+
+    /// How many packets came in a codec, and whether any in another came behind the first of those.
+    pub fn packets_in(&self, codec: u8) -> (usize, bool) {
+        let mut behind = self.packets.values().skip_while(|packet| packet.codec != codec);
+        (behind.clone().filter(|packet| packet.codec == codec).count(), behind.any(|packet| packet.codec != codec))
     }
 
     /// Height of the newest picture.

@@ -15,6 +15,8 @@ mod across;
 mod addresses;
 #[path = "../calls/bad_network.rs"]
 mod bad_network;
+#[path = "../calls/codec_change.rs"]
+mod codec_change;
 #[path = "../calls/data.rs"]
 mod data;
 #[path = "../calls/data_hostile.rs"]

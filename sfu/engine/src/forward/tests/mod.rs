@@ -7,6 +7,7 @@ mod dependencies;
 mod layers;
 mod model;
 mod numbers;
+mod parameters;
 mod stored;
 
 use super::{EncodingView, Forwarder, Outgoing, Target};

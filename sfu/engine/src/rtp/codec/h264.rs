@@ -3,28 +3,40 @@
 //! H.264 has no payload descriptor: what is known is read from NAL unit headers. Temporal layers are told by header extensions alone, the
 //! dependency descriptor or frame marking.
 
+use super::parameter_sets::ParameterSets;
 use super::rbsp::Bits;
 use crate::media::FrameMeta;
 
 const NAL_SLICE: u8 = 1;
 const NAL_IDR: u8 = 5;
 const NAL_SPS: u8 = 7;
+const NAL_PPS: u8 = 8;
 const NAL_AUD: u8 = 9;
 const NAL_STAP_A: u8 = 24;
 const NAL_FU_A: u8 = 28;
 
 /// Reads what the payload shows. `new_timestamp`: whether the packet before this one has another timestamp; `None` where that
-/// packet has not arrived, and then only a payload that can be nothing but a start counts as one.
-pub fn parse(payload: &[u8], new_timestamp: Option<bool>) -> FrameMeta {
-    let seen = look(payload);
-    // Decoding can start at an SPS even where a delimiter or SEI of the same picture came before it.
-    let starts_frame = seen.sps.is_some() || new_timestamp.unwrap_or(seen.delimiter || (seen.first_slice && !seen.idr));
+/// packet has not arrived, and then only a payload that can be nothing but a start counts as one. `begun`: up to that packet the same picture has had no
+/// slice and no SPS. Parameter sets are put into `sets`.
+pub fn parse(payload: &[u8], new_timestamp: Option<bool>, begun: bool, sets: &mut ParameterSets) -> FrameMeta {
+    let seen = look(payload, sets);
+    // Decoding can start at an SPS, or at an IDR picture's first slice, even where a delimiter or SEI of the same picture came before it.
+    let starts_frame = seen.sps.is_some()
+        || (begun && seen.idr && seen.first_slice)
+        || new_timestamp.unwrap_or(seen.delimiter || (seen.first_slice && !seen.idr));
     FrameMeta {
+        is_prelude: seen.sps.is_none() && !seen.slice && (begun || new_timestamp == Some(true)),
+        has_parameters: seen.sps.is_some(),
         starts_frame,
         keyframe: starts_frame && (seen.sps.is_some() || seen.idr),
         size: seen.sps.and_then(picture_size),
         ..FrameMeta::default()
     }
+}
+
+/// The parameter sets as one payload (STAP-A of highest importance), where they changed since the last call.
+pub fn take_parameters(sets: &mut ParameterSets) -> Option<Vec<u8>> {
+    sets.take_payload(&[0x60 | NAL_STAP_A])
 }
 
 /// What stands in one payload.
@@ -33,12 +45,14 @@ struct Seen<'a> {
     /// Body of a sequence parameter set.
     sps: Option<&'a [u8]>,
     idr: bool,
+    /// Any slice, or a part of one.
+    slice: bool,
     delimiter: bool,
     /// A slice that begins with the picture's first macroblock.
     first_slice: bool,
 }
 
-fn look(payload: &[u8]) -> Seen<'_> {
+fn look<'a>(payload: &'a [u8], sets: &mut ParameterSets) -> Seen<'a> {
     let mut seen = Seen::default();
     let Some((header, body)) = payload.split_first() else { return seen };
     match header & 0x1F {
@@ -49,19 +63,34 @@ fn look(payload: &[u8]) -> Seen<'_> {
                 let Some((unit, units)) = units.split_at_checked(len) else { break };
                 if let Some((header, body)) = unit.split_first() {
                     seen.unit(header & 0x1F, body);
+                    note_set(sets, header & 0x1F, unit, body);
                 }
                 rest = units;
             }
         }
         NAL_FU_A => {
+            let Some((fu, body)) = body.split_first() else { return seen };
+            seen.slice = matches!(fu & 0x1F, NAL_SLICE | NAL_IDR);
             // Only the first fragment, marked by the start bit, carries the unit's beginning.
-            if let Some((fu, body)) = body.split_first().filter(|(fu, _)| *fu & 0x80 != 0) {
+            if fu & 0x80 != 0 {
                 seen.unit(fu & 0x1F, body);
             }
         }
-        kind => seen.unit(kind, body),
+        kind => {
+            seen.unit(kind, body);
+            note_set(sets, kind, payload, body);
+        }
     }
     seen
+}
+
+/// Remembers a parameter set. Encoders have one SPS, and sometimes several PPS.
+fn note_set(sets: &mut ParameterSets, kind: u8, unit: &[u8], body: &[u8]) {
+    match kind {
+        NAL_SPS => sets.note(kind, 0, unit),
+        NAL_PPS => sets.note(kind, Bits::new(body).golomb().unwrap_or(0), unit),
+        _ => {}
+    }
 }
 
 impl<'a> Seen<'a> {
@@ -70,6 +99,7 @@ impl<'a> Seen<'a> {
             NAL_SPS => self.sps = Some(body),
             NAL_AUD => self.delimiter = true,
             NAL_SLICE | NAL_IDR => {
+                self.slice = true;
                 self.idr |= kind == NAL_IDR;
                 // first_mb_in_slice is 0: its Exp-Golomb code is a single 1 bit.
                 self.first_slice |= body.first().is_some_and(|byte| byte & 0x80 != 0);
@@ -164,6 +194,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn parse(payload: &[u8], new_timestamp: Option<bool>) -> FrameMeta {
+        super::parse(payload, new_timestamp, false, &mut ParameterSets::default())
+    }
+
     /// High profile, 1280 x 720, as x264 writes it: with emulation prevention bytes and usage information behind the size.
     const SPS: [u8; 26] = [
         0x67, 0x64, 0x00, 0x1F, 0xAC, 0xD9, 0x40, 0x50, 0x05, 0xBB, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00,
@@ -244,6 +278,10 @@ mod tests {
         assert!(!parse(&fragment, None).keyframe, "the SPS may be in the packet that is missing");
         let middle = [0x7C, 0x05, 0x88];
         assert!(!parse(&middle, None).starts_frame);
+        let begun = |payload: &[u8]| super::parse(payload, Some(false), true, &mut ParameterSets::default());
+        assert!(begun(&fragment).keyframe, "behind a delimiter in a packet of its own");
+        assert!(!begun(&middle).starts_frame);
+        assert!(!begun(&[0x65, 0x10]).starts_frame, "a later slice");
     }
 
     #[test]

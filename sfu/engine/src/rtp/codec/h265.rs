@@ -3,6 +3,7 @@
 //! H.265 has no payload descriptor: what is known is read from NAL unit headers. Packets with decoding order numbers (DONL) do not
 //! occur, since no payload type with `sprop-max-don-diff` is accepted.
 
+use super::parameter_sets::ParameterSets;
 use super::rbsp::Bits;
 use crate::media::FrameMeta;
 
@@ -12,7 +13,9 @@ const SWITCH: std::ops::RangeInclusive<u8> = 2..=5;
 const RANDOM_ACCESS: std::ops::RangeInclusive<u8> = 16..=23;
 /// Any slice.
 const SLICE: std::ops::RangeInclusive<u8> = 0..=31;
+const VPS: u8 = 32;
 const SPS: u8 = 33;
+const PPS: u8 = 34;
 const DELIMITER: u8 = 35;
 const AGGREGATION: u8 = 48;
 const FRAGMENT: u8 = 49;
@@ -27,15 +30,24 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads what the payload shows; `None` where it is malformed. `new_timestamp`: as for H.264.
-    pub fn parse(&mut self, payload: &[u8], new_timestamp: Option<bool>) -> Option<FrameMeta> {
-        let seen = look(payload)?;
+    /// Reads what the payload shows; `None` where it is malformed. `new_timestamp`, `begun` and `sets`: as for H.264.
+    pub fn parse(
+        &mut self,
+        payload: &[u8],
+        new_timestamp: Option<bool>,
+        begun: bool,
+        sets: &mut ParameterSets,
+    ) -> Option<FrameMeta> {
+        let seen = look(payload, sets)?;
         if let Some(nesting) = seen.sps.and_then(|sps| Bits::new(sps).read(8)) {
             self.nesting = nesting & 1 == 1;
         }
-        let starts_frame =
-            seen.sps.is_some() || new_timestamp.unwrap_or(seen.delimiter || (seen.first_slice && !seen.random_access));
+        let starts_frame = seen.sps.is_some()
+            || (begun && seen.random_access && seen.first_slice)
+            || new_timestamp.unwrap_or(seen.delimiter || (seen.first_slice && !seen.random_access));
         Some(FrameMeta {
+            is_prelude: seen.sps.is_none() && !seen.slice && (begun || new_timestamp == Some(true)),
+            has_parameters: seen.sps.is_some(),
             starts_frame,
             keyframe: starts_frame && (seen.sps.is_some() || seen.random_access),
             temporal: seen.temporal,
@@ -44,6 +56,11 @@ impl Reader {
             ..FrameMeta::default()
         })
     }
+}
+
+/// The parameter sets as one payload (an aggregation packet of the base layer), where they changed since the last call.
+pub fn take_parameters(sets: &mut ParameterSets) -> Option<Vec<u8>> {
+    sets.take_payload(&[AGGREGATION << 1, 1])
 }
 
 /// Of a NAL unit or a payload.
@@ -66,6 +83,8 @@ impl Header {
 struct Seen<'a> {
     /// Body of a sequence parameter set.
     sps: Option<&'a [u8]>,
+    /// Any slice, or a part of one.
+    slice: bool,
     random_access: bool,
     switch: bool,
     delimiter: bool,
@@ -75,7 +94,7 @@ struct Seen<'a> {
     temporal: u8,
 }
 
-fn look(payload: &[u8]) -> Option<Seen<'_>> {
+fn look<'a>(payload: &'a [u8], sets: &mut ParameterSets) -> Option<Seen<'a>> {
     let (header, body) = Header::split(payload)?;
     let mut seen = Seen { temporal: header.temporal, ..Seen::default() };
     match header.kind {
@@ -88,20 +107,34 @@ fn look(payload: &[u8]) -> Option<Seen<'_>> {
                     seen.temporal = header.temporal;
                 }
                 seen.unit(header.kind, body);
+                note_set(sets, header.kind, unit, body);
                 rest = units;
             }
         }
         FRAGMENT => {
             let (fragment, body) = body.split_first()?;
+            seen.slice = SLICE.contains(&(fragment & 0x3F));
             // Only the first fragment, marked by the start bit, carries the unit's beginning.
             if fragment & 0x80 != 0 {
                 seen.unit(fragment & 0x3F, body);
             }
         }
         PACI => return None,
-        kind => seen.unit(kind, body),
+        kind => {
+            seen.unit(kind, body);
+            note_set(sets, kind, payload, body);
+        }
     }
     Some(seen)
+}
+
+/// Remembers a parameter set. Encoders have one VPS and one SPS, and sometimes several PPS.
+fn note_set(sets: &mut ParameterSets, kind: u8, unit: &[u8], body: &[u8]) {
+    match kind {
+        VPS | SPS => sets.note(kind, 0, unit),
+        PPS => sets.note(kind, Bits::new(body).golomb().unwrap_or(0), unit),
+        _ => {}
+    }
 }
 
 impl<'a> Seen<'a> {
@@ -110,6 +143,7 @@ impl<'a> Seen<'a> {
             SPS => self.sps = Some(body),
             DELIMITER => self.delimiter = true,
             kind if SLICE.contains(&kind) => {
+                self.slice = true;
                 self.random_access |= RANDOM_ACCESS.contains(&kind);
                 self.switch |= SWITCH.contains(&kind);
                 self.first_slice |= body.first().is_some_and(|byte| byte & 0x80 != 0);
@@ -212,8 +246,14 @@ mod tests {
         unit(AGGREGATION, 0, &sized.collect::<Vec<_>>())
     }
 
+    impl Reader {
+        fn read(&mut self, payload: &[u8], new_timestamp: Option<bool>) -> Option<FrameMeta> {
+            self.parse(payload, new_timestamp, false, &mut ParameterSets::default())
+        }
+    }
+
     fn parse(payload: &[u8], new_timestamp: Option<bool>) -> FrameMeta {
-        Reader::default().parse(payload, new_timestamp).unwrap()
+        Reader::default().read(payload, new_timestamp).unwrap()
     }
 
     #[test]
@@ -245,17 +285,17 @@ mod tests {
     fn temporal_layers_are_those_of_the_header_and_switch_points_those_of_the_slice_or_of_the_sps() {
         let mut reader = Reader::default();
         let plain = unit(1, 2, &[0x80]);
-        let meta = reader.parse(&plain, Some(true)).unwrap();
+        let meta = reader.read(&plain, Some(true)).unwrap();
         assert_eq!((meta.temporal, meta.layer_sync), (2, false));
-        assert!(reader.parse(&unit(3, 1, &[0x80]), Some(true)).unwrap().layer_sync, "TSA");
-        reader.parse(&unit(SPS, 0, &sps()), Some(true)).unwrap();
-        assert!(reader.parse(&plain, Some(true)).unwrap().layer_sync, "they nest");
-        assert!(!reader.parse(&unit(1, 0, &[0x80]), Some(true)).unwrap().layer_sync, "the base is no layer to add");
+        assert!(reader.read(&unit(3, 1, &[0x80]), Some(true)).unwrap().layer_sync, "TSA");
+        reader.read(&unit(SPS, 0, &sps()), Some(true)).unwrap();
+        assert!(reader.read(&plain, Some(true)).unwrap().layer_sync, "they nest");
+        assert!(!reader.read(&unit(1, 0, &[0x80]), Some(true)).unwrap().layer_sync, "the base is no layer to add");
     }
 
     #[test]
     fn what_the_format_forbids_is_malformed() {
-        let malformed = |payload: &[u8]| Reader::default().parse(payload, None).is_none();
+        let malformed = |payload: &[u8]| Reader::default().read(payload, None).is_none();
         assert!(malformed(&[]) && malformed(&[0x02]));
         assert!(malformed(&[0x02, 0]), "temporal id plus one is 0");
         assert!(malformed(&[0x82, 1]), "forbidden bit");
@@ -281,7 +321,7 @@ mod tests {
                 (*first, *second) = (kind << 1, *second | 1);
             }
             let mut reader = Reader::default();
-            if let Some(meta) = reader.parse(&bytes, start) {
+            if let Some(meta) = reader.read(&bytes, start) {
                 prop_assert!(!meta.keyframe || meta.starts_frame);
                 prop_assert!(meta.temporal < 7);
             }

@@ -6,6 +6,7 @@ pub mod av1;
 pub mod h264;
 pub mod h265;
 pub mod opus;
+mod parameter_sets;
 mod rbsp;
 pub mod vp8;
 pub mod vp9;
@@ -14,6 +15,7 @@ use crate::media::{Codec, Dependencies, DescriptorPlace, FrameMeta, PacketMeta};
 use crate::rtp::dependency::{Descriptor, Indication, Structure, TargetLayers};
 use crate::rtp::frame_marking::FrameMarking;
 use crate::units::RtpTime;
+use parameter_sets::ParameterSets;
 
 /// What is looked at of a received packet.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,7 @@ pub struct Received<'a> {
 pub struct Reader {
     vp9: vp9::Reader,
     h265: h265::Reader,
+    sets: ParameterSets,
     structure: Option<Box<Structure>>,
     layers: TargetLayers,
     /// Decode targets that the publisher sends.
@@ -52,13 +55,14 @@ impl Reader {
             return Some(FrameMeta::default());
         }
         let new_timestamp = previous.map(|p| p.timestamp != received.timestamp);
+        let begun = new_timestamp == Some(false) && previous.is_some_and(|before| before.frame.is_prelude);
         let mut frame = match codec {
             Codec::Opus => opus::parse(),
             Codec::Vp8 => vp8::parse(payload)?,
             Codec::Vp9 { .. } => self.vp9.parse(payload, received.marker)?,
             Codec::Av1 { .. } => av1::parse(payload, new_timestamp)?,
-            Codec::H264 { .. } => h264::parse(payload, new_timestamp),
-            Codec::H265 { .. } => self.h265.parse(payload, new_timestamp)?,
+            Codec::H264 { .. } => h264::parse(payload, new_timestamp, begun, &mut self.sets),
+            Codec::H265 { .. } => self.h265.parse(payload, new_timestamp, begun, &mut self.sets)?,
         };
         if let (Codec::H264 { .. }, Some(marking)) = (codec, received.marking) {
             marking.describe(&mut frame);
@@ -67,6 +71,15 @@ impl Reader {
             self.describe(codec, &descriptor, received.marker, &mut frame);
         }
         Some(frame)
+    }
+
+    /// The parameter sets of H.264 and H.265 as a payload, where what was read since the last call changed them.
+    pub fn take_parameters(&mut self, codec: Codec) -> Option<Vec<u8>> {
+        match codec {
+            Codec::H264 { .. } => h264::take_parameters(&mut self.sets),
+            Codec::H265 { .. } => h265::take_parameters(&mut self.sets),
+            Codec::Opus | Codec::Vp8 | Codec::Vp9 { .. } | Codec::Av1 { .. } => None,
+        }
     }
 
     /// Reads a dependency descriptor; `None` where it is malformed or its structure has not come.

@@ -7,7 +7,7 @@ use crate::ids::{EncodingIndex, RoomId, ShardId};
 use crate::media::{MediaKind, PacketMeta};
 use crate::relay::{Batch, Description, Message, Packet};
 use crate::sdp::MAX_ENCODINGS;
-use crate::units::ExtSeq;
+use crate::units::{ExtSeq, PayloadType};
 use crate::uplink::encoding::Encoding;
 use crate::uplink::keyframe::Method;
 use crate::uplink::nack::Repair;
@@ -109,6 +109,13 @@ impl Track {
         let layers = self.layer_options(now);
         let message = Message::Layers { track: self.id, layers };
         Some((message, self.takers.list.iter().map(|taker| taker.shard).collect()))
+    }
+
+    /// The parameter sets of an encoding, for shards that take it.
+    pub fn parameters_message(&self, index: EncodingIndex) -> Option<Message> {
+        let stored = self.encoding(index)?.store.parameters()?;
+        let (payload_type, payload) = (stored.meta.payload_type, stored.payload().to_vec());
+        Some(Message::Parameters { track: self.id, encoding: index, payload_type, payload })
     }
 
     /// Appends a stored packet of an encoding to what goes to a shard.
@@ -217,6 +224,13 @@ impl Track {
             encoding.note_repair(now, packet.seq, &packet.frame, packet.again, taken);
         }
         Some(packet.seq)
+    }
+
+    /// Takes the parameter sets of an encoding from home.
+    pub fn set_parameters(&mut self, now: Instant, index: EncodingIndex, payload_type: PayloadType, payload: Vec<u8>) {
+        if let Some(encoding) = self.encodings.get_mut(usize::from(index.0)) {
+            encoding.store.set_parameters(now, payload_type, payload);
+        }
     }
 
     /// Takes what home says about the layers. True where receivers must choose at once: there are others now.
