@@ -37,9 +37,12 @@ enum Command {
         /// Run this seed only
         #[arg(long, conflicts_with = "seeds")]
         seed: Option<u64>,
-        /// Run seeds 1 to this, instead of what each file says
+        /// Run so many seeds, instead of what each file says
         #[arg(long)]
         seeds: Option<u64>,
+        /// Begin with this seed instead of 1: what is tuned on the scoreboard's seeds fits them
+        #[arg(long, value_name = "SEED", default_value_t = 1, conflicts_with = "seed")]
+        first_seed: u64,
         /// Draw the first seed of each scenario into this folder, one SVG for each receiver
         #[arg(long, value_name = "DIR")]
         plot: Option<PathBuf>,
@@ -70,7 +73,9 @@ fn main() -> ExitCode {
             print!("{table}");
             true
         }),
-        Command::Scenarios { files, json, seed, seeds, plot } => scenarios(files, json, seed, seeds, plot.as_deref()),
+        Command::Scenarios { files, json, seed, seeds, first_seed, plot } => {
+            scenarios(files, json, seed, (first_seed, seeds), plot.as_deref())
+        }
         Command::Scoreboard { check: true } => check_scoreboard(),
         Command::Scoreboard { check: false } => write_scoreboard(),
     };
@@ -88,7 +93,7 @@ fn scenarios(
     files: Vec<PathBuf>,
     as_json: bool,
     seed: Option<u64>,
-    seeds: Option<u64>,
+    (first_seed, seeds): (u64, Option<u64>),
     plots: Option<&Path>,
 ) -> Result<bool, String> {
     let files = if files.is_empty() { shipped()? } else { files };
@@ -96,7 +101,7 @@ fn scenarios(
     let entries = Entry::read(&files)?;
     let seeds = |entry: &Entry| match seed {
         Some(seed) => vec![seed],
-        None => (1..=seeds.unwrap_or(entry.scenario.repeat.seeds).max(1)).collect(),
+        None => (first_seed..).take(seeds.unwrap_or(entry.scenario.repeat.seeds).max(1) as usize).collect(),
     };
     let jobs: Vec<_> = entries.iter().map(|entry| (&entry.scenario, seeds(entry))).collect();
     let draw = |place: usize, seed: u64, truth: &loadtest::metrics::Truth<'_>| match plots {
