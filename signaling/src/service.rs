@@ -104,6 +104,8 @@ pub struct JoinedState {
 /// An SDP offer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OfferRequest {
+    /// The client cannot be told to change its codec later: the answer must choose one that serves for the whole call.
+    pub for_good: bool,
     /// The offer.
     pub sdp: String,
     /// What its sending sections carry.

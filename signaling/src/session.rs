@@ -222,7 +222,7 @@ impl<S: RoomService> Server<S> {
                     Err(Fault::told(ServiceError::Forbidden { what }, Some(offer.id)))
                 }
                 Ok(ClientMessage::Offer(offer)) => {
-                    let request = OfferRequest { sdp: offer.sdp, tracks: offer.tracks };
+                    let request = OfferRequest { for_good: false, sdp: offer.sdp, tracks: offer.tracks };
                     match service.offer(who, request).instrument(info_span!("offer")).await {
                         Ok(reply) => {
                             Ok(Some(ServerMessage::Answer { id: offer.id, sdp: reply.sdp, tracks: reply.tracks }))

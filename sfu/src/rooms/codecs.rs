@@ -102,13 +102,13 @@ impl Published {
 }
 
 impl Room {
-    /// What an offer of a member must follow.
-    pub(super) fn codec_rules(&self, id: ParticipantId) -> CodecRules {
+    /// What an offer of a member must follow. `for_good`: it cannot be told another codec later.
+    pub(super) fn codec_rules(&self, id: ParticipantId, for_good: bool) -> CodecRules {
         let told = self.members.get(&id).map(|member| {
             let published = member.codecs.published.values();
             published.map(|published| (published.mid, published.current.0)).collect()
         });
-        CodecRules { told: told.unwrap_or_default(), ..self.rules_for(&self.receivers(), id) }
+        CodecRules { told: told.unwrap_or_default(), for_good, ..self.rules_for(&self.receivers(), id) }
     }
 
     /// An offer of a member was answered.
@@ -160,7 +160,8 @@ impl Room {
         let is_own = |codec: &Codec| own.is_some_and(|own| own.contains(codec));
         let receivers = receivers.iter().map(|(codec, count)| (*codec, count - u32::from(is_own(codec)))).collect();
         let (list, required) = self.terms.codecs.list();
-        CodecRules { list: list.iter().map(convert::video_format).collect(), required, receivers, told: Vec::new() }
+        let list = list.iter().map(convert::video_format).collect();
+        CodecRules { list, required, receivers, ..CodecRules::default() }
     }
 }
 

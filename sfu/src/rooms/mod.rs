@@ -419,7 +419,7 @@ impl RoomService for Rooms {
         };
         let published = offer.tracks.iter().filter_map(convert::publish_hint).collect();
         let room = self.members.get(&id).map(|room| room.clone()).ok_or(GONE)?;
-        let codecs = room.lock().codec_rules(id);
+        let codecs = room.lock().codec_rules(id, offer.for_good);
         if !shard.command(Command::Offer { participant: id, request, sdp: offer.sdp, published, codecs }).await {
             return Err(ServiceError::Internal);
         }

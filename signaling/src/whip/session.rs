@@ -138,7 +138,7 @@ impl<S: RoomService> Server<S> {
                     self.service.subscribe(&participant, change).await?;
                 }
             }
-            let request = OfferRequest { sdp: offer.clone(), tracks: tracks.clone() };
+            let request = OfferRequest { for_good: true, sdp: offer.clone(), tracks: tracks.clone() };
             let reply = self.service.offer(&participant, request).await?;
             let usable = match protocol {
                 Protocol::Whip => reply.tracks.len(),
@@ -177,7 +177,7 @@ impl<S: RoomService> Server<S> {
         credentials: Credentials,
     ) -> Result<AnswerReply, ServiceError> {
         let offer = credentials.put_into(&media.offer);
-        let request = OfferRequest { sdp: offer.clone(), tracks: media.tracks.clone() };
+        let request = OfferRequest { for_good: true, sdp: offer.clone(), tracks: media.tracks.clone() };
         let reply = self.service.offer(&session.participant, request).await?;
         (media.offer, media.credentials, media.version) = (offer, credentials, media.version + 1);
         Ok(reply)

@@ -1,4 +1,5 @@
-//! Which video codec a client shall send: one that everybody in its room can receive, then what the room prefers, then what the client does.
+//! Which video codec a client shall send: one that everybody in its room can receive, then what the room prefers, then, of a client that cannot be told
+//! another one later, one that most browsers can receive, then what the client prefers.
 //!
 //! The answer lists the codecs in that order, and a client sends the first (RFC 9429 section 4.2.6). The control plane decides by the
 //! same order whether a publisher must change over while the call goes on.
@@ -18,11 +19,13 @@ pub struct CodecRules {
     pub receivers: Vec<(Codec, u32)>,
     /// What sections were told to send, which no new offer changes.
     pub told: Vec<(Mid, Codec)>,
+    /// The client cannot be told another codec later (WHIP): who joins after it must be able to receive this one.
+    pub for_good: bool,
 }
 
 /// For whoever has no wishes.
 pub static NO_RULES: CodecRules =
-    CodecRules { list: Vec::new(), required: false, receivers: Vec::new(), told: Vec::new() };
+    CodecRules { list: Vec::new(), required: false, receivers: Vec::new(), told: Vec::new(), for_good: false };
 
 impl CodecRules {
     /// Whether a codec may be sent at all. Audio always may.
@@ -38,7 +41,8 @@ impl CodecRules {
     /// Orders codecs, best first; among equals the client's order decides.
     pub fn rank(&self, codec: Codec) -> impl Ord + use<> {
         let place = self.list.iter().position(|format| Some(*format) == codec.video_format());
-        (Reverse(self.receivers_of(codec)), place.unwrap_or(self.list.len()))
+        let rarity = if self.for_good { rarity(codec) } else { 0 };
+        (Reverse(self.receivers_of(codec)), place.unwrap_or(self.list.len()), rarity)
     }
 
     /// What a section was told to send.
@@ -49,5 +53,16 @@ impl CodecRules {
     /// The list, for people.
     pub(super) fn names(&self) -> String {
         self.list.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// How likely somebody who is not there yet lacks a codec: every browser has VP8 and constrained baseline H.264 (RFC 7742 section 5).
+fn rarity(codec: Codec) -> u8 {
+    match codec {
+        Codec::Opus | Codec::Vp8 | Codec::H264 { profile: 0x42e0, packetization_mode: 1 } => 0,
+        Codec::H264 { .. } => 1,
+        Codec::Vp9 { .. } => 2,
+        Codec::Av1 { .. } => 3,
+        Codec::H265 { .. } => 4,
     }
 }

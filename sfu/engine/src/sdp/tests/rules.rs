@@ -352,6 +352,24 @@ fn an_answer_lists_first_what_most_can_receive_then_what_the_room_prefers() {
     assert_eq!(answered_codecs(&offer, &told)[..2], ["VP8", "VP9"], "a new offer changes nothing of what was told");
 }
 
+/// A WHIP publisher cannot follow when somebody comes who lacks its codec.
+#[test]
+fn who_cannot_be_told_another_codec_later_sends_one_that_every_browser_has() {
+    let offer = fixture("chromium-156-simulcast-publish");
+    let av1_first = offer.replace("SAVPF 96 ", "SAVPF 45 96 ").replace(" 40 45 46 ", " 40 46 ");
+    let rules = |for_good, list: &[VideoFormat], receivers: &[(Codec, u32)]| CodecRules {
+        list: list.to_vec(),
+        receivers: receivers.to_vec(),
+        for_good,
+        ..CodecRules::default()
+    };
+    assert_eq!(answered_codecs(&av1_first, &rules(false, &[], &[]))[0], "AV1", "the client's order");
+    assert_eq!(answered_codecs(&av1_first, &rules(true, &[], &[]))[0], "VP8");
+    assert_eq!(answered_codecs(&av1_first, &rules(true, &[VideoFormat::Av1], &[]))[0], "AV1", "the room's wish");
+    let vp9 = Codec::Vp9 { profile: 0 };
+    assert_eq!(answered_codecs(&av1_first, &rules(true, &[], &[(vp9, 1)]))[0], "VP9", "what those have who are there");
+}
+
 #[test]
 fn what_a_room_requires_is_all_that_is_answered_and_an_offer_without_it_is_refused() {
     let require = |list: &[VideoFormat]| CodecRules { list: list.to_vec(), required: true, ..CodecRules::default() };
