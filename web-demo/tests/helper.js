@@ -262,8 +262,8 @@ export class Person {
         codec: report.get(rtp.codecId)?.mimeType,
         width: rtp.frameWidth ?? 0, height: rtp.frameHeight ?? 0,
         frames: rtp.framesDecoded ?? 0, energy: rtp.totalAudioEnergy ?? 0, bytes: rtp.bytesReceived ?? 0, packets: rtp.packetsReceived ?? 0,
-        // Of pictures, where the browser tells: how often and for how many seconds they stood still.
-        freezes: rtp.freezeCount ?? 0, frozen: rtp.totalFreezesDuration ?? 0,
+        // How often and for how many seconds pictures stood still.
+        freezes: rtp.kind === "audio" ? 0 : rtp.freezeCount, frozen: rtp.totalFreezesDuration ?? 0,
         // Repetitions by redundant audio, in Chromium.
         repeated: rtp.fecPacketsReceived ?? 0,
       };

@@ -10,6 +10,7 @@ use crate::event::PauseReason;
 use crate::forward::Target;
 use crate::media::{MediaKind, Source};
 use crate::room::Room;
+use crate::sdp::MAX_ENCODINGS;
 use crate::units::Bitrate;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
@@ -112,7 +113,9 @@ impl Downlink {
                 continue;
             }
             let mut options = track.layer_options(now);
-            options.retain(|option| option.spatial == 0 || slot.reads_spatial_layers());
+            if !slot.reads_spatial_layers() {
+                keep_lowest_and_whole(&mut options);
+            }
             wishes.push(Wish {
                 slot: index,
                 priority: effective_priority(preference.priority, track, room),
@@ -156,6 +159,19 @@ impl Downlink {
         }
         concerned
     }
+}
+
+/// Who cannot tell spatial layers apart can be given the lowest alone, or all of them: a decoder shows the highest that comes.
+fn keep_lowest_and_whole(options: &mut Vec<LayerOption>) {
+    let mut highest = [0; MAX_ENCODINGS];
+    for option in options.iter() {
+        if let Some(highest) = highest.get_mut(usize::from(option.encoding.0)) {
+            *highest = option.spatial.max(*highest);
+        }
+    }
+    options.retain(|option| {
+        option.spatial == 0 || highest.get(usize::from(option.encoding.0)).is_some_and(|top| *top == option.spatial)
+    });
 }
 
 /// Whether something is chosen higher, and whether something is chosen lower, than what is sent.
@@ -206,5 +222,28 @@ fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
     {
         binding.pause = pause;
         *changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::EncodingIndex;
+
+    #[test]
+    fn who_cannot_tell_spatial_layers_apart_chooses_between_the_lowest_and_all() {
+        let option = |(encoding, spatial, temporal)| LayerOption {
+            encoding: EncodingIndex(encoding),
+            spatial,
+            temporal,
+            rate: Bitrate::kbps(100),
+            height: 180,
+            fps: 30,
+        };
+        let layers = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 1, 0)];
+        let mut options: Vec<_> = layers.map(option).into();
+        keep_lowest_and_whole(&mut options);
+        let kept: Vec<_> = options.iter().map(|o| (o.encoding.0, o.spatial, o.temporal)).collect();
+        assert_eq!(kept, [(0, 0, 0), (0, 0, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 1, 0)]);
     }
 }
