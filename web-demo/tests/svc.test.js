@@ -37,7 +37,7 @@ const CASES = [
   ...["vp9", "av1"].flatMap((codec) => Object.keys(HEIGHTS).map((mode) => [CHROMIUM, codec, mode])),
   ...["vp8", "h264"].map((codec) => [CHROMIUM, codec, "simulcast"]),
   [FIREFOX, "vp8", "simulcast"],
-  [FIREFOX, "vp9", "L3T3_KEY"],
+  ...["L2T2", "L3T3", "L3T3_KEY", "simulcast"].map((mode) => [FIREFOX, "vp9", mode]),
   [FIREFOX, "av1", "simulcast"],
   // Without the dependency descriptor it is given the lowest layer or all of them.
   [FIREFOX, "av1", "L3T3"],
