@@ -123,8 +123,7 @@ impl<T: Copy> Pacer<T> {
     pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
-        let queued = self.queued_bytes();
-        if waits && queued > 0 && queued > self.limits.queue {
+        if waits && self.queued_bytes() > self.limits.queue {
             return Err(Overflow);
         }
         let queue = self.queue_mut(class);

@@ -2,7 +2,7 @@
 //!
 //! `receive` and `relay` note each stored packet by [`Engine::arrived`]. `transmit` hands them on, a few subscribers at a time, and sends to these before
 //! it goes on to the next: a subscriber's state, which has left the cache since the last picture, is fetched once for all packets of a burst, and
-//! once for handing on and sending. Before anything else happens, [`Engine::fan_out`] hands on all.
+//! once for handing on and sending. Before who takes what can change (by a command, a timer, another shard's word), [`Engine::fan_out`] hands on all.
 
 use super::isolate::checkpoint;
 use super::keys::TrackKey;
@@ -13,9 +13,9 @@ use crate::units::ExtSeq;
 use crate::uplink::store::PacketStore;
 use std::time::Instant;
 
-/// Packets that wait for their subscribers at most; then they are handed on at once. Far below what a store holds at a rate at which so many come
+/// Packets that wait for their subscribers at most; then they are handed on at once. The smallest store holds as many at a rate at which so many come
 /// together, so none is overwritten before.
-const MOST_WAITING: usize = PacketStore::VIDEO_SLOTS / 4;
+const MOST_WAITING: usize = PacketStore::AUDIO_SLOTS;
 
 /// Subscribers that are given packets before these are sent.
 const AT_ONCE: usize = 32;

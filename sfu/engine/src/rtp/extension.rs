@@ -210,18 +210,9 @@ mod tests {
         out
     }
 
-    fn ids(of: &[(ExtensionKind, u8)]) -> ExtensionMap {
-        let mut map = ExtensionMap::default();
-        map.set_two_byte_allowed(true);
-        for (kind, id) in of {
-            assert!(map.insert(*kind, *id));
-        }
-        map
-    }
-
     #[test]
     fn known_elements_are_read_under_the_publishers_ids() {
-        let map = ids(&[
+        let map = ExtensionMap::of(&[
             (ExtensionKind::Mid, 4),
             (ExtensionKind::Rid, 10),
             (ExtensionKind::RepairedRid, 11),
@@ -249,7 +240,11 @@ mod tests {
 
     #[test]
     fn elements_of_a_wrong_length_count_as_absent() {
-        let map = ids(&[(ExtensionKind::TransportCc, 3), (ExtensionKind::AbsSendTime, 2), (ExtensionKind::Rid, 1)]);
+        let map = ExtensionMap::of(&[
+            (ExtensionKind::TransportCc, 3),
+            (ExtensionKind::AbsSendTime, 2),
+            (ExtensionKind::Rid, 1),
+        ]);
         let bytes = packet(&[(3, &[1]), (2, &[1, 2]), (1, &[])]);
         let read = ReceivedExtensions::read(&RtpPacket::parse(&bytes).unwrap(), &map);
         assert_eq!(read, ReceivedExtensions::default());
@@ -267,13 +262,13 @@ mod tests {
 
     #[test]
     fn elements_for_receivers_travel_under_the_receivers_ids_and_hop_by_hop_ones_stay_behind() {
-        let publisher = ids(&[
+        let publisher = ExtensionMap::of(&[
             (ExtensionKind::TransportCc, 3),
             (ExtensionKind::VideoOrientation, 13),
             (ExtensionKind::PlayoutDelay, 6),
             (ExtensionKind::ContentType, 7),
         ]);
-        let receiver = ids(&[(ExtensionKind::VideoOrientation, 2), (ExtensionKind::PlayoutDelay, 20)]);
+        let receiver = ExtensionMap::of(&[(ExtensionKind::VideoOrientation, 2), (ExtensionKind::PlayoutDelay, 20)]);
         let bytes = packet(&[(3, &[0, 1]), (13, &[1]), (6, &[1, 2, 3]), (7, &[0]), (9, &[5])]);
         let kept = ForwardedExtensions::gather(&RtpPacket::parse(&bytes).unwrap(), &publisher);
         let kinds: Vec<_> = ForwardedExtensions::iter(kept.as_bytes()).map(|(kind, _)| kind).collect();
@@ -284,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_element_that_does_not_fit_is_left_out_whole() {
-        let map = ids(&[(ExtensionKind::DependencyDescriptor, 1), (ExtensionKind::ColorSpace, 2)]);
+        let map = ExtensionMap::of(&[(ExtensionKind::DependencyDescriptor, 1), (ExtensionKind::ColorSpace, 2)]);
         let bytes = packet(&[(1, &[7; 255]), (1, &[8; 255]), (2, &[9; 28])]);
         let kept = ForwardedExtensions::gather(&RtpPacket::parse(&bytes).unwrap(), &map);
         let lens: Vec<_> = ForwardedExtensions::iter(kept.as_bytes()).map(|(_, data)| data.len()).collect();

@@ -128,24 +128,15 @@ mod tests {
         }
     }
 
-    fn ids(of: &[(ExtensionKind, u8)]) -> ExtensionMap {
-        let mut map = ExtensionMap::default();
-        map.set_two_byte_allowed(true);
-        for (kind, id) in of {
-            assert!(map.insert(*kind, *id));
-        }
-        map
-    }
-
     #[test]
     fn elements_beyond_the_one_byte_form_make_no_template() {
-        assert!(HeaderTemplate::new(&ids(&[(ExtensionKind::TransportCc, 20)]), None).is_none());
-        assert!(HeaderTemplate::new(&ids(&[(ExtensionKind::Mid, 4)]), Some(&[b'm'; 17])).is_none());
+        assert!(HeaderTemplate::new(&ExtensionMap::of(&[(ExtensionKind::TransportCc, 20)]), None).is_none());
+        assert!(HeaderTemplate::new(&ExtensionMap::of(&[(ExtensionKind::Mid, 4)]), Some(&[b'm'; 17])).is_none());
     }
 
     #[test]
     fn what_does_not_fit_is_told_and_appends_nothing() {
-        let mut template = HeaderTemplate::new(&ids(&[(ExtensionKind::TransportCc, 3)]), None).unwrap();
+        let mut template = HeaderTemplate::new(&ExtensionMap::of(&[(ExtensionKind::TransportCc, 3)]), None).unwrap();
         for (id, data) in [(15, &[1][..]), (4, &[]), (4, &[1; 17])] {
             let mut out = vec![9];
             assert!(!template.write(&mut out, &header(1), STAMP, [(id, data)].into_iter()));
@@ -163,7 +154,7 @@ mod tests {
             others in proptest::collection::vec((1u8..14, proptest::collection::vec(any::<u8>(), 1..16)), 0..5),
             with_mid in any::<bool>(),
         ) {
-            let ids = ids(&own);
+            let ids = ExtensionMap::of(&own);
             let mid = with_mid.then_some(&b"mid"[..]);
             let mut template = HeaderTemplate::new(&ids, mid).unwrap();
             // What a longer header has left behind must not show in the next one.

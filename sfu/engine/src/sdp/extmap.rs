@@ -144,6 +144,17 @@ impl ExtensionMap {
     }
 }
 
+#[cfg(test)]
+impl ExtensionMap {
+    /// These ids, in either form.
+    pub(crate) fn of(ids: &[(ExtensionKind, u8)]) -> ExtensionMap {
+        let mut map = ExtensionMap::default();
+        map.set_two_byte_allowed(true);
+        assert!(ids.iter().all(|(kind, id)| map.insert(*kind, *id)));
+        map
+    }
+}
+
 /// Takes from `section` what the server knows and the client uses for media in direction `flow` (from the client's view). Ids
 /// stay as offered. Returns the answer's `a=extmap` lines too.
 pub(super) fn negotiate(offer: &Offer, section: &OfferedSection, flow: &Direction) -> (ExtensionMap, Vec<Attribute>) {
