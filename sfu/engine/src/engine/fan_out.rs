@@ -6,6 +6,7 @@
 
 use super::isolate::checkpoint;
 use super::keys::TrackKey;
+use super::round::AT_ONCE;
 use super::{Engine, Owner};
 use crate::ids::EncodingIndex;
 use crate::participant::Service;
@@ -16,9 +17,6 @@ use std::time::Instant;
 /// Packets that wait for their subscribers at most; then they are handed on at once. The smallest store holds as many at a rate at which so many come
 /// together, so none is overwritten before.
 const MOST_WAITING: usize = PacketStore::AUDIO_SLOTS;
-
-/// Subscribers that are given packets before these are sent.
-const AT_ONCE: usize = 32;
 
 /// A stored packet that its subscribers have not been given yet. Ordered by source, then as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

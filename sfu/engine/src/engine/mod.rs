@@ -11,6 +11,7 @@ pub mod keys;
 mod negotiate;
 mod receive;
 mod relay;
+mod round;
 mod serve;
 mod subscribe;
 mod transmit;
@@ -39,6 +40,7 @@ use isolate::checkpoint;
 use keys::{ParticipantKey, RoomKey, TrackKey};
 use rand::RngCore;
 use rand_chacha::ChaCha12Rng;
+use round::Round;
 use rtc_crypto::RTCCryptoProvider;
 use rustc_hash::FxHashMap;
 use slotmap::SlotMap;
@@ -63,8 +65,8 @@ pub struct Engine {
     waiting: fan_out::Waiting,
     /// Participants with something to send or to say, in the order in which it came up.
     queue: VecDeque<ParticipantKey>,
-    /// The first of the queue has been served and is being sent for.
-    serving: bool,
+    /// Those of them that are being served.
+    round: Round,
     /// Rooms whose members are to be bound anew.
     rooms_to_rebind: Vec<RoomKey>,
     /// Last words of transports that are gone.
@@ -114,7 +116,7 @@ impl Engine {
             timers: Timers::default(),
             waiting: fan_out::Waiting::default(),
             queue: VecDeque::new(),
-            serving: false,
+            round: Round::default(),
             rooms_to_rebind: Vec::new(),
             farewells: VecDeque::new(),
             mirrors: FxHashMap::default(),

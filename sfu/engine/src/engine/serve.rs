@@ -30,9 +30,9 @@ impl Engine {
     }
 
     /// Tells what changed while the packets were sent, and notes when the participant wants to be woken.
-    pub(super) fn finish(&mut self, now: Instant, key: ParticipantKey) {
+    pub(super) fn finish(&mut self, now: Instant, key: ParticipantKey, service: Option<Service>) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        if participant.queued.take() == Some(Service::Media) {
+        if service == Some(Service::Media) {
             // Only the downlink's times have changed; for all others a wake-up is noted.
             let at = participant.downlink.poll_timeout();
             if participant.downlink.has_news() {

@@ -1,11 +1,10 @@
-//! A packet's way out: participants that have something to send are served in turn, each as runs of datagrams to one address.
+//! A packet's way out: participants that have something to send are taken from the queue in rounds (`round`), each as runs of datagrams to one address.
 
 use super::Engine;
 use super::keys::ParticipantKey;
 use crate::downlink::pace::Class;
 use crate::downlink::run::Run;
 use crate::net::{Protocol, Transmit, Tuple};
-use crate::participant::Service;
 use crate::progress::JoinPhase;
 use crate::snapshot::add;
 use std::time::Instant;
@@ -25,19 +24,18 @@ impl Engine {
         }
         let begin = buffer.len();
         loop {
-            let Some(&key) = self.queue.front() else {
-                if self.fan_out_next(now) {
+            let Some(key) = self.round.next() else {
+                if self.next_round(now) || self.fan_out_next(now) {
                     continue;
                 }
                 break;
             };
             match self.isolate(None, |engine| engine.transmit_for(now, key, buffer)) {
-                Some(None) => {}
+                Some(None) => self.sent_for(key),
                 Some(transmit) => return transmit,
                 None => {
                     buffer.truncate(begin);
-                    self.queue.retain(|queued| *queued != key);
-                    self.serving = false;
+                    self.sent_for(key);
                     self.recover(now);
                 }
             }
@@ -48,23 +46,10 @@ impl Engine {
         None
     }
 
-    /// The next run of the queue's first, who leaves the queue when there is none.
+    /// The next run for a participant; `None` where nothing is left to send now.
     fn transmit_for(&mut self, now: Instant, key: ParticipantKey, buffer: &mut Vec<u8>) -> Option<Transmit> {
         self.work_for(key);
-        if !self.serving {
-            match self.participants.get(key).and_then(|participant| participant.queued) {
-                Some(Service::Media) => self.serve_downlink(now, key),
-                _ => self.serve(now, key),
-            }
-            self.serving = true;
-        }
-        if let Some(transmit) = self.transmit_control(key, buffer).or_else(|| self.transmit_media(now, key, buffer)) {
-            return Some(transmit);
-        }
-        self.queue.pop_front();
-        self.serving = false;
-        self.finish(now, key);
-        None
+        self.transmit_control(key, buffer).or_else(|| self.transmit_media(now, key, buffer))
     }
 
     /// STUN, DTLS and RTCP go one by one: they are few.

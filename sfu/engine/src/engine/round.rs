@@ -1,0 +1,71 @@
+//! Participants that have something to send are served in rounds of a few: first all of a round do what is due by time, then all send, then all note
+//! when they want to be woken. The code of each of these steps, which together are more than a processor's instruction cache holds, is so fetched once for
+//! all of them.
+
+use super::Engine;
+use super::keys::ParticipantKey;
+use crate::participant::Service;
+use std::time::Instant;
+
+/// Participants of one round: as many as are handed packets at once, whose state the cache can hold.
+pub(super) const AT_ONCE: usize = 32;
+
+/// Those that are being served.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    members: Vec<(ParticipantKey, Option<Service>)>,
+    /// So many of them have sent all that they had.
+    sent: usize,
+}
+
+impl Round {
+    /// Who sends next.
+    #[inline]
+    pub(super) fn next(&self) -> Option<ParticipantKey> {
+        self.members.get(self.sent).map(|(key, _)| *key)
+    }
+}
+
+impl Engine {
+    /// Ends the round that there is, and begins one with the next in the queue: they do what is due before their packets are sent. False where nobody is
+    /// queued.
+    pub(super) fn next_round(&mut self, now: Instant) -> bool {
+        self.end_round(now);
+        let mut members = std::mem::take(&mut self.round.members);
+        let count = self.queue.len().min(AT_ONCE);
+        members.extend(self.queue.drain(..count).map(|key| (key, None)));
+        for (key, _) in &members {
+            self.isolate(None, |engine| {
+                engine.work_for(*key);
+                match engine.participants.get(*key).and_then(|participant| participant.queued) {
+                    Some(Service::Media) => engine.serve_downlink(now, *key),
+                    _ => engine.serve(now, *key),
+                }
+            });
+        }
+        self.round = Round { members, sent: 0 };
+        self.recover(now);
+        count > 0
+    }
+
+    /// The member of the round whose turn it was has nothing left to send now. What comes for it from here on is for another round.
+    pub(super) fn sent_for(&mut self, key: ParticipantKey) {
+        let service = self.participants.get_mut(key).and_then(|participant| participant.queued.take());
+        if let Some(member) = self.round.members.get_mut(self.round.sent) {
+            *member = (key, service);
+        }
+        self.round.sent += 1;
+    }
+
+    fn end_round(&mut self, now: Instant) {
+        let Round { mut members, .. } = std::mem::take(&mut self.round);
+        for (key, service) in members.drain(..) {
+            self.isolate(None, |engine| {
+                engine.work_for(key);
+                engine.finish(now, key, service);
+            });
+        }
+        self.recover(now);
+        self.round.members = members;
+    }
+}
