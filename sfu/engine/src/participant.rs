@@ -11,6 +11,7 @@ use crate::sdp::Negotiation;
 use crate::transport::Transport;
 use crate::uplink::Uplink;
 use crate::uplink::track::Track;
+use prefetch::fetch;
 use slotmap::SlotMap;
 use std::time::Instant;
 
@@ -82,6 +83,25 @@ impl Participant {
             downlink_estimate: estimator.estimate(),
             uplink_rate: self.uplink.rate(now),
             downlink_rate: self.downlink.rate(now),
+        }
+    }
+
+    /// Has fetched what serving it will read of its own state. [`Self::prefetch_behind`] has the rest.
+    pub fn prefetch(&self) {
+        fetch(&self.downlink);
+        fetch(&self.transport);
+        fetch(&self.carried);
+        fetch(&self.queued);
+        fetch(&self.wake_at);
+        fetch(&self.connected);
+        fetch(&self.quality_at);
+    }
+
+    /// The same for what a packet on a slot takes, once its own state is there.
+    pub fn prefetch_behind(&self, slot: usize) {
+        self.downlink.prefetch_behind(slot);
+        if let Some(transport) = &self.transport {
+            transport.prefetch_behind();
         }
     }
 

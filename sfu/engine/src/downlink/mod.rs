@@ -32,6 +32,7 @@ use allocate::{Allocator, Caution, Decision, SolveGuard};
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
+use prefetch::fetch;
 use rand::RngCore;
 use repair::RepairBudget;
 use rustc_hash::FxHashMap;
@@ -469,6 +470,19 @@ impl Downlink {
             }
         }
         self.states_changed = true;
+    }
+
+    /// Has fetched what a packet on a slot takes and is not in here.
+    pub fn prefetch_behind(&self, slot: usize) {
+        self.slots.get(slot).into_iter().for_each(fetch);
+        self.estimator.prefetch_behind();
+    }
+
+    /// The same for what is behind the slot, once that is there.
+    pub fn prefetch_numbers(&self, slot: usize) {
+        if let Some(Some(slot)) = self.slots.get(slot) {
+            slot.forwarder.prefetch_numbers();
+        }
     }
 
     fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {

@@ -12,6 +12,7 @@ use crate::ids::EncodingIndex;
 use crate::participant::Service;
 use crate::units::ExtSeq;
 use crate::uplink::store::PacketStore;
+use crate::uplink::track::Subscriber;
 use std::time::Instant;
 
 /// Packets that wait for their subscribers at most; then they are handed on at once. The smallest store holds as many at a rate at which so many come
@@ -95,6 +96,14 @@ impl Engine {
         self.waiting = Waiting { packets, done, given };
     }
 
+    /// Has what subscribers' packets take fetched, whose state has left the cache since the last ones. What is found by what was fetched first, second.
+    fn prefetch<'a>(&self, subscribers: impl Iterator<Item = &'a Subscriber> + Clone) {
+        let receivers = || subscribers.clone().filter_map(|s| Some((self.participants.get(s.participant)?, s.slot)));
+        receivers().for_each(|(receiver, _)| receiver.prefetch());
+        receivers().for_each(|(receiver, slot)| receiver.prefetch_behind(slot));
+        receivers().for_each(|(receiver, slot)| receiver.downlink.prefetch_numbers(slot));
+    }
+
     /// Gives packets of one encoding to at most so many subscribers behind the first `done`, and counts on. True where there are more.
     fn give(&mut self, now: Instant, packets: &[Arrived], done: &mut usize, most: usize) -> bool {
         let end = done.saturating_add(most);
@@ -111,6 +120,7 @@ impl Engine {
         let Some(track) = self.tracks.get(key) else { return false };
         let Some(store) = track.encoding(encoding).map(|encoding| &encoding.store) else { return false };
         let views = track.views();
+        self.prefetch(track.subscribers.iter().skip(*done).take(AT_ONCE).filter(|s| s.takes(encoding)));
         for subscriber in track.subscribers.iter().skip(*done) {
             if *done >= end {
                 return true;

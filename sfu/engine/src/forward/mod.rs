@@ -152,6 +152,11 @@ impl Forwarder {
         self.selector.waits_for().filter(|_| self.kind == MediaKind::Video)
     }
 
+    /// Has fetched where the next number is noted.
+    pub fn prefetch_numbers(&self) {
+        self.history.prefetch_next();
+    }
+
     /// What was asked for by [`set_target`](Self::set_target).
     pub fn target(&self) -> Option<Target> {
         self.selector.target()

@@ -83,6 +83,13 @@ impl Transport {
         }
     }
 
+    /// Has fetched the keys that seal RTP.
+    pub fn prefetch_behind(&self) {
+        if let Some(srtp) = &self.srtp {
+            srtp.sender.prefetch_keys();
+        }
+    }
+
     /// The ICE agent's present local credentials.
     pub fn local_credentials(&self) -> &IceCredentials {
         self.ice.local()

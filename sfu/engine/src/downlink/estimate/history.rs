@@ -4,6 +4,7 @@
 
 use super::feedback::{OurTime, ProbeId, SentPacket};
 use crate::units::{ExtSeq, SeqNo};
+use prefetch::fetch;
 use std::collections::VecDeque;
 
 /// Packets remembered at most: 0.8 s at 100 Mb/s. The oldest are forgotten first, without being counted as lost.
@@ -85,6 +86,11 @@ impl SentHistory {
         while self.entries.len() > MAX_PACKETS {
             self.pop_front();
         }
+    }
+
+    /// Has fetched the place of the newest packet, beside which the next one goes.
+    pub(super) fn prefetch_newest(&self) {
+        self.entries.back().into_iter().for_each(fetch);
     }
 
     /// The packet that a report names and when it was sent, `None` where no such packet is outstanding.

@@ -153,6 +153,11 @@ impl Estimator {
         }
     }
 
+    /// Has fetched what [`Self::on_sent`] takes and is not in here.
+    pub fn prefetch_behind(&self) {
+        self.history.prefetch_newest();
+    }
+
     /// A packet with a transport-wide sequence number leaves.
     pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
         self.now = now;

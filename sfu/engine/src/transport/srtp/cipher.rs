@@ -3,6 +3,8 @@
 use rtc_crypto::{AeadAlgorithm, AeadCipher, CryptoError, HmacAlgorithm, Mac, RTCCrypto, StreamCipher};
 use rtc_crypto::{StreamCipherAlgorithm, constant_time_eq};
 
+use prefetch::fetch;
+
 use super::keys::{Label, MasterKey};
 use super::{RtpFields, SrtpProfile};
 
@@ -27,6 +29,13 @@ pub(super) enum SessionCipher {
 }
 
 impl SessionCipher {
+    /// Has fetched the key of AES-GCM, expanded.
+    pub(super) fn prefetch(&self) {
+        if let SessionCipher::Gcm { aead, .. } = self {
+            fetch(&**aead);
+        }
+    }
+
     /// The cipher for RTP packets.
     pub(super) fn rtp(profile: SrtpProfile, master: &MasterKey, crypto: &dyn RTCCrypto) -> Result<Self, CryptoError> {
         Self::new(profile, master, crypto, [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt])

@@ -62,6 +62,11 @@ impl SrtpSender {
         })
     }
 
+    /// Has fetched what [`Self::protect_rtp`] takes first.
+    pub fn prefetch_keys(&self) {
+        self.rtp.prefetch();
+    }
+
     /// Encrypts the plain RTP packet `buffer[start..]` in place and appends the tag. The sequence number must not have
     /// been used for its SSRC, nor be more than a thousand behind its newest. On an error the packet is cut off, so that `buffer` ends at `start`.
     pub fn protect_rtp(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), ProtectError> {
