@@ -24,6 +24,11 @@ impl RingGrowth {
         RingGrowth { most, turned: None, end: 0 }
     }
 
+    /// For a ring of the same kind that begins anew.
+    pub fn anew(&self) -> Self {
+        RingGrowth::new(self.most)
+    }
+
     /// How many places to begin with.
     pub fn first_len(&self) -> usize {
         self.most.min(FIRST)
