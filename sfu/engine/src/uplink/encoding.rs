@@ -415,6 +415,8 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::units::RtpTime;
 
@@ -468,6 +470,30 @@ mod tests {
         assert!(arrives(&mut encoding, AV1, 102, false, Some(AV1)));
         encoding.drop_other_codec(AV1);
         assert!(encoding.store.get(ExtSeq(102)).is_some());
+    }
+
+    #[test]
+    fn what_stopped_is_forgotten_a_second_later_unless_it_goes_on() {
+        for goes_on in [false, true] {
+            let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+            let mut now = Instant::now();
+            for seq in 100..110 {
+                let _ = encoding.store.insert(meta(now, seq, 0), &[], &[1, 2, 3]);
+                encoding.activity.on_packet(now, true);
+                now += Duration::from_millis(100);
+            }
+            let stop = encoding.poll_timeout().unwrap();
+            assert!(encoding.handle_timeout(stop));
+            assert!(encoding.store.get(ExtSeq(109)).is_some(), "it may be asked for again");
+            if goes_on {
+                encoding.activity.on_packet(stop, true);
+            }
+            let release = stop + PacketStore::MEMORY;
+            assert_eq!(encoding.poll_timeout(), Some(release));
+            assert!(!encoding.handle_timeout(release));
+            assert_eq!(encoding.store.get(ExtSeq(109)).is_some(), goes_on);
+            assert_eq!(encoding.poll_timeout().is_some(), goes_on);
+        }
     }
 
     #[test]
