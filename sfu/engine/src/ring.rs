@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A ring begins with room for so many.
+/// A ring begins with room for so many, and grows by as many or a multiple.
 const FIRST: usize = 64;
 /// Time that a ring is to hold.
 const TURN: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ impl RingGrowth {
         let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < TURN);
         if early && len < self.most {
             let needed = usize::try_from(end.saturating_sub(begun)).unwrap_or(usize::MAX).min(self.most);
-            let length = needed.next_power_of_two().min(self.most);
+            let length = needed.next_multiple_of(FIRST).min(self.most);
             self.end = begun + length as u64;
             return Some(length);
         }

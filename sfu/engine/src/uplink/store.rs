@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_second_is_stored_in_as_much_memory_as_it_needs() {
-        for (packets, slots) in [(19, 64), (100, 128), (250, 256), (500, 512), (2000, 512)] {
+        for (packets, slots) in [(19, 64), (100, 128), (150, 192), (250, 256), (500, 512), (2000, 512)] {
             for bytes in [8, 200, 1200, 9000] {
                 let (store, _) = after(packets, bytes);
                 let context = format!("{packets} of {bytes} bytes");
