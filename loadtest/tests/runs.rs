@@ -116,6 +116,14 @@ fn an_outage_is_seen_by_what_measures_pictures_and_sound() {
 }
 
 #[test]
+fn a_handshake_that_found_no_way_is_begun_anew() {
+    let deaf = format!("{WELL}\noutage = [[0.1, 15.5]]");
+    let deaf = scenario(&deaf, NEAR, "");
+    let shown = value(&deaf, &run(&deaf, 1).unwrap(), Metric::FrozenShare, &[RECEIVER], (17.0, 20.0));
+    assert_eq!(shown, Some(0.0));
+}
+
+#[test]
 fn a_narrow_link_is_seen_by_what_measures_queues_and_quality() {
     let narrow = "rate = \"400k\"\ndelay_ms = 20\nqueue = \"3KB\"";
     let metrics = [

@@ -163,6 +163,16 @@ impl Client {
         self.transport.handle_answer(now, &answer);
     }
 
+    /// The server says that media cannot flow. A client that was never connected makes a new connection, as the page does: true where it is
+    /// to offer that. One that was connected stays as it is.
+    pub fn handle_disconnected(&mut self) -> bool {
+        let begins_anew = !self.transport.is_ready() && self.transport.start_over().is_ok();
+        if begins_anew {
+            self.receiver.start_over();
+        }
+        begins_anew
+    }
+
     /// The server tells what slots carry.
     pub fn handle_slots(&mut self, now: Instant, slots: &[SlotState]) {
         self.receiver.handle_slots(now, slots, &mut self.record);

@@ -88,6 +88,11 @@ impl Receiver {
         }
     }
 
+    /// The connection is made anew: the sections get other sources.
+    pub(super) fn start_over(&mut self) {
+        self.slots.clear();
+    }
+
     /// The server tells what slots carry.
     pub(super) fn handle_slots(&mut self, now: Instant, states: &[SlotState], record: &mut Record) {
         let second = self.second(now);

@@ -2,7 +2,7 @@
 //! tests compare with independent ones.
 
 use super::sdp::{Answer, LocalTransport};
-use rand::RngCore;
+use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
 use rtc_stun::fingerprint::FINGERPRINT;
@@ -13,7 +13,7 @@ use rtc_stun::xoraddr::XorMappedAddress;
 use sfu_engine::crypto::RTCCryptoProvider;
 use sfu_engine::crypto::providers::RingCrypto;
 use sfu_engine::transport::demux::{PacketClass, classify};
-use sfu_engine::transport::dtls::{DtlsCertificate, DtlsEvent, DtlsRole, DtlsSession};
+use sfu_engine::transport::dtls::{CertificateError, DtlsCertificate, DtlsEvent, DtlsRole, DtlsSession};
 use sfu_engine::transport::ice::IceCredentials;
 use sfu_engine::transport::srtp::{SrtpReceiver, SrtpSender};
 use std::collections::VecDeque;
@@ -83,6 +83,13 @@ impl Transport {
             rtt: None,
             outgoing: VecDeque::new(),
         }
+    }
+
+    /// A transport that begins anew, as one of a new peer connection: with another certificate and other credentials.
+    pub(crate) fn start_over(&mut self) -> Result<(), CertificateError> {
+        let certificate = DtlsCertificate::generate(&self.provider)?;
+        *self = Transport::new(certificate, self.provider.clone(), ChaCha12Rng::from_rng(&mut self.rng));
+        Ok(())
     }
 
     /// What the offer says of it.

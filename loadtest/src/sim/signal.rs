@@ -20,6 +20,8 @@ pub(super) enum Signal {
     MuteChanges,
     /// At the client: the answer to its offer.
     Answer(String),
+    /// At the client: media cannot flow.
+    Disconnected,
     /// At the client: the state of its slots.
     Slots(Vec<SlotState>),
     /// At the client: encodings of its track that somebody takes.

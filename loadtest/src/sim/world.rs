@@ -323,6 +323,7 @@ impl<'a> World<'a> {
                 let name = &self.cast[participant.0 as usize].name;
                 self.problem = Some(format!("the engine refuses the offer of {name}: {error}"));
             }
+            Event::Disconnected { participant, .. } => self.tell(now, participant, Signal::Disconnected),
             Event::Slots { participant, slots } => self.tell(now, participant, Signal::Slots(slots)),
             Event::SlotsWanted { participant, audio, video } => {
                 self.tell(now, participant, Signal::SlotsWanted(audio.into(), video.into()));
@@ -361,8 +362,7 @@ impl<'a> World<'a> {
         match signal {
             Signal::Join => {
                 self.present[place] = true;
-                let (sdp, hints) = self.clients[place].offer(second);
-                self.tell_server(now, place, Signal::Offer(sdp, hints));
+                self.offer(now, place);
             }
             Signal::Leave => {
                 self.present[place] = false;
@@ -384,6 +384,11 @@ impl<'a> World<'a> {
                     self.say_wishes(now, place, self.tracks.clone());
                 }
             }
+            Signal::Disconnected => {
+                if self.clients[place].handle_disconnected() {
+                    self.offer(now, place);
+                }
+            }
             Signal::Slots(slots) => self.clients[place].handle_slots(now, &slots),
             Signal::Wanted(track, wanted) => {
                 self.clients[place].handle_wanted(now, track, wanted);
@@ -391,8 +396,7 @@ impl<'a> World<'a> {
             }
             Signal::SlotsWanted(audio, video) => {
                 if self.clients[place].add_slots(audio, video) {
-                    let (sdp, hints) = self.clients[place].offer(second);
-                    self.tell_server(now, place, Signal::Offer(sdp, hints));
+                    self.offer(now, place);
                 }
             }
             Signal::Published(track) => {
@@ -420,6 +424,12 @@ impl<'a> World<'a> {
             }
             Signal::Muted(track, muted) => self.engine.handle_command(now, Command::SetMuted { track, muted }),
         }
+    }
+
+    fn offer(&mut self, now: Instant, place: usize) {
+        let second = self.second(now);
+        let (sdp, hints) = self.clients[place].offer(second);
+        self.tell_server(now, place, Signal::Offer(sdp, hints));
     }
 
     fn join(&mut self, now: Instant, place: usize) {

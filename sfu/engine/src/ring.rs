@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A ring begins with room for so many.
+/// A ring begins with room for so many, and grows by as many or a multiple.
 const FIRST: usize = 64;
 /// Time that a ring is to hold.
 const TURN: Duration = Duration::from_secs(1);
@@ -24,6 +24,11 @@ impl RingGrowth {
         RingGrowth { most, turned: None, end: 0 }
     }
 
+    /// For a ring of the same kind that begins anew.
+    pub fn anew(&self) -> Self {
+        RingGrowth::new(self.most)
+    }
+
     /// How many places to begin with.
     pub fn first_len(&self) -> usize {
         self.most.min(FIRST)
@@ -41,7 +46,7 @@ impl RingGrowth {
         let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < TURN);
         if early && len < self.most {
             let needed = usize::try_from(end.saturating_sub(begun)).unwrap_or(usize::MAX).min(self.most);
-            let length = needed.next_power_of_two().min(self.most);
+            let length = needed.next_multiple_of(FIRST).min(self.most);
             self.end = begun + length as u64;
             return Some(length);
         }

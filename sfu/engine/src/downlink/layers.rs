@@ -1,7 +1,7 @@
 //! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what that means for the
 //! publishers.
 
-use super::allocate::{Choice, Decision, LayerOption, Subscription, video_budget};
+use super::allocate::{Allocator, Choice, Decision, LayerOption, Subscription, video_budget};
 use super::slot::Slot;
 use super::{ALLOCATE_INTERVAL, Downlink};
 use crate::command::Priority;
@@ -33,13 +33,14 @@ impl Downlink {
         video_budget(self.estimator.estimate(), self.audio, self.estimator.loss())
     }
 
-    /// Chooses a layer for every slot, tells the tracks who wants what, and returns the tracks for which that is news.
+    /// Chooses a layer for every slot with the engine's `allocator`, tells the tracks who wants what, and returns the tracks for which that is news.
     pub fn allocate(
         &mut self,
         now: Instant,
         receiver: ParticipantKey,
         room: &Room,
         tracks: &mut SlotMap<TrackKey, Track>,
+        allocator: &mut Allocator,
     ) -> Vec<TrackKey> {
         self.allocated_at = Some(now);
         self.audio = self.allocate_audio(now, room, tracks);
@@ -49,7 +50,7 @@ impl Downlink {
         let subscriptions: Vec<_> = wishes.iter().map(Wish::subscription).collect();
         let mut decisions = std::mem::take(&mut self.decisions);
         let caution = self.caution.share(now, budget);
-        let allocation = self.allocator.choose(budget, caution, &subscriptions, &mut decisions);
+        let allocation = allocator.choose(budget, caution, &subscriptions, &mut decisions);
         let (higher, lower) = changes(&wishes, &decisions);
         self.caution.on_choice(now, budget, higher, lower);
         self.demand = allocation.demand;

@@ -28,7 +28,7 @@ use crate::snapshot::add;
 use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
 use crate::uplink::track::Track;
-use allocate::{Allocator, Caution, Decision, SolveGuard};
+use allocate::{Caution, Decision, SolveGuard};
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
@@ -110,7 +110,6 @@ pub struct Downlink {
     cap: u16,
     estimator: Estimator,
     pacer: Pacer<Queued>,
-    allocator: Allocator,
     decisions: Vec<Decision<usize>>,
     repair: RepairBudget,
     transport_seq: u16,
@@ -150,7 +149,6 @@ impl Downlink {
             cap: u16::MAX,
             pacer: Pacer::new(now, estimator.pacing_rate()),
             estimator,
-            allocator: Allocator::default(),
             decisions: Vec::new(),
             repair: RepairBudget::new(now),
             transport_seq: 0,
@@ -215,6 +213,7 @@ impl Downlink {
     /// Adds the slot of a section or takes over what a new offer says about it.
     pub fn negotiate_slot(&mut self, section: &Section, role: &SlotSection, kind: MediaKind, rng: &mut impl RngCore) {
         if self.slots.len() <= section.index {
+            self.slots.reserve_exact(section.index + 1 - self.slots.len());
             self.slots.resize_with(section.index + 1, || None);
         }
         let Some(place) = self.slots.get_mut(section.index) else { return };

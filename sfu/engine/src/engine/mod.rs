@@ -20,6 +20,7 @@ use crate::command::Command;
 use crate::config::EngineConfig;
 use crate::data::DataChannels;
 use crate::downlink::Downlink;
+use crate::downlink::allocate::Allocator;
 use crate::drops::DropCounters;
 use crate::event::Event;
 use crate::ids::{ParticipantId, RoomId, TrackId};
@@ -80,6 +81,8 @@ pub struct Engine {
     events: VecDeque<Event>,
     drops: DropCounters,
     counters: Counters,
+    /// Scratch memory for the choice of layers: who chooses needs it for a moment only.
+    allocator: Allocator,
     /// Whom or what the present step of work is about.
     at_work: Option<Owner>,
     /// What panicked and is to be made anew.
@@ -125,6 +128,7 @@ impl Engine {
             events: VecDeque::new(),
             drops: DropCounters::default(),
             counters: Counters::default(),
+            allocator: Allocator::default(),
             at_work: None,
             panicked: Vec::new(),
         }

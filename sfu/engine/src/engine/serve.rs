@@ -208,7 +208,7 @@ impl Engine {
         let asked_by = self.at_work.replace(Owner::Participant(key));
         checkpoint("choosing");
         let began = self.config.stopwatch.map(|clock| (clock, clock()));
-        let concerned = participant.downlink.allocate(now, key, room, &mut self.tracks);
+        let concerned = participant.downlink.allocate(now, key, room, &mut self.tracks, &mut self.allocator);
         if let Some((clock, began)) = began {
             self.counters.distributions.allocation.observe_time(clock().saturating_duration_since(began));
         }

@@ -66,6 +66,8 @@ pub struct Encoding {
     /// When its parameter sets changed last.
     parameters_at: Option<Instant>,
     demand: Demand,
+    /// When nothing of its last packets is asked for any more, since it has stopped.
+    release_at: Option<Instant>,
     /// What the publisher says that it is about to send of it.
     allocation: StreamAllocation,
     /// What its layers cost when it was switched off for want of takers.
@@ -112,6 +114,7 @@ impl Encoding {
             given_up: 0,
             parameters_at: None,
             demand: Demand::Wanted { since: None, idle: None },
+            release_at: None,
             allocation: StreamAllocation::default(),
             remembered: Vec::new(),
         }
@@ -218,6 +221,25 @@ impl Encoding {
             self.keyframe.on_keyframe();
         }
         round_trip
+    }
+
+    /// Notices that it stopped; true where it did. Somewhat later its memory is freed.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        if self.release_at.take_if(|at| *at <= now).is_some() && self.activity.active_since().is_none() {
+            self.store.release();
+        }
+        let stopped = self.activity.handle_timeout(now) == Some(Change::Stopped);
+        if stopped {
+            self.rates.reset();
+            self.keyframe.cancel();
+            self.release_at = Some(now + PacketStore::MEMORY);
+        }
+        stopped
+    }
+
+    /// When [`Encoding::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.activity.poll_timeout().into_iter().chain(self.release_at).min()
     }
 
     /// Packets given up since the last call.
@@ -393,6 +415,8 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::units::RtpTime;
 
@@ -446,6 +470,30 @@ mod tests {
         assert!(arrives(&mut encoding, AV1, 102, false, Some(AV1)));
         encoding.drop_other_codec(AV1);
         assert!(encoding.store.get(ExtSeq(102)).is_some());
+    }
+
+    #[test]
+    fn what_stopped_is_forgotten_a_second_later_unless_it_goes_on() {
+        for goes_on in [false, true] {
+            let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+            let mut now = Instant::now();
+            for seq in 100..110 {
+                let _ = encoding.store.insert(meta(now, seq, 0), &[], &[1, 2, 3]);
+                encoding.activity.on_packet(now, true);
+                now += Duration::from_millis(100);
+            }
+            let stop = encoding.poll_timeout().unwrap();
+            assert!(encoding.handle_timeout(stop));
+            assert!(encoding.store.get(ExtSeq(109)).is_some(), "it may be asked for again");
+            if goes_on {
+                encoding.activity.on_packet(stop, true);
+            }
+            let release = stop + PacketStore::MEMORY;
+            assert_eq!(encoding.poll_timeout(), Some(release));
+            assert!(!encoding.handle_timeout(release));
+            assert_eq!(encoding.store.get(ExtSeq(109)).is_some(), goes_on);
+            assert_eq!(encoding.poll_timeout().is_some(), goes_on);
+        }
     }
 
     #[test]

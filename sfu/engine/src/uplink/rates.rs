@@ -91,9 +91,10 @@ impl Bucket {
 /// The rates of one encoding by layer. A figure "up to" a layer includes what it depends on of the layers below it.
 #[derive(Clone, Debug, Default)]
 pub struct LayerRates {
-    layers: [[Layer; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
+    /// There once something of them came: few encodings have more than one spatial layer.
+    layers: [[Option<Box<Layer>>; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
     /// By spatial layer, what came in key pictures.
-    keyframes: [RateMeter; LayerRates::MAX_SPATIAL],
+    keyframes: [Option<Box<RateMeter>>; LayerRates::MAX_SPATIAL],
     in_keyframe: bool,
     sizes: [Option<(u16, u16)>; LayerRates::MAX_SPATIAL],
     refreshed: Option<Instant>,
@@ -136,6 +137,7 @@ impl LayerRates {
         let temporal = usize::from(frame.temporal).min(Self::MAX_TEMPORAL - 1);
         let spatial = usize::from(frame.spatial).min(Self::MAX_SPATIAL - 1);
         let Some(layer) = self.layers.get_mut(spatial).and_then(|layers| layers.get_mut(temporal)) else { return };
+        let layer = layer.get_or_insert_default();
         let flow = if frame.unneeded_above { &mut layer.own } else { &mut layer.shared };
         flow.media.on_packet(now, bytes);
         if frame.starts_frame {
@@ -144,7 +146,7 @@ impl LayerRates {
             self.in_keyframe = frame.keyframe || (self.in_keyframe && spatial > 0);
         }
         if let Some(keyframes) = self.keyframes.get_mut(spatial).filter(|_| self.in_keyframe && temporal == 0) {
-            keyframes.on_packet(now, bytes);
+            keyframes.get_or_insert_default().on_packet(now, bytes);
         }
         if let Some(size) = self.sizes.get_mut(spatial) {
             *size = frame.size.or(*size);
@@ -157,8 +159,9 @@ impl LayerRates {
         let elapsed = self.refreshed.map(|at| now.saturating_duration_since(at));
         self.refreshed = Some(now);
         for (layers, keyframes) in self.layers.iter_mut().zip(&self.keyframes) {
-            let mut paid_back = keyframes.rate(now).scale(Self::PAID_BACK);
-            for flow in layers.iter_mut().flat_map(|layer| [&mut layer.shared, &mut layer.own]) {
+            let rate = keyframes.as_ref().map_or(Bitrate::ZERO, |keyframes| keyframes.rate(now));
+            let mut paid_back = rate.scale(Self::PAID_BACK);
+            for flow in layers.iter_mut().flatten().flat_map(|layer| [&mut layer.shared, &mut layer.own]) {
                 flow.refresh(now, elapsed, fall, std::mem::take(&mut paid_back));
             }
         }
@@ -172,25 +175,26 @@ impl LayerRates {
 
     /// Rate of all layers over the last second.
     pub fn total(&self, now: Instant) -> Bitrate {
-        let flows = self.layers.iter().flatten().flat_map(|layer| [&layer.shared, &layer.own]);
+        let flows = self.layers.iter().flatten().flatten().flat_map(|layer| [&layer.shared, &layer.own]);
         flows.map(|flow| flow.media.rate(now)).fold(Bitrate::ZERO, Bitrate::plus)
     }
 
     /// Frames per second of a spatial layer, up to a temporal one.
     pub fn frame_rate(&self, now: Instant, spatial: u8, temporal: u8) -> f32 {
         let layers = self.layers.get(usize::from(spatial)).into_iter().flatten();
-        layers.take(usize::from(temporal) + 1).map(|layer| layer.frames.frequency(now)).sum()
+        layers.take(usize::from(temporal) + 1).flatten().map(|layer| layer.frames.frequency(now)).sum()
     }
 
     /// How many temporal layers the last second had: the highest seen and one, 0 for silence.
     pub fn temporal_layers(&self, now: Instant) -> u8 {
-        let highest = |layers: &[Layer; Self::MAX_TEMPORAL]| layers.iter().rposition(|layer| layer.flows(now));
-        self.layers.iter().filter_map(highest).max().map_or(0, |highest| highest as u8 + 1)
+        let flows = |layer: &Option<Box<Layer>>| layer.as_ref().is_some_and(|layer| layer.flows(now));
+        let highest = self.layers.iter().filter_map(|layers| layers.iter().rposition(flows));
+        highest.max().map_or(0, |highest| highest as u8 + 1)
     }
 
     /// How many spatial layers the last second had, likewise.
     pub fn spatial_layers(&self, now: Instant) -> u8 {
-        let highest = self.layers.iter().rposition(|layers| layers.iter().any(|layer| layer.flows(now)));
+        let highest = self.layers.iter().rposition(|layers| layers.iter().flatten().any(|layer| layer.flows(now)));
         highest.map_or(0, |highest| highest as u8 + 1)
     }
 
@@ -220,7 +224,7 @@ impl LayerRates {
         let (spatial, temporal) = (usize::from(spatial), usize::from(temporal) + 1);
         let below = self.layers.iter().take(spatial).flat_map(move |layers| layers.iter().take(temporal));
         let itself = self.layers.get(spatial).into_iter().flat_map(move |layers| layers.iter().take(temporal));
-        below.map(|layer| &layer.shared).chain(itself.flat_map(|layer| [&layer.shared, &layer.own]))
+        below.flatten().map(|layer| &layer.shared).chain(itself.flatten().flat_map(|layer| [&layer.shared, &layer.own]))
     }
 }
 
@@ -327,6 +331,17 @@ mod tests {
         assert_near(rates.total(now), 800, 0.1);
         assert_eq!((rates.spatial_layers(now), rates.temporal_layers(now)), (1, 3));
         assert_eq!(rates.temporal_layers(now + ms(1100)), 0);
+    }
+
+    #[test]
+    fn only_layers_that_came_take_memory() {
+        let (mut rates, now) = (LayerRates::default(), Instant::now());
+        for temporal in [0, 2] {
+            rates.on_packet(now, &frame(temporal), 500);
+        }
+        assert_eq!((rates.layers.iter().flatten().flatten().count(), rates.keyframes.iter().flatten().count()), (2, 0));
+        assert_eq!((rates.spatial_layers(now), rates.temporal_layers(now)), (1, 3));
+        assert!(size_of::<LayerRates>() < 256);
     }
 
     #[test]

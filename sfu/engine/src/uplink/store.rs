@@ -1,16 +1,21 @@
 //! The packets of one encoding that were received last, each held once however many subscribers there are.
 //!
 //! Owned by the encoding's [`crate::uplink`] state; read by every forwarder (to send) and history (to send again).
-//! A packet is addressed by its unwrapped sequence number. Memory is bounded by the slot count; buffers are reused, so in steady
-//! state nothing is allocated.
+//! A packet is addressed by its unwrapped sequence number. Their bytes lie one behind the other in chunks. Each is used anew when all its packets
+//! are older than a second, so that in steady state nothing is allocated, and no more is held than a second's bytes and two chunks. A bound for
+//! floods is the count of slots.
 
 use crate::media::{FrameMeta, PacketMeta};
 use crate::ring::RingGrowth;
 use crate::units::{ExtSeq, PayloadType, RtpTime};
-use std::time::Instant;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// The numbers of packets of parameter sets, above all that can be received.
 const PARAMETERS: u64 = 1 << 63;
+/// Bytes of a chunk for each slot that a store may have: 8 KiB for video, 2 KiB for audio, which is half a second of it.
+const CHUNK_PER_SLOT: usize = 16;
 /// So many changes of parameter sets back they can be sent again.
 const MAX_PARAMETERS: usize = 4;
 
@@ -19,14 +24,14 @@ const MAX_PARAMETERS: usize = 4;
 pub struct StoredPacket {
     /// Facts parsed at arrival.
     pub meta: PacketMeta,
-    extensions_len: usize,
-    bytes: Vec<u8>,
+    extensions_len: u16,
+    bytes: Bytes,
 }
 
 impl StoredPacket {
     /// Header extensions that receivers get too, in the form of [`crate::rtp::extension::ForwardedExtensions`].
     pub fn extensions(&self) -> &[u8] {
-        self.bytes.get(..self.extensions_len).unwrap_or_default()
+        self.bytes.get(..usize::from(self.extensions_len)).unwrap_or_default()
     }
 
     /// Whether these are parameter sets, which the publisher may have sent long ago, and not so.
@@ -41,7 +46,7 @@ impl StoredPacket {
 
     /// RTP payload as it came, without padding: redundant audio (RFC 2198) where [`PacketMeta::redundant`] says so.
     pub fn whole_payload(&self) -> &[u8] {
-        self.bytes.get(self.extensions_len..).unwrap_or_default()
+        self.bytes.get(usize::from(self.extensions_len)..).unwrap_or_default()
     }
 }
 
@@ -59,9 +64,12 @@ pub enum Inserted {
 /// A ring of the last packets of one encoding.
 #[derive(Debug)]
 pub struct PacketStore {
-    slots: Vec<Option<StoredPacket>>,
+    slots: Box<[Option<StoredPacket>]>,
     growth: RingGrowth,
+    chunks: Chunks,
     highest: Option<ExtSeq>,
+    /// Packets before this one that are too old were forgotten.
+    swept: u64,
     /// The first packet of the newest keyframe.
     keyframe: Option<ExtSeq>,
     /// What a decoder needs before a keyframe that does not bring it along: the newest last, before it those that may still have to be sent again.
@@ -73,11 +81,21 @@ impl PacketStore {
     pub const AUDIO_SLOTS: usize = 128;
     /// Most slots of a video encoding: a second at 5 Mb/s.
     pub const VIDEO_SLOTS: usize = 512;
+    /// Packets may be asked for again for so long: as long as receivers ask (libwebrtc keeps them as long, at least).
+    pub const MEMORY: Duration = Duration::from_secs(1);
 
     /// A store that remembers a second's packets, `most` (at least 1) at most.
     pub fn new(most: usize) -> Self {
         let growth = RingGrowth::new(most.max(1));
-        PacketStore { slots: empty(growth.first_len()), growth, highest: None, keyframe: None, parameters: Vec::new() }
+        PacketStore {
+            slots: Box::default(),
+            growth,
+            chunks: Chunks::new(CHUNK_PER_SLOT * most),
+            highest: None,
+            swept: 0,
+            keyframe: None,
+            parameters: Vec::new(),
+        }
     }
 
     /// The newest sequence number stored.
@@ -98,17 +116,19 @@ impl PacketStore {
         if meta.seq.0 < oldest {
             return Inserted::TooOld;
         }
+        let Ok(extensions_len) = u16::try_from(extensions.len()) else { return Inserted::TooOld };
         let Some(slot) = self.slot_mut(meta.seq) else { return Inserted::TooOld };
         if slot.as_ref().is_some_and(|p| p.meta.seq == meta.seq) {
             return Inserted::Duplicate;
         }
-        let mut bytes = slot.take().map(|old| old.bytes).unwrap_or_default();
-        bytes.clear();
-        // A place is used again and again: room for twice as much, as a vector would make it, were never filled.
-        bytes.reserve_exact(extensions.len() + payload.len());
-        bytes.extend_from_slice(extensions);
-        bytes.extend_from_slice(payload);
-        *slot = Some(StoredPacket { meta, extensions_len: extensions.len(), bytes });
+        *slot = None;
+        if !self.chunks.has_room(extensions.len() + payload.len()) {
+            self.sweep(meta.arrival);
+        }
+        let bytes = self.chunks.write(extensions, payload);
+        if let Some(slot) = self.slot_mut(meta.seq) {
+            *slot = Some(StoredPacket { meta, extensions_len, bytes });
+        }
         self.highest = self.highest.max(Some(meta.seq));
         if meta.frame.keyframe {
             self.keyframe = self.keyframe.max(Some(meta.seq));
@@ -121,8 +141,7 @@ impl PacketStore {
         if seq.0 >= PARAMETERS {
             return self.parameters.iter().find(|p| p.meta.seq == seq);
         }
-        let index = (seq.0 % self.slots.len() as u64) as usize;
-        self.slots.get(index)?.as_ref().filter(|p| p.meta.seq == seq)
+        self.slots.get(self.index(seq)?)?.as_ref().filter(|p| p.meta.seq == seq)
     }
 
     /// The encoding's parameter sets as a packet that the publisher did not send so. Its number is none of the publisher's, and others get others.
@@ -149,7 +168,7 @@ impl PacketStore {
         if self.parameters.len() >= MAX_PARAMETERS {
             self.parameters.remove(0);
         }
-        self.parameters.push(StoredPacket { meta, extensions_len: 0, bytes: payload });
+        self.parameters.push(StoredPacket { meta, extensions_len: 0, bytes: payload.into() });
     }
 
     /// The source has another codec.
@@ -159,12 +178,22 @@ impl PacketStore {
 
     /// Forgets every packet, for a source that starts over with other numbers. Its parameter sets stay: it may have sent them for good.
     pub fn clear(&mut self) {
-        self.slots.fill_with(|| None);
+        self.release();
         (self.highest, self.keyframe) = (None, None);
+    }
+
+    /// Forgets every packet and frees their memory. The source, should it go on, goes on with its numbers.
+    pub fn release(&mut self) {
+        (self.slots, self.chunks) = (Box::default(), Chunks::new(self.chunks.len));
+        self.growth = self.growth.anew();
     }
 
     /// Grows where a packet comes so soon that what is still wanted would be overwritten.
     fn make_room(&mut self, meta: &PacketMeta) {
+        if self.slots.is_empty() {
+            self.slots = empty(self.growth.first_len());
+            self.swept = meta.seq.0;
+        }
         let next = self.highest.map_or(meta.seq.0, |highest| highest.0 + 1);
         let Some(length) = self.growth.before(meta.arrival, self.slots.len(), next, meta.seq.0 + 1) else { return };
         let old = std::mem::replace(&mut self.slots, empty(length));
@@ -175,14 +204,76 @@ impl PacketStore {
         }
     }
 
+    /// Forgets what nobody asks for any more, so that its chunks can be used again.
+    fn sweep(&mut self, now: Instant) {
+        let Some(highest) = self.highest else { return };
+        self.swept = self.swept.max((highest.0 + 1).saturating_sub(self.slots.len() as u64));
+        while self.swept <= highest.0 {
+            let seq = ExtSeq(self.swept);
+            let Some(slot) = self.slot_mut(seq) else { return };
+            if let Some(packet) = slot.as_ref().filter(|packet| packet.meta.seq == seq) {
+                if now.saturating_duration_since(packet.meta.arrival) < Self::MEMORY {
+                    return;
+                }
+                *slot = None;
+            }
+            self.swept += 1;
+        }
+    }
+
     fn slot_mut(&mut self, seq: ExtSeq) -> Option<&mut Option<StoredPacket>> {
-        let index = (seq.0 % self.slots.len() as u64) as usize;
+        let index = self.index(seq)?;
         self.slots.get_mut(index)
+    }
+
+    /// `None` where there is no place at all.
+    fn index(&self, seq: ExtSeq) -> Option<usize> {
+        seq.0.checked_rem(self.slots.len() as u64).map(|index| index as usize)
     }
 }
 
-fn empty(slots: usize) -> Vec<Option<StoredPacket>> {
+fn empty(slots: usize) -> Box<[Option<StoredPacket>]> {
     std::iter::repeat_with(|| None).take(slots).collect()
+}
+
+/// Where bytes are put one behind the other. A chunk is kept as what is left of it behind them.
+#[derive(Debug)]
+struct Chunks {
+    /// The oldest first; the last is being filled.
+    list: VecDeque<BytesMut>,
+    /// Bytes of a chunk; a longer packet gets a longer one.
+    len: usize,
+}
+
+impl Chunks {
+    fn new(len: usize) -> Self {
+        Chunks { list: VecDeque::new(), len }
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        self.list.back().is_some_and(|chunk| chunk.capacity() >= len)
+    }
+
+    fn write(&mut self, extensions: &[u8], payload: &[u8]) -> Bytes {
+        let len = extensions.len() + payload.len();
+        if !self.has_room(len) {
+            let chunk = self.take_unused(len).unwrap_or_else(|| BytesMut::with_capacity(len.max(self.len)));
+            self.list.push_back(chunk);
+        }
+        let Some(chunk) = self.list.back_mut() else { return Bytes::new() };
+        chunk.extend_from_slice(extensions);
+        chunk.extend_from_slice(payload);
+        chunk.split().freeze()
+    }
+
+    /// The oldest chunk, if nothing in it is wanted any more. Frees those behind it while they are unused too and more than half of all.
+    fn take_unused(&mut self, len: usize) -> Option<BytesMut> {
+        let len = len.max(self.len);
+        let unused = self.list.iter_mut().map(|chunk| chunk.try_reclaim(len)).take_while(|unused| *unused).count();
+        let spare = (2 * unused).saturating_sub(self.list.len()).min(unused.saturating_sub(1));
+        self.list.drain(..spare);
+        if unused > 0 { self.list.pop_front() } else { None }
+    }
 }
 
 #[cfg(test)]
@@ -207,26 +298,60 @@ mod tests {
         }
     }
 
-    /// A store after three seconds of so many packets a second.
-    fn after(packets: u64) -> PacketStore {
+    /// A store after three seconds of so many packets a second, of so many bytes.
+    fn after(packets: u64, bytes: usize) -> (PacketStore, Instant) {
         let (start, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+        let mut now = start;
         for n in 0..3 * packets {
-            let arrival = start + Duration::from_secs(1) * n as u32 / packets as u32;
-            assert_eq!(store.insert(meta(70_000 + n, arrival), &[], &n.to_be_bytes()), Inserted::New);
+            now = start + Duration::from_secs(1) * n as u32 / packets as u32;
+            assert_eq!(store.insert(meta(70_000 + n, now), &[], &content(n, bytes)), Inserted::New);
         }
-        store
+        (store, now)
+    }
+
+    fn content(n: u64, bytes: usize) -> Vec<u8> {
+        n.to_be_bytes().into_iter().cycle().take(bytes).collect()
+    }
+
+    fn held(store: &PacketStore) -> usize {
+        store.chunks.list.len() * 8192
     }
 
     #[test]
-    fn a_second_is_stored_in_as_many_slots_as_it_needs() {
-        for (packets, slots) in [(19, 64), (100, 128), (250, 256), (500, 512), (2000, 512)] {
-            let store = after(packets);
-            assert_eq!(store.slots.len(), slots, "{packets}");
-            for back in 1..=packets.min(slots as u64) {
-                let n = 3 * packets - back;
-                assert_eq!(store.get(ExtSeq(70_000 + n)).unwrap().payload(), n.to_be_bytes(), "{packets}, {back} back");
+    fn a_second_is_stored_in_as_much_memory_as_it_needs() {
+        for (packets, slots) in [(19, 64), (100, 128), (150, 192), (250, 256), (500, 512), (2000, 512)] {
+            for bytes in [8, 200, 1200, 9000] {
+                let (store, _) = after(packets, bytes);
+                let context = format!("{packets} of {bytes} bytes");
+                assert_eq!(store.slots.len(), slots, "{context}");
+                let kept = packets.min(slots as u64);
+                for back in 1..=kept {
+                    let n = 3 * packets - back;
+                    let packet = store.get(ExtSeq(70_000 + n)).unwrap();
+                    assert_eq!(packet.payload(), content(n, bytes), "{context}, {back} back");
+                }
+                let chunks = (kept as usize + 1).div_ceil((8192 / bytes).max(1)) + 2;
+                assert!(store.chunks.list.len() <= chunks, "{context}: {} of {chunks}", store.chunks.list.len());
             }
         }
+    }
+
+    #[test]
+    fn memory_is_given_back_when_the_rate_falls_and_when_the_encoding_stops() {
+        let (mut store, mut now) = after(250, 1200);
+        let before = held(&store);
+        for n in 750..850 {
+            now += Duration::from_millis(40);
+            let _ = store.insert(meta(70_000 + n, now), &[], &content(n, 1200));
+        }
+        assert!(held(&store) < before / 4, "{before}, then {}", held(&store));
+        store.release();
+        assert_eq!((held(&store), store.slots.len()), (0, 0));
+        assert!(store.get(ExtSeq(70_849)).is_none());
+        assert_eq!(store.highest(), Some(ExtSeq(70_849)));
+        assert_eq!(store.insert(meta(70_850, now), &[1], &[2]), Inserted::New);
+        let packet = store.get(ExtSeq(70_850)).unwrap();
+        assert_eq!((packet.extensions(), packet.payload()), (&[1][..], &[2][..]));
     }
 
     #[test]

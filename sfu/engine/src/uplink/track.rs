@@ -22,7 +22,6 @@ use crate::rtp::packet::RtpPacket;
 use crate::rtp::red::Redundant;
 use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
 use crate::units::{Bitrate, ExtSeq, Mid, PayloadType, Rid, Ssrc};
-use crate::uplink::activity::Change;
 use crate::uplink::clock::PublisherClock;
 use crate::uplink::encoding::Encoding;
 use crate::uplink::keyframe::{KeyframeRequest, Method};
@@ -410,11 +409,7 @@ impl Track {
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let mut stopped = false;
         for encoding in &mut self.encodings {
-            if encoding.activity.handle_timeout(now) == Some(Change::Stopped) {
-                encoding.rates.reset();
-                encoding.keyframe.cancel();
-                stopped = true;
-            }
+            stopped |= encoding.handle_timeout(now);
         }
         stopped
     }
@@ -440,7 +435,7 @@ impl Track {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let of_encoding = |e: &Encoding| {
             let demand = if self.kind == MediaKind::Video { e.demand_timeout() } else { None };
-            e.activity.poll_timeout().into_iter().chain(demand).min()
+            e.poll_timeout().into_iter().chain(demand).min()
         };
         self.encodings.iter().filter_map(of_encoding).chain(self.takers.poll_timeout()).min()
     }

@@ -63,14 +63,16 @@ impl Delivery {
         let limited = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
         let (bytes, queue_us) = (limited(packet.bytes as u128), limited(queue.as_micros()));
         let new = Delivered { arrival: packet.arrival, sent_us: packet.sent.0 as u32, bytes, queue_us };
+        // First, or the deque would make room for twice as many.
+        if self.packets.len() >= MAX_PACKETS {
+            self.packets.pop_front();
+        }
         match self.packets.iter().rev().take_while(|p| p.arrival > new.arrival).count() {
             0 => self.packets.push_back(new),
             later => self.packets.insert(self.packets.len() - later, new),
         }
         let newest = self.packets.back().map_or(new.arrival, |p| p.arrival);
-        while self.packets.len() > MAX_PACKETS
-            || self.packets.front().is_some_and(|p| newest.us_since(p.arrival) > MAX_SPAN_US)
-        {
+        while self.packets.front().is_some_and(|p| newest.us_since(p.arrival) > MAX_SPAN_US) {
             self.packets.pop_front();
         }
     }

@@ -115,7 +115,7 @@ impl Structure {
 
     /// Highest spatial and temporal layer of each decode target (section A.8.3).
     pub fn layers(&self) -> TargetLayers {
-        let mut layers = TargetLayers { packed: 0, targets: self.targets };
+        let mut layers = TargetLayers { targets: self.targets, ..TargetLayers::default() };
         for target in 0..self.targets() {
             let frames = self.templates.iter().filter(|t| t.indication(target) != Indication::NotPresent);
             let highest = frames.fold((0, 0), |(s, t), frame| (frame.spatial.max(s), frame.temporal.max(t)));
@@ -138,8 +138,8 @@ impl Structure {
 /// The layers of a structure's decode targets, in a form that every packet can carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TargetLayers {
-    /// Four bits for each target: spatial, temporal. Temporal layers above 3 count as 3.
-    packed: u128,
+    /// Four bits for each target: spatial, temporal. Temporal layers above 3 count as 3. Of bytes, as they need no alignment.
+    packed: [u8; MAX_TARGETS / 2],
     targets: u8,
 }
 
@@ -170,13 +170,14 @@ impl TargetLayers {
     }
 
     fn get(&self, target: usize) -> (u8, u8) {
-        let bits = (self.packed >> (target * 4)) as u8;
+        let bits = self.packed.get(target / 2).map_or(0, |pair| pair >> (target % 2 * 4));
         (bits >> 2 & 3, bits & 3)
     }
 
     fn set(&mut self, target: usize, (spatial, temporal): (u8, u8)) {
-        let bits = u128::from(spatial.min(3) << 2 | temporal.min(3));
-        self.packed |= bits << (target * 4);
+        if let Some(pair) = self.packed.get_mut(target / 2) {
+            *pair |= (spatial.min(3) << 2 | temporal.min(3)) << (target % 2 * 4);
+        }
     }
 }
 
