@@ -184,7 +184,8 @@ pub fn allocate(tracks: u32) -> impl FnMut() {
         };
         let subscriptions: Vec<_> = (0..tracks).map(subscription).collect();
         budget = (budget + 977) % 12_000;
-        allocator.choose(Bitrate::kbps(500 + budget), 0.0, &subscriptions, &mut decisions);
+        let rate = Bitrate::kbps(500 + budget);
+        allocator.choose(rate, 0.0, rate, &subscriptions, &mut decisions);
         black_box(&decisions);
     }
 }

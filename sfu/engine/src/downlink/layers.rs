@@ -1,7 +1,7 @@
 //! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what that means for the
 //! publishers.
 
-use super::allocate::{Allocator, Choice, Decision, LayerOption, Subscription, video_budget};
+use super::allocate::{Allocator, Choice, Decision, LayerOption, Strain, Subscription, video_budget};
 use super::slot::Slot;
 use super::{ALLOCATE_INTERVAL, Downlink};
 use crate::command::Priority;
@@ -50,7 +50,10 @@ impl Downlink {
         let subscriptions: Vec<_> = wishes.iter().map(Wish::subscription).collect();
         let mut decisions = std::mem::take(&mut self.decisions);
         let caution = self.caution.share(now, budget);
-        let allocation = allocator.choose(budget, caution, &subscriptions, &mut decisions);
+        let sending = subscriptions.iter().filter_map(|s| s.sent()).fold(Bitrate::ZERO, |sum, o| sum.plus(o.rate));
+        let queue = self.estimator.pacing_rate().time_for(self.pacer.queued_bytes() as u64);
+        let allowance = self.patience.allowance(now, budget, sending, Strain { queue, loss: self.estimator.loss() });
+        let allocation = allocator.choose(budget, caution, allowance, &subscriptions, &mut decisions);
         let (higher, lower) = changes(&wishes, &decisions);
         self.caution.on_choice(now, budget, higher, lower);
         self.demand = allocation.demand;

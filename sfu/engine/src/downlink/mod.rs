@@ -28,7 +28,7 @@ use crate::snapshot::add;
 use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
 use crate::uplink::track::Track;
-use allocate::{Caution, Decision, SolveGuard};
+use allocate::{Caution, Decision, Patience, SolveGuard};
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
@@ -117,6 +117,7 @@ pub struct Downlink {
     sent_numbers: SentNumbers,
     guard: SolveGuard,
     caution: Caution,
+    patience: Patience,
     allocated_at: Option<Instant>,
     /// Of the last choice: what audio took, and what all slots could use.
     audio: Bitrate,
@@ -155,6 +156,7 @@ impl Downlink {
             sent_numbers: SentNumbers::default(),
             guard: SolveGuard::default(),
             caution: Caution::default(),
+            patience: Patience::default(),
             allocated_at: None,
             audio: Bitrate::ZERO,
             demand: Bitrate::ZERO,

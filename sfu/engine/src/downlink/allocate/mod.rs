@@ -8,12 +8,14 @@
 mod caution;
 mod guard;
 mod knapsack;
+mod patience;
 #[cfg(test)]
 mod tests;
 mod utility;
 
 pub use caution::Caution;
 pub use guard::SolveGuard;
+pub use patience::{Patience, Strain};
 pub use utility::utility;
 
 use crate::command::Priority;
@@ -103,6 +105,11 @@ pub struct Allocation {
     pub paused: usize,
 }
 
+/// What noise in a budget may be.
+fn slack(budget: Bitrate) -> Bitrate {
+    budget.scale(SLACK.0).plus(SLACK.1)
+}
+
 /// What is left for video of an estimate: audio is never cut, and what gets lost is sent again.
 pub fn video_budget(estimate: Bitrate, audio: Bitrate, loss: f32) -> Bitrate {
     let repair = f64::from(loss).clamp(0.0, MAX_REPAIRED_LOSS);
@@ -130,20 +137,21 @@ enum Scope {
 }
 
 impl Allocator {
-    /// Chooses with hysteresis: the best solution a little below the budget, unless as much can be had a little above it by going on
-    /// with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`].
+    /// Chooses with hysteresis: the best solution a little below the budget, unless as much can be had within the `allowance` by going on
+    /// with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`];
+    /// for the allowance see [`Patience`].
     pub fn choose<K: Copy>(
         &mut self,
         budget: Bitrate,
         caution: f64,
+        allowance: Bitrate,
         subscriptions: &[Subscription<'_, K>],
         decisions: &mut Vec<Decision<K>>,
     ) -> Allocation {
-        let slack = budget.scale(SLACK.0).plus(SLACK.1);
-        let free = slack.plus(budget.scale(caution));
+        let free = slack(budget).plus(budget.scale(caution));
         let new = self.solve_within(Scope::All, budget.minus(free), subscriptions, decisions);
         let mut kept = Vec::new();
-        let held = self.solve_within(Scope::Held, budget.plus(slack), subscriptions, &mut kept);
+        let held = self.solve_within(Scope::Held, allowance, subscriptions, &mut kept);
         if new > held {
             return summarise(subscriptions, decisions);
         }
@@ -219,6 +227,11 @@ impl<K> Subscription<'_, K> {
         let cap = filling.unwrap_or(u16::MAX);
         let options = self.options.iter().enumerate().filter(move |(_, option)| option.height <= cap);
         options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.target() <= now))
+    }
+
+    /// The option that is being sent.
+    pub fn sent(&self) -> Option<&LayerOption> {
+        self.options.iter().find(|option| Some(option.target()) == self.current)
     }
 
     /// Why nothing higher was chosen than this.

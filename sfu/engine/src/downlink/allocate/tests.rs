@@ -138,7 +138,8 @@ fn choose_in_turn(budgets: &[u64]) -> Vec<Vec<Choice>> {
     let mut tiles: Vec<_> = (0..9).map(|key| camera(key, 720, &options)).collect();
     let (mut allocator, mut decisions) = (Allocator::default(), Vec::new());
     let turn = |kbps: &u64| {
-        allocator.choose(Bitrate::kbps(*kbps), 0.0, &tiles, &mut decisions);
+        let budget = Bitrate::kbps(*kbps);
+        allocator.choose(budget, 0.0, budget.plus(slack(budget)), &tiles, &mut decisions);
         for decision in &decisions {
             tiles[decision.key].current = match decision.choice {
                 Choice::Layer(option) => Some(option.target()),
@@ -162,6 +163,20 @@ fn noise_in_the_budget_changes_nothing_and_a_real_change_does() {
     }
 }
 
+#[test]
+fn what_is_sent_goes_on_within_the_allowance() {
+    let options = simulcast();
+    let top = options.last().unwrap().target();
+    let tile = [Subscription { current: Some(top), ..camera(0, 720, &options) }];
+    let mut decisions = Vec::new();
+    for (allowance, height) in [(1700, 720), (1600, 360)] {
+        let (budget, allowance) = (Bitrate::kbps(1500), Bitrate::kbps(allowance));
+        Allocator::default().choose(budget, 0.0, allowance, &tile, &mut decisions);
+        let Choice::Layer(option) = decisions[0].choice else { panic!("{decisions:?}") };
+        assert_eq!(option.height, height, "{allowance}");
+    }
+}
+
 /// Prints what a choice costs. In release: `cargo test --release -p sfu-engine --lib cost_of_a_choice -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a test"]
@@ -172,7 +187,8 @@ fn cost_of_a_choice() {
     let runs = 1000;
     let start = Instant::now();
     for run in 0..runs {
-        allocator.choose(Bitrate::kbps(5000 + run % 7), 0.0, &tiles, &mut decisions);
+        let budget = Bitrate::kbps(5000 + run % 7);
+        allocator.choose(budget, 0.0, budget, &tiles, &mut decisions);
     }
     println!("26 tracks of 9 layers at 5 Mb/s: {:?} each", start.elapsed() / runs as u32);
 }

@@ -62,8 +62,9 @@ const SURGE_GROWTH: Duration = Duration::from_millis(10);
 const PROBE_QUEUE: Duration = Duration::from_millis(60);
 /// After an outage that lost media, the share of the former estimate to begin with.
 const RESUME_SHARE: f64 = 0.5;
-/// Pacing over the estimate: little where the capacity is known, so that key frames queue here and not in the network.
-const PACING: (f64, f64) = (1.1, 2.5);
+/// Pacing over the estimate: where the capacity is known no faster than that, the estimate being 95 % of it, so that key frames queue here and not
+/// in the network.
+const PACING: (f64, f64) = (1.05, 2.5);
 /// How much of it leaves at once. Where there is room, a whole key frame of what is sent leaves in one system call, and none of it waits for a
 /// timer; browsers do the same.
 const BURSTS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
