@@ -119,8 +119,32 @@ impl<T: Copy> Pacer<T> {
         }
     }
 
-    /// Queues a packet of `bytes` on the wire.
+    /// Queues a packet of `bytes` on the wire, behind all of its class.
     pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
+        self.insert(now, class, bytes, item, VecDeque::len)
+    }
+
+    /// Queues a packet whose turn it would have been earlier: before the first of its class that `follows` it.
+    pub fn enqueue_late(
+        &mut self,
+        now: Instant,
+        class: Class,
+        bytes: usize,
+        item: T,
+        follows: impl Fn(&T) -> bool,
+    ) -> Result<(), Overflow> {
+        let place = |packets: &VecDeque<(usize, T)>| packets.iter().position(|(_, queued)| follows(queued));
+        self.insert(now, class, bytes, item, |packets| place(packets).unwrap_or(packets.len()))
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        class: Class,
+        bytes: usize,
+        item: T,
+        place: impl Fn(&VecDeque<(usize, T)>) -> usize,
+    ) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
         if waits && self.queued_bytes() > self.limits.queue {
@@ -130,7 +154,7 @@ impl<T: Copy> Pacer<T> {
         if queue.packets.len() >= MAX_QUEUE_PACKETS || queue.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
             return Err(Overflow);
         }
-        queue.packets.push_back((bytes, item));
+        queue.packets.insert(place(&queue.packets), (bytes, item));
         queue.bytes += bytes;
         Ok(())
     }

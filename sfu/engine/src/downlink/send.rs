@@ -13,6 +13,7 @@ use crate::rtcp::Nack;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::template::Stamp;
 use crate::snapshot::add;
+use crate::units::SeqNo;
 use crate::uplink::store::StoredPacket;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
@@ -91,12 +92,19 @@ impl Downlink {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let class = if slot.kind == MediaKind::Audio { Class::Audio } else { Class::Video };
         let before = slot.forwarder.current();
-        let (pacer, mut refused) = (&mut self.pacer, Vec::new());
+        let (pacer, mut refused, mut newest) = (&mut self.pacer, Vec::new(), slot.forwarder.newest());
         run(&mut slot.forwarder, &mut |outgoing: Outgoing| {
             let stored = outgoing.source.and_then(|seq| views.get(usize::from(outgoing.encoding.0))?.store.get(seq));
             let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
             let queued = Queued { slot: index, track: key, outgoing, again: false, queued_at: now };
-            if pacer.enqueue(now, class, bytes, queued).is_err() {
+            let accepted = if outgoing.seq.distance(newest) > 0 {
+                newest = outgoing.seq;
+                pacer.enqueue(now, class, bytes, queued)
+            } else {
+                // What the publisher sent again is missed already: what needs it must not leave before it.
+                pacer.enqueue_late(now, class, bytes, queued, |waiting| waiting.follows(index, outgoing.seq))
+            };
+            if accepted.is_err() {
                 refused.push(queued);
             }
         });
@@ -104,9 +112,10 @@ impl Downlink {
         if let (Some(before), Some(after)) = (before, after)
             && after.encoding < before.encoding
         {
-            // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one.
+            // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one. What came late of that, of
+            // pictures that have left for the most part, still completes them.
             give_up(&mut self.pacer, class, index, |outgoing| {
-                let is_old = outgoing.encoding != after.encoding;
+                let is_old = outgoing.encoding != after.encoding && !slot.has_passed(outgoing.seq);
                 if is_old {
                     slot.forwarder.give_up(outgoing.seq);
                 }
@@ -296,6 +305,11 @@ pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize, mut 
 }
 
 impl Queued {
+    /// Whether it is new and has a number of the slot behind `seq`.
+    fn follows(&self, slot: usize, seq: SeqNo) -> bool {
+        self.slot == slot && !self.again && self.outgoing.seq.distance(seq) > 0
+    }
+
     fn emptied(self) -> Self {
         Queued { outgoing: Outgoing { source: None, marker: false, picture: None, ..self.outgoing }, ..self }
     }

@@ -54,6 +54,8 @@ pub struct Slot {
     /// For `extensions`, with the MID until the client knows it; `None` where such headers are not of the one-byte form.
     template: Option<HeaderTemplate>,
     rtx_seq: SeqNo,
+    /// The newest number written.
+    newest: SeqNo,
     packets: u32,
     octets: u32,
     /// As the client reported last.
@@ -83,6 +85,7 @@ pub struct Binding {
 impl Slot {
     /// A slot for a section that was just negotiated, with numbers that start at random.
     pub fn new(section: &Section, kind: MediaKind, role: &SlotSection, rng: &mut impl RngCore) -> Self {
+        let first = SeqNo(low_start(rng));
         Slot {
             mid: section.mid,
             kind,
@@ -90,7 +93,7 @@ impl Slot {
             rtx_ssrc: role.rtx_ssrc,
             ccfb: role.ccfb,
             rests: false,
-            forwarder: Forwarder::new(kind, SeqNo(low_start(rng)), RtpTime(rng.next_u32())),
+            forwarder: Forwarder::new(kind, first, RtpTime(rng.next_u32())),
             binding: None,
             limit: Limit::default(),
             switched_by: Limit::default(),
@@ -100,6 +103,7 @@ impl Slot {
             extensions: section.extensions.clone(),
             template: HeaderTemplate::new(&section.extensions, Some(section.mid.as_bytes())),
             rtx_seq: SeqNo(low_start(rng)),
+            newest: SeqNo(first.0.wrapping_sub(1)),
             packets: 0,
             octets: 0,
             lost: 0,
@@ -197,9 +201,17 @@ impl Slot {
         if packet.is_none() {
             append_padding(out, start, FILL_PADDING);
         }
+        if !self.has_passed(outgoing.seq) {
+            self.newest = outgoing.seq;
+        }
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add((out.len() - payload_at) as u32);
         Some(())
+    }
+
+    /// Whether a higher number than this was written already, so that a receiver misses it.
+    pub fn has_passed(&self, seq: SeqNo) -> bool {
+        self.newest.distance(seq) > 0
     }
 
     /// What a packet repeats of older ones, and under which payload type that goes to the client; `None` where it is sent alone.

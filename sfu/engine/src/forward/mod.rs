@@ -168,6 +168,11 @@ impl Forwarder {
         self.history.get(number)?.outgoing(number)
     }
 
+    /// The number given out last; what comes late has a lower one.
+    pub fn newest(&self) -> SeqNo {
+        self.history.newest().wire()
+    }
+
     /// Whether the source's packet of this timestamp lies in the run that flows: then the slot's timestamps count through to it.
     pub fn reaches(&self, timestamp: RtpTime) -> bool {
         self.began.is_some_and(|began| timestamp.distance(began) >= 0)

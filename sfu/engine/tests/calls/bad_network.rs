@@ -38,7 +38,7 @@ fn numbers_run_as_those_of_one_source_on_a_bad_network() {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let (first, count) = (100, 1);
+    let (first, count) = (100, 4);
     let count = std::env::var("SEEDS").map_or(count, |text| text.parse().unwrap());
     first..first + count
 }

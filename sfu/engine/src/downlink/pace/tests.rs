@@ -68,6 +68,18 @@ fn retransmissions_leave_before_new_video_and_padding_after_it() {
 }
 
 #[test]
+fn what_comes_late_leaves_before_what_follows_it() {
+    let now = Instant::now();
+    let mut pacer = pacer(now, Bitrate::kbps(1000));
+    [10, 12, 30, 32].iter().for_each(|i| pacer.enqueue(now, Class::Video, PACKET, *i).unwrap());
+    pacer.enqueue_late(now, Class::Video, PACKET, 11, |queued| *queued > 11).unwrap();
+    pacer.enqueue_late(now, Class::Video, PACKET, 33, |queued| *queued > 33).unwrap();
+    assert_eq!(pacer.queued_bytes(), 6 * PACKET);
+    let order: Vec<_> = drain(&mut pacer, now).into_iter().map(|(_, r)| r.item).collect();
+    assert_eq!(order, [10, 11, 12, 30, 32, 33]);
+}
+
+#[test]
 fn a_queue_that_takes_too_long_refuses_video_but_not_audio() {
     let now = Instant::now();
     let mut pacer = pacer(now, Bitrate::kbps(100));
