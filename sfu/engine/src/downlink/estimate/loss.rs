@@ -120,8 +120,8 @@ impl LossControl {
         }
     }
 
-    /// Ends a feedback; `rate` is the present estimate.
-    pub(super) fn end_feedback(&mut self, rate: Bitrate) {
+    /// Ends a feedback.
+    pub(super) fn end_feedback(&mut self) {
         let Some((first, last)) = self.current_span else { return };
         let span = last.saturating_since(first);
         if span < OBSERVATION || self.current.packets < OBSERVATION_PACKETS {
@@ -134,7 +134,7 @@ impl LossControl {
         self.past.push_back(Observation { sent_rate, ..self.current });
         self.current = Observation::default();
         self.current_span = None;
-        self.limit = self.explain().map(|capacity| capacity.min(rate.scale(1.05)));
+        self.limit = self.explain();
     }
 
     /// Forgets everything: after an outage or a change of the link the past explains nothing.
@@ -152,8 +152,10 @@ impl LossControl {
         // A capacity can only be one of the rates that got through, or the highest one less the loss that is usual.
         let delivered = self.past.iter().filter(|o| o.lost > 0).map(Observation::delivered_rate);
         let lowest = delivered.clone().fold(f64::INFINITY, f64::min);
+        let most = delivered.clone().fold(0.0, f64::max);
         let mean = delivered.clone().sum::<f64>() / delivered.count().max(1) as f64;
-        let candidates = [lowest, (lowest + mean) / 2.0, mean, (mean + highest) / 2.0, highest * (1.0 - USUAL_LOSS)];
+        let candidates =
+            [lowest, (lowest + mean) / 2.0, mean, most, (mean + highest) / 2.0, highest * (1.0 - USUAL_LOSS)];
         let unlimited = self.fit(None);
         let best = candidates.into_iter().filter(|c| c.is_finite()).map(|c| self.fit(Some(c))).fold(unlimited, better);
         best.capacity.map(|bps| Bitrate::bps(bps as u64))
@@ -239,7 +241,7 @@ mod tests {
                 let beyond = (1.0 - capacity / rate).max(0.0);
                 control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond), false);
             }
-            control.end_feedback(Bitrate::bps(rate as u64));
+            control.end_feedback();
             if let Some(limit) = control.limit() {
                 rate = rate.min(limit.as_bps() as f64);
             }
@@ -272,7 +274,7 @@ mod tests {
         let mut control = LossControl::default();
         for i in 0..100 {
             control.observe(OurTime(10_000 * i), 1000, true, false);
-            control.end_feedback(Bitrate::kbps(800));
+            control.end_feedback();
             control.recover();
             control.weigh();
         }
@@ -288,7 +290,7 @@ mod tests {
             for i in 0..packets {
                 now.0 += 1_000_000 / packets;
                 control.observe(now, 1000, second % 5 == 4 && (100..130).contains(&i), queueing);
-                control.end_feedback(Bitrate::kbps(3000));
+                control.end_feedback();
             }
             limited |= control.limit().is_some();
         }
@@ -317,7 +319,7 @@ mod tests {
             let mut control = LossControl::default();
             for i in 0..2000 {
                 control.observe(OurTime(4000 * i), 1000, i % every < burst, false);
-                control.end_feedback(Bitrate::kbps(2000));
+                control.end_feedback();
             }
             control.weigh();
             assert_eq!(control.loses_singly(), singly, "{burst} of {every}");

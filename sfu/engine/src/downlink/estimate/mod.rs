@@ -401,10 +401,10 @@ impl Estimator {
         if dropped {
             self.loss.reset(); // it was the delay of a full queue that explains what was lost
             self.delivery.mark();
-        } else if let Some(found) = found.filter(|_| !self.control.is_draining() && self.loss.limit().is_none()) {
+        } else if let Some(found) = found.filter(|_| !self.control.is_draining()) {
             self.control.take_probe(now, &found);
         }
-        self.loss.end_feedback(self.control.rate());
+        self.loss.end_feedback();
         let limit = self.loss.limit().map(|limit| match self.control.is_shared() {
             true => self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly)),
             false => limit,
@@ -444,7 +444,6 @@ impl Estimator {
         let queueing = self.queue > PROBE_QUEUE || self.control.is_draining() || self.trendline.usage() == Usage::Over;
         !queueing
             && !self.repairs.are_unheard()
-            && self.loss.limit().is_none()
             && self.meter.sent_within(now, IDLE)
             && self.reports.remb(now).is_none()
     }
@@ -455,7 +454,8 @@ impl Estimator {
 
     /// The highest rate that is of any use.
     fn ceiling(&self) -> Bitrate {
-        self.demand.scale(DEMAND_MARGIN).min(self.config.max)
+        let useful = self.demand.scale(DEMAND_MARGIN).min(self.config.max);
+        self.loss.limit().map_or(useful, |limit| useful.min(limit))
     }
 
     fn time(&self, now: Instant) -> OurTime {

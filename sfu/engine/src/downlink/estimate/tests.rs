@@ -77,6 +77,19 @@ fn random_loss_is_not_congestion() {
 }
 
 #[test]
+fn what_loss_leaves_is_found_by_probes() {
+    // A short queue hides the drop: it is loss that tells of it, and that too much.
+    for seed in 1..=12 {
+        let capacity = vec![(0, Bitrate::kbps(6000)), (5000, Bitrate::kbps(300))];
+        let jitter = Duration::from_millis(4);
+        let lossy = Scene { random_loss: 0.03, jitter, queue_bytes: 20_000, ..Scene::default() };
+        let samples = Scene { capacity, media: ladder, seed, ..lossy }.run(20);
+        let mean = mean_kbps(&samples, 7000);
+        assert!((240..=310).contains(&mean), "{mean} with seed {seed}");
+    }
+}
+
+#[test]
 fn a_link_of_a_hundred_kilobits_carries_audio_and_a_thumbnail_without_a_queue() {
     let capacity = vec![(0, Bitrate::kbps(100))];
     let thumbnail = |estimate| if estimate >= Bitrate::kbps(85) { Bitrate::kbps(85) } else { Bitrate::kbps(40) };
