@@ -157,6 +157,35 @@ fn a_long_way_is_seen_by_the_first_frame() {
     gets_worse(&scenario(WELL, NEAR, ""), &scenario(far, NEAR, ""), &[(Metric::FirstFrameS, 0.5)], (0.0, 20.0));
 }
 
+/// Nothing flows that would bring feedback, so the server has to begin by itself to explore the link.
+#[test]
+fn the_only_encoding_is_shown_within_a_second_though_it_is_beyond_the_first_guess_and_there_is_no_sound() {
+    let text = r#"
+name = "one encoding"
+duration_s = 4
+[[path]]
+name = "way"
+delay_ms = 25
+[[participant]]
+name = "alice"
+join_s = 2
+up = "way"
+down = "way"
+[[participant]]
+name = "bob"
+[[participant.publish]]
+source = "camera"
+encodings = [{ rid = "f", height = 720, fps = 30, rate = "1700k" }]
+temporal_layers = 1
+"#;
+    let scenario = Scenario::parse(text, Path::new("")).unwrap();
+    for seed in 1..=3 {
+        let record = run(&scenario, seed).unwrap();
+        let first = value(&scenario, &record, Metric::FirstFrameS, &[RECEIVER], (0.0, 4.0)).unwrap();
+        assert!(first < 1.0, "{first} s with seed {seed}");
+    }
+}
+
 #[test]
 fn a_feedback_that_is_lost_is_seen_by_the_estimate() {
     let tight = "rate = \"2500k\"\ndelay_ms = 20\nqueue = \"150KB\"";

@@ -203,11 +203,11 @@ impl Downlink {
     }
 
     /// When everything is paused for want of bandwidth, a packet of padding now and then brings the feedback that can end the
-    /// pause, also where nothing was ever sent because the only layer is beyond the first guess.
+    /// pause. Where nothing was ever sent, because the only layer is beyond the first guess, the first goes out at once.
     pub(super) fn trickle_timeout(&self) -> Option<Instant> {
         let can_pad = || self.padding_slots().any(|(_, slot)| slot.binding.is_some());
-        let since = self.sent_at.or(self.allocated_at);
-        since.filter(|_| self.starved && can_pad()).map(|at| at + TRICKLE_INTERVAL)
+        let due = self.sent_at.map_or(self.allocated_at, |at| Some(at + TRICKLE_INTERVAL));
+        due.filter(|_| self.starved && can_pad())
     }
 
     fn write(
