@@ -163,7 +163,7 @@ async fn statistics_say_what_flows_and_why() {
         (&encoding["active"], &encoding["wanted"], &encoding["height"]),
         (&json!(true), &json!(true), &json!(180))
     );
-    assert!(encoding["packets"].as_u64().unwrap() > 60 && encoding["rate"].as_u64().unwrap() > 0, "{encoding}");
+    assert!(encoding["packets"].as_u64().unwrap() >= 60 && encoding["rate"].as_u64().unwrap() > 0, "{encoding}");
     let slot = receiver["slots"].as_array().unwrap().iter().find(|s| s["track"] == *video).unwrap().clone();
     assert_eq!(
         (&slot["state"], &slot["encoding"], &slot["maxHeight"]),

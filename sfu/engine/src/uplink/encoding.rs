@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stopped_is_forgotten_a_second_later_unless_it_goes_on() {
+    fn what_stopped_is_forgotten_somewhat_later_unless_it_goes_on() {
         for goes_on in [false, true] {
             let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
             let mut now = Instant::now();
