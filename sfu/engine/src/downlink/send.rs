@@ -112,8 +112,8 @@ impl Downlink {
         if let (Some(before), Some(after)) = (before, after)
             && after.encoding < before.encoding
         {
-            // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one. What came late of that, of
-            // pictures that have left for the most part, still completes them.
+            // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one. Only packets that came late, and
+            // complete pictures which have left, are still sent.
             give_up(&mut self.pacer, class, index, |outgoing| {
                 let is_old = outgoing.encoding != after.encoding && !slot.has_passed(outgoing.seq);
                 if is_old {
