@@ -37,6 +37,8 @@ pub struct Participant {
     pub queued: Option<Service>,
     /// The earliest wake-up that the engine has noted for it.
     pub wake_at: Option<Instant>,
+    /// The same for its pacer alone.
+    pub pace_at: Option<Instant>,
     /// How far it has come with joining.
     pub progress: Progress,
     /// The control plane was told that media can flow.
@@ -47,11 +49,13 @@ pub struct Participant {
     pub carried: Carried,
 }
 
-/// Why a participant is to be served. Most are for media alone, for which nothing but its downlink needs to be looked at.
+/// Why a participant is to be served. Most are for media alone, for which nothing but its downlink needs to be looked at, or nothing at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// The pacer was given packets, or the estimator feedback.
-    Media,
+    /// The pacer was given packets, or may send what it has.
+    Packets,
+    /// The estimator was given feedback.
+    Feedback,
     /// Something else came for it, or from it, or a time has come.
     Everything,
 }
@@ -93,6 +97,7 @@ impl Participant {
         fetch(&self.carried);
         fetch(&self.queued);
         fetch(&self.wake_at);
+        fetch(&self.pace_at);
         fetch(&self.connected);
         fetch(&self.quality_at);
     }

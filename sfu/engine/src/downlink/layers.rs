@@ -232,7 +232,9 @@ fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DownlinkRates;
     use crate::ids::EncodingIndex;
+    use std::time::Duration;
 
     #[test]
     fn who_cannot_tell_spatial_layers_apart_chooses_between_the_lowest_and_all() {
@@ -249,5 +251,19 @@ mod tests {
         keep_lowest_and_whole(&mut options);
         let kept: Vec<_> = options.iter().map(|o| (o.encoding.0, o.spatial, o.temporal)).collect();
         assert_eq!(kept, [(0, 0, 0), (0, 0, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 1, 0)]);
+    }
+
+    #[test]
+    fn packets_alone_have_layers_looked_at_now_and_then_and_at_once_where_something_has_changed() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        assert!(downlink.is_to_be_looked_at(start), "layers were never chosen");
+        downlink.guard.solved(start, Bitrate::kbps(1000));
+        downlink.handle_timeout(start);
+        assert!(downlink.was_looked_at(start) && !downlink.was_looked_at(start + ms(1)));
+        assert!(!downlink.is_to_be_looked_at(start + ms(49)));
+        assert!(downlink.is_to_be_looked_at(start + ms(50)));
+        downlink.allocate_soon();
+        assert!(downlink.is_to_be_looked_at(start + ms(1)));
     }
 }

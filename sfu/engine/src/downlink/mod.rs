@@ -41,6 +41,8 @@ use slot::Slot;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
+/// Where only packets come, probes, pace and layers are looked at this often: as browsers send feedback, which is the other occasion.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Layers are chosen anew at least this often, since measured rates drift.
 const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -116,6 +118,8 @@ pub struct Downlink {
     /// Of the slots that are reported by RFC 8888.
     sent_numbers: SentNumbers,
     guard: SolveGuard,
+    /// When probes, pace and layers were last looked at.
+    looked_at: Option<Instant>,
     caution: Caution,
     patience: Patience,
     allocated_at: Option<Instant>,
@@ -155,6 +159,7 @@ impl Downlink {
             transport_seq: 0,
             sent_numbers: SentNumbers::default(),
             guard: SolveGuard::default(),
+            looked_at: None,
             caution: Caution::default(),
             patience: Patience::default(),
             allocated_at: None,
@@ -437,8 +442,20 @@ impl Downlink {
         self.guard.invalidate();
     }
 
+    /// Whether [`Self::handle_timeout`] and [`Self::allocation_is_due`] are to be called though only packets came.
+    pub fn is_to_be_looked_at(&self, now: Instant) -> bool {
+        let is_recent = |at| now.saturating_duration_since(at) < LOOK_INTERVAL;
+        self.guard.is_invalid() || !self.looked_at.is_some_and(is_recent)
+    }
+
+    /// Whether they were called at this moment.
+    pub fn was_looked_at(&self, now: Instant) -> bool {
+        self.looked_at == Some(now)
+    }
+
     /// Runs the estimator's clock, starts probes, sets the pace.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.looked_at = Some(now);
         self.estimator.handle_timeout(now);
         if let Some(probe) = self.estimator.poll_probe(now) {
             self.pacer.start_probe(now, probe);
@@ -453,11 +470,16 @@ impl Downlink {
         }
     }
 
-    /// When this downlink has something to do.
+    /// When the pacer has something to send.
+    pub fn poll_pace_timeout(&self) -> Option<Instant> {
+        self.pacer.poll_timeout()
+    }
+
+    /// When this downlink has something else to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let bound = self.slots.iter().flatten().any(|slot| slot.binding.is_some());
         let allocate = self.allocated_at.map(|at| at + ALLOCATE_INTERVAL).filter(|_| bound);
-        let timeouts = [self.estimator.poll_timeout(), self.pacer.poll_timeout(), allocate, self.trickle_timeout()];
+        let timeouts = [self.estimator.poll_timeout(), allocate, self.trickle_timeout()];
         timeouts.into_iter().flatten().min()
     }
 

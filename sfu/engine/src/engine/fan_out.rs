@@ -137,7 +137,7 @@ impl Engine {
             let stored = packets.iter().filter_map(|packet| store.get(packet.seq));
             receiver.downlink.forward(now, subscriber.slot, key, encoding, stored, views.as_slice());
             if receiver.queued.is_none() {
-                receiver.queued = Some(Service::Media);
+                receiver.queued = Some(Service::Packets);
                 self.queue.push_back(subscriber.participant);
             }
         }

@@ -254,9 +254,11 @@ impl Engine {
             // Whoever was woken earlier, or noted an earlier time since, left a time behind that means nothing any more.
             match owner {
                 Owner::Participant(key) => {
-                    if let Some(participant) = self.participants.get_mut(key).filter(|p| p.wake_at == Some(at)) {
-                        participant.wake_at = None;
-                        self.touch(key);
+                    let Some(participant) = self.participants.get_mut(key) else { continue };
+                    let is_due = |noted: &mut Option<Instant>| noted.take_if(|noted| *noted == at).is_some();
+                    let (wakes, paces) = (is_due(&mut participant.wake_at), is_due(&mut participant.pace_at));
+                    if wakes || paces {
+                        self.queue_for(key, if wakes { Service::Everything } else { Service::Packets });
                     }
                 }
                 Owner::Mirror(key) => {
@@ -332,6 +334,7 @@ impl Engine {
             data: DataChannels::new(now, self.config.limits.data_rate, permissions.data),
             queued: None,
             wake_at: None,
+            pace_at: None,
             progress: Progress::new(now),
             connected: false,
             quality_at: None,

@@ -90,7 +90,7 @@ impl Engine {
             self.receive_rtcp(now, key, &part);
             match part {
                 // Most of what comes, and of no concern to anything but the downlink.
-                Rtcp::TransportFeedback(_) | Rtcp::Ccfb(_) => self.queue_for(key, Service::Media),
+                Rtcp::TransportFeedback(_) | Rtcp::Ccfb(_) => self.queue_for(key, Service::Feedback),
                 _ => self.touch(key),
             }
         });

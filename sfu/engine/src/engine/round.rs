@@ -37,8 +37,10 @@ impl Engine {
         for (key, _) in &members {
             self.isolate(None, |engine| {
                 engine.work_for(*key);
-                match engine.participants.get(*key).and_then(|participant| participant.queued) {
-                    Some(Service::Media) => engine.serve_downlink(now, *key),
+                let Some(participant) = engine.participants.get(*key) else { return };
+                match participant.queued {
+                    Some(Service::Packets) if !participant.downlink.is_to_be_looked_at(now) => {}
+                    Some(Service::Packets | Service::Feedback) => engine.serve_downlink(now, *key),
                     _ => engine.serve(now, *key),
                 }
             });

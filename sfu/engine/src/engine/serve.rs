@@ -32,17 +32,24 @@ impl Engine {
     /// Tells what changed while the packets were sent, and notes when the participant wants to be woken.
     pub(super) fn finish(&mut self, now: Instant, key: ParticipantKey, service: Option<Service>) {
         let Some(participant) = self.participants.get_mut(key) else { return };
-        if service == Some(Service::Media) {
-            // Only the downlink's times have changed; for all others a wake-up is noted.
-            let at = participant.downlink.poll_timeout();
-            if participant.downlink.has_news() {
-                self.take_news(key);
+        // For all whose times have not changed a wake-up is noted.
+        let at = match service {
+            Some(Service::Packets) if !participant.downlink.was_looked_at(now) => None,
+            Some(Service::Packets | Service::Feedback) => participant.downlink.poll_timeout(),
+            Some(Service::Everything) | None => self.poll_timeout_of(key),
+        };
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let pace_at = participant.downlink.poll_pace_timeout().filter(|_| participant.can_send());
+        for (noted, at) in [(&mut participant.wake_at, at), (&mut participant.pace_at, pace_at)] {
+            let at = at.map(|at| at.max(now));
+            if let Some(at) = at.filter(|at| noted.is_none_or(|noted| *at < noted)) {
+                *noted = Some(at);
+                self.timers.add(at, Owner::Participant(key));
             }
-            return self.wake(key, now, at);
         }
-        self.take_news(key);
-        let at = self.poll_timeout_of(key);
-        self.wake(key, now, at);
+        if !matches!(service, Some(Service::Packets | Service::Feedback)) || participant.downlink.has_news() {
+            self.take_news(key);
+        }
     }
 
     /// Takes over what a downlink has counted, and tells the states of its slots.
@@ -66,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// When something of a participant is due.
+    /// When something of a participant is due, beside what its pacer holds.
     fn poll_timeout_of(&self, key: ParticipantKey) -> Option<Instant> {
         let participant = self.participants.get(key)?;
         let tracks = || participant.uplink.tracks().filter_map(|track| self.tracks.get(track));
@@ -85,15 +92,6 @@ impl Engine {
             participant.data.poll_timeout(),
         ];
         at.into_iter().chain(connected.into_iter().flatten()).min()
-    }
-
-    /// Wakes a participant at that time, if there is one and nothing earlier is noted.
-    fn wake(&mut self, key: ParticipantKey, now: Instant, at: Option<Instant>) {
-        let Some((participant, at)) = self.participants.get_mut(key).zip(at.map(|at| at.max(now))) else { return };
-        if participant.wake_at.is_none_or(|noted| at < noted) {
-            participant.wake_at = Some(at);
-            self.timers.add(at, Owner::Participant(key));
-        }
     }
 
     fn serve_transport(&mut self, now: Instant, key: ParticipantKey) {
@@ -185,8 +183,8 @@ impl Engine {
         }
     }
 
-    /// Sets the pace and chooses layers where that is due. Needed whenever packets are about to be sent: a probe begins with media, and what is
-    /// sent now may be more than the budget carries.
+    /// Sets the pace and chooses layers where that is due. Needed now and then also where only packets are sent: a probe begins with media, and
+    /// what is sent now may be more than the budget carries.
     pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.downlink.handle_timeout(now);

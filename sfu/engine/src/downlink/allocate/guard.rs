@@ -21,6 +21,11 @@ impl SolveGuard {
         self.changed = true;
     }
 
+    /// Whether it is to be solved whatever the budget is.
+    pub fn is_invalid(&self) -> bool {
+        self.changed || self.solved.is_none()
+    }
+
     /// Whether to solve now. `sending`: what the layers now sent cost, as measured; `demand`: what all could use.
     ///
     /// At once after [`Self::invalidate`] and where the budget no longer carries what is sent; else twice a second, where the
