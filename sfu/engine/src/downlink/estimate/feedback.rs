@@ -26,7 +26,7 @@ impl OurTime {
 }
 
 /// A time on the receiver's clock in microseconds. Its zero is unknown: only differences mean anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReceiverTime(pub i64);
 
 impl ReceiverTime {
