@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 /// Asked of the kernel for both directions; it may grant less.
 pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -47,7 +47,9 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdUdpSocket> {
 
 /// One UDP socket of one shard.
 pub(crate) struct UdpPort {
-    socket: UdpSocket,
+    /// Watched for what comes in alone: a socket that is watched for room too wakes its thread whenever a datagram that it has sent is taken in, on
+    /// loopback by the receiver of each.
+    socket: AsyncFd<StdUdpSocket>,
     state: UdpSocketState,
     /// Datagrams that one call may send.
     segments: usize,
@@ -76,8 +78,10 @@ impl UdpPort {
         // Smaller buffers lose more in bursts, which is no reason not to start.
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
+        // SAFETY: a `UdpSocket` owns its descriptor, which stays open and the same until it is dropped, and nobody takes it out of here.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(UdpPort {
-            socket: UdpSocket::from_std(socket)?,
+            socket,
             state,
             segments,
             traffic: UdpTraffic::default(),
@@ -91,12 +95,12 @@ impl UdpPort {
     /// Whether there is something to receive; wakes the task when there is.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         // An error here is an error of the next receive.
-        self.socket.poll_recv_ready(context).map(|_| ())
+        self.socket.poll_read_ready(context).map(|_| ())
     }
 
     /// Calls and datagrams so far.
     pub(crate) fn traffic(&self) -> UdpTraffic {
-        UdpTraffic { socket_drops: socket_drops(&self.socket), ..self.traffic }
+        UdpTraffic { socket_drops: socket_drops(self.socket.get_ref()), ..self.traffic }
     }
 
     /// Whether datagrams of this tuple come and go here.
@@ -112,14 +116,17 @@ impl UdpPort {
         for (slice, buffer) in slices.iter_mut().zip(buffers.iter_mut()) {
             *slice = IoSliceMut::new(buffer);
         }
-        let received = socket.try_io(Interest::READABLE, || state.recv(UdpSockRef::from(&*socket), &mut slices, metas));
-        let received = match received {
-            Ok(received) => received,
-            Err(error) => {
-                traffic.receive_errors += u64::from(error.kind() != io::ErrorKind::WouldBlock);
-                return None;
-            }
-        };
+        let mut received = 0;
+        let outcome = socket.try_io(Interest::READABLE, |socket| {
+            received = state.recv(UdpSockRef::from(socket), &mut slices, metas)?;
+            // Less than there is room for was all: what comes later is told anew, so that no call is needed to find the socket empty.
+            if received < BATCH_SIZE { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        let failed = outcome.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        traffic.receive_errors += u64::from(failed);
+        if received == 0 {
+            return None;
+        }
         // One after the other, so that the kernel's wall clock times can be carried over to the monotonic clock.
         let now = Instant::now();
         let wall_now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -160,7 +167,7 @@ impl UdpPort {
             src_ip: self.wildcard.then_some(tuple.local.ip()).filter(|ip: &IpAddr| !ip.is_unspecified()),
         };
         self.traffic.calls.sent += 1;
-        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)?;
+        self.state.try_send(UdpSockRef::from(self.socket.get_ref()), &transmit)?;
         let datagrams = contents.len().div_ceil(segment_size);
         count(&mut self.traffic.joined.sent, &mut self.traffic.single.sent, datagrams);
         Ok(())
@@ -169,7 +176,7 @@ impl UdpPort {
 
 /// Datagrams that came to a socket whose buffer was full, since it was made.
 #[cfg(target_os = "linux")]
-fn socket_drops(socket: &UdpSocket) -> u64 {
+fn socket_drops(socket: &StdUdpSocket) -> u64 {
     use std::os::fd::AsRawFd;
     /// Index of the drops among the figures of SO_MEMINFO (linux/sock_diag.h).
     const SK_MEMINFO_DROPS: usize = 8;
@@ -184,7 +191,7 @@ fn socket_drops(socket: &UdpSocket) -> u64 {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn socket_drops(_: &UdpSocket) -> u64 {
+fn socket_drops(_: &StdUdpSocket) -> u64 {
     0
 }
 
