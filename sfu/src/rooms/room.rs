@@ -302,7 +302,9 @@ impl Room {
             (member.score, member.scored) = (score, self.scored);
         }
         let told = std::mem::replace(&mut member.told, self.scored);
-        let others = self.members.iter().filter(|(other, m)| **other != id && !m.grants.hidden && m.scored > told);
+        // In most calls nobody's has moved, and a room may have hundreds of members.
+        let all = Some(&self.members).filter(|_| told < self.scored).into_iter().flatten();
+        let others = all.filter(|(other, m)| **other != id && !m.grants.hidden && m.scored > told);
         let others = others
             .map(|(other, m)| wire::OthersQuality { participant: convert::participant_id(*other), score: m.score })
             .collect();

@@ -3,6 +3,7 @@
 use super::isolate::checkpoint;
 use super::keys::ParticipantKey;
 use super::{Engine, Owner};
+use crate::config::WallClock;
 use crate::downlink::DEFAULT_RTT;
 use crate::drops::DropReason;
 use crate::event::Event;
@@ -14,8 +15,9 @@ use crate::snapshot::{RtcpKind, add};
 use crate::transport::TransportEvent;
 use std::time::{Duration, Instant};
 
-/// Connection quality is told this often.
+/// Connection quality is told this often, and what is due within some time together: it wakes another thread, which tells the clients.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
+const QUALITY_TOGETHER: Duration = Duration::from_millis(250);
 
 impl Engine {
     /// Does everything that is due for a participant before its packets are sent.
@@ -127,7 +129,7 @@ impl Engine {
             if let Some(by_family) = self.counters.connected.get_mut(usize::from(is_tcp)) {
                 add(by_family, usize::from(is_ipv6), 1);
             }
-            participant.quality_at = Some(now + QUALITY_INTERVAL);
+            participant.quality_at = Some(next_quality(now, &self.config.wall_clock));
             participant.downlink.allocate_soon();
             self.events.push_back(Event::Connected { participant: participant.id });
         }
@@ -189,7 +191,7 @@ impl Engine {
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.downlink.handle_timeout(now);
         if participant.quality_at.is_some_and(|at| at <= now) {
-            participant.quality_at = Some(now + QUALITY_INTERVAL);
+            participant.quality_at = Some(next_quality(now, &self.config.wall_clock));
             let quality = participant.quality(now, &self.tracks);
             self.counters.distributions.note(&quality);
             self.events.push_back(Event::Quality { participant: participant.id, quality });
@@ -217,4 +219,9 @@ impl Engine {
         // What was started from a stored keyframe waits in the pacer.
         self.touch(key);
     }
+}
+
+fn next_quality(now: Instant, clock: &WallClock) -> Instant {
+    let past = clock.micros(now).unsigned_abs() % QUALITY_TOGETHER.as_micros() as u64;
+    now + QUALITY_INTERVAL - Duration::from_micros(past)
 }

@@ -1,6 +1,8 @@
 //! More receivers than a fan-out serves at once, of tracks whose packets come together.
 
 use crate::harness::{Access, Publish, World, millis, seconds};
+use sfu_engine::Event;
+use std::collections::BTreeSet;
 
 /// Beyond 32, and no multiple of it.
 const RECEIVERS: std::ops::RangeInclusive<u64> = 3..=36;
@@ -26,4 +28,26 @@ fn every_receiver_gets_every_packet_of_every_publisher() {
         let audio = &world.client(id).receiver_of(world.client(1).track("0")).audio;
         assert!(audio.count() > 150, "{id} heard {}", audio.count());
     }
+}
+
+/// Whoever hears of them is woken a few times a second, not once for each.
+#[test]
+fn the_quality_of_connections_is_told_together() {
+    let mut world = World::new(84);
+    world.join(1, Access::default(), &[Publish::Microphone], (0, 0));
+    for id in RECEIVERS {
+        world.join(id, Access::default(), &[], (1, 0));
+        world.run(millis(47));
+    }
+    world.run(seconds(2));
+    let from = world.now - world.start;
+    world.run(seconds(2));
+    let told = world.events.iter().filter(|(at, event)| *at > from && matches!(event, Event::Quality { .. }));
+    let (times, count) = told.fold((BTreeSet::new(), 0), |(mut times, count), (at, _)| {
+        times.insert(*at);
+        (times, count + 1)
+    });
+    assert_eq!(count, 1 + RECEIVERS.count());
+    // Each of three shards has its own moments.
+    assert!(times.len() <= 3 * 8, "{} moments", times.len());
 }
