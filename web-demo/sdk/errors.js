@@ -11,6 +11,11 @@ export class SluiceError extends Error {
     this.code = code;
     this.hint = hint;
   }
+
+  /** Whatever was thrown, as an error of this SDK: `unexpected` where it is none. @param {unknown} error */
+  static of(error) {
+    return error instanceof SluiceError ? error : new SluiceError("unexpected", String(error), { cause: error });
+  }
 }
 
 /** The server cannot be reached (`unreachable`), or was lost for longer than the SDK retries (`lost`). */

@@ -534,7 +534,7 @@ export class Room extends Emitter {
         await (attempt > 0 ? connection.negotiate() : connection.restartIce());
         if (await connection.connects(REPAIR_TIMEOUT)) this.#setTrouble({ media: false });
       } catch (error) {
-        if (!(error instanceof ClosedError)) this.emit("error", asSluiceError(error));
+        if (!(error instanceof ClosedError)) this.emit("error", SluiceError.of(error));
         await new Promise((resolve) => setTimeout(resolve, REPAIR_TIMEOUT));
       }
     }
@@ -586,7 +586,7 @@ export class Room extends Emitter {
   /** Failures of work that nobody awaits come out as `error`. @param {Promise<unknown> | undefined} work */
   #report(work) {
     work?.catch((error) => {
-      if (!(error instanceof ClosedError)) this.emit("error", asSluiceError(error));
+      if (!(error instanceof ClosedError)) this.emit("error", SluiceError.of(error));
     });
   }
 }
@@ -594,9 +594,4 @@ export class Room extends Emitter {
 /** @param {string} room @param {string} [passphrase] */
 async function startEncryption(room, passphrase) {
   return passphrase ? (await import("./e2ee.js")).Encryption.start(room, passphrase) : null;
-}
-
-/** @param {unknown} error */
-function asSluiceError(error) {
-  return error instanceof SluiceError ? error : new SluiceError("unexpected", String(error), { cause: error });
 }
