@@ -121,7 +121,7 @@ impl<T: Copy> Pacer<T> {
 
     /// Queues a packet of `bytes` on the wire, behind all of its class.
     pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
-        self.insert(now, class, bytes, item, VecDeque::len)
+        self.insert(now, class, bytes, item, |_| None)
     }
 
     /// Queues a packet whose turn it would have been earlier: before the first of its class that `follows` it.
@@ -133,17 +133,17 @@ impl<T: Copy> Pacer<T> {
         item: T,
         follows: impl Fn(&T) -> bool,
     ) -> Result<(), Overflow> {
-        let place = |packets: &VecDeque<(usize, T)>| packets.iter().position(|(_, queued)| follows(queued));
-        self.insert(now, class, bytes, item, |packets| place(packets).unwrap_or(packets.len()))
+        self.insert(now, class, bytes, item, |packets| packets.iter().position(|(_, queued)| follows(queued)))
     }
 
+    /// Queues a packet at its `place`, behind all others where it has none.
     fn insert(
         &mut self,
         now: Instant,
         class: Class,
         bytes: usize,
         item: T,
-        place: impl Fn(&VecDeque<(usize, T)>) -> usize,
+        place: impl Fn(&VecDeque<(usize, T)>) -> Option<usize>,
     ) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
@@ -154,7 +154,10 @@ impl<T: Copy> Pacer<T> {
         if queue.packets.len() >= MAX_QUEUE_PACKETS || queue.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
             return Err(Overflow);
         }
-        queue.packets.insert(place(&queue.packets), (bytes, item));
+        match place(&queue.packets) {
+            Some(place) => queue.packets.insert(place, (bytes, item)),
+            None => queue.packets.push_back((bytes, item)),
+        }
         queue.bytes += bytes;
         Ok(())
     }
