@@ -23,7 +23,7 @@ use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind};
 use crate::rtcp::write::{self, SenderInfo};
 use crate::rtcp::{self, Batch, Ccfb, ReportBlock, TransportFeedback};
-use crate::sdp::{Section, SlotSection};
+use crate::sdp::{Section, SlotFeedback, SlotSection};
 use crate::snapshot::add;
 use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
@@ -251,6 +251,12 @@ impl Downlink {
         let is_ours = |ssrc| slots.iter().flatten().any(|slot| slot.ssrc == ssrc || slot.rtx_ssrc == Some(ssrc));
         self.sent_numbers.retain(is_ours);
         freed
+    }
+
+    /// All slots are negotiated: how the client will report what arrives on them.
+    pub fn expect_feedback(&mut self) {
+        let expected = self.slots.iter().flatten().any(|slot| slot.feedback != SlotFeedback::Reports);
+        self.estimator.expect_transport_feedback(expected);
     }
 
     /// The encoding of a video track that flows to this receiver, or will.

@@ -12,6 +12,7 @@ use crate::media::MediaKind;
 use crate::rtcp::Nack;
 use crate::rtp::packet::RtpPacket;
 use crate::rtp::template::Stamp;
+use crate::sdp::SlotFeedback;
 use crate::snapshot::add;
 use crate::units::SeqNo;
 use crate::uplink::store::StoredPacket;
@@ -244,7 +245,7 @@ impl Downlink {
             out.truncate(start);
             return None;
         }
-        if slot.ccfb
+        if slot.feedback == SlotFeedback::Ccfb
             && let Some(packet) = out.get(start..).and_then(RtpPacket::parse)
         {
             self.sent_numbers.note(packet.ssrc(), packet.seq(), self.transport_seq);

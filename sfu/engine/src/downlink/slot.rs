@@ -13,7 +13,7 @@ use crate::rtp::extension::{AbsSendTime, ForwardedExtensions, write_transport_cc
 use crate::rtp::packet::{RtpHeader, append_padding, write_header};
 use crate::rtp::red::{self, Block, Redundant};
 use crate::rtp::template::{HeaderTemplate, Stamp};
-use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotSection};
+use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotFeedback, SlotSection};
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::StoredPacket;
 use rand::RngCore;
@@ -33,8 +33,8 @@ pub struct Slot {
     pub ssrc: Ssrc,
     /// SSRC of the retransmissions, where negotiated.
     pub rtx_ssrc: Option<Ssrc>,
-    /// The client reports by RFC 8888 what arrives.
-    pub ccfb: bool,
+    /// How the client reports what arrives.
+    pub feedback: SlotFeedback,
     /// The section is inactive for now.
     pub rests: bool,
     /// Selects and renumbers.
@@ -91,7 +91,7 @@ impl Slot {
             kind,
             ssrc: role.ssrc,
             rtx_ssrc: role.rtx_ssrc,
-            ccfb: role.ccfb,
+            feedback: role.feedback,
             rests: false,
             forwarder: Forwarder::new(kind, first, RtpTime(rng.next_u32())),
             binding: None,
@@ -131,7 +131,7 @@ impl Slot {
         self.red = section.red;
         self.extensions = section.extensions.clone();
         self.renew_template();
-        (self.rtx_ssrc, self.ccfb) = (role.rtx_ssrc, role.ccfb);
+        (self.rtx_ssrc, self.feedback) = (role.rtx_ssrc, role.feedback);
         if let Some(codec) = self.binding.as_ref().map(|b| b.codec) {
             self.set_codec(codec);
         }

@@ -331,6 +331,7 @@ impl Engine {
             downlink.negotiate_slot(section, role, kind, &mut self.rng);
             participant.uplink.start_reports(now);
         }
+        downlink.expect_feedback();
         // A client ignores what it is told while it waits for an answer, so it hears again what is missing now.
         downlink.report_missing(0, 0);
         self.rebind(key);

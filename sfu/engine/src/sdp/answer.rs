@@ -4,7 +4,7 @@ use super::codecs::CCFB;
 use super::data;
 use super::negotiation::Accepted;
 use super::offer::{Offer, OfferedSection};
-use super::{CNAME, CandidateAddress, LocalParameters, SectionRole, Setup, SlotSection};
+use super::{CNAME, CandidateAddress, LocalParameters, SectionRole, Setup, SlotFeedback, SlotSection};
 use crate::net::Protocol;
 use rtc_sdp::description::common::{Address, Attribute, ConnectionInformation};
 use rtc_sdp::description::media::{MediaName, RangedPort};
@@ -110,7 +110,7 @@ fn accepted_section(
     }
     lines.extend(accepted.extension_lines.iter().cloned());
     lines.extend(accepted.payloads.attributes());
-    if matches!(&accepted.role, SectionRole::Slot(slot) if slot.ccfb) {
+    if matches!(&accepted.role, SectionRole::Slot(slot) if slot.feedback == SlotFeedback::Ccfb) {
         lines.push(attribute("rtcp-fb", CCFB));
     }
     lines.extend(accepted.encoding_lines.iter().cloned());

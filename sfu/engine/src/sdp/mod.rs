@@ -162,6 +162,17 @@ pub struct SlotSection {
     pub ssrc: Ssrc,
     /// Retransmissions; `None` where no codec has an RTX payload type.
     pub rtx_ssrc: Option<Ssrc>,
-    /// The client reports by RFC 8888 what arrives.
-    pub ccfb: bool,
+    /// How the client reports what arrives.
+    pub feedback: SlotFeedback,
+}
+
+/// How a client reports what arrives on a slot, beside receiver reports (RFC 3550), which all send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotFeedback {
+    /// By transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    TransportCc,
+    /// By RFC 8888.
+    Ccfb,
+    /// By receiver reports alone, or REMB.
+    Reports,
 }

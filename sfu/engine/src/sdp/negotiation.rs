@@ -4,8 +4,8 @@ use super::answer::{self, Version};
 use super::codecs::Payloads;
 use super::offer::{Offer, OfferedSection};
 use super::{
-    DeclaredEncoding, ExtensionMap, LocalParameters, MAX_SECTIONS, Negotiated, NegotiationError, PublishSection,
-    RemoteTransport, Section, SectionRole, Setup, SlotSection,
+    DeclaredEncoding, ExtensionKind, ExtensionMap, LocalParameters, MAX_SECTIONS, Negotiated, NegotiationError,
+    PublishSection, RemoteTransport, Section, SectionRole, Setup, SlotFeedback, SlotSection,
 };
 use super::{data, simulcast};
 use crate::command::PublishHint;
@@ -81,7 +81,7 @@ impl Negotiation {
         check_bundle(&offer, &accepted)?;
         check_numbers(&accepted)?;
 
-        take_ccfb(&mut accepted);
+        take_feedback(&mut accepted);
         let slots = self.assign_slots(&offer, &mut accepted, rng);
         self.slots = slots;
         self.association = Some((remote.clone(), setup));
@@ -228,7 +228,7 @@ fn accept_section<'a>(
         SectionRole::Publish(PublishSection { encodings: encodings.declared, msid })
     } else if section.direction == Direction::RecvOnly {
         // The numbers follow once the whole offer is known to be good.
-        SectionRole::Slot(SlotSection { ssrc: Ssrc(0), rtx_ssrc: None, ccfb: false })
+        SectionRole::Slot(SlotSection { ssrc: Ssrc(0), rtx_ssrc: None, feedback: SlotFeedback::Reports })
     } else {
         SectionRole::Inactive
     };
@@ -281,12 +281,18 @@ fn check_numbers(accepted: &[Option<Accepted<'_>>]) -> Result<(), NegotiationErr
 
 /// RFC 8888 is for all sections of one transport, as its section 6 demands, and for what we send. Transport-wide feedback is preferred: it
 /// tells the times of arrival more precisely.
-fn take_ccfb(accepted: &mut [Option<Accepted<'_>>]) {
+fn take_feedback(accepted: &mut [Option<Accepted<'_>>]) {
     let slots = accepted.iter().flatten().filter(|section| matches!(section.role, SectionRole::Slot(_)));
-    let taken = slots.clone().all(|section| section.payloads.offer_ccfb() && !section.payloads.offer_transport_cc());
+    let ccfb = slots.clone().all(|section| section.payloads.offer_ccfb() && !section.payloads.offer_transport_cc());
     for section in accepted.iter_mut().flatten() {
+        let numbered = section.extensions.id(ExtensionKind::TransportCc).is_some();
+        let transport_cc = numbered && section.payloads.offer_transport_cc();
         if let SectionRole::Slot(slot) = &mut section.role {
-            slot.ccfb = taken;
+            slot.feedback = match (ccfb, transport_cc) {
+                (true, _) => SlotFeedback::Ccfb,
+                (false, true) => SlotFeedback::TransportCc,
+                (false, false) => SlotFeedback::Reports,
+            };
         }
     }
 }

@@ -27,6 +27,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 mod trendline;
+mod trial;
 
 pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
 pub use probe::{Probe, ProbeOutcome};
@@ -48,6 +49,7 @@ use reports::Reports;
 use rtt::RoundTrip;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
+use trial::Trial;
 
 /// Probing goes this far beyond the demand, so that what is wanted fits with the allocator's margins.
 const DEMAND_MARGIN: f64 = 1.15;
@@ -104,7 +106,10 @@ pub struct Estimator {
     prober: Prober,
     repairs: Repairs,
     outage: Outage,
+    /// The client has offered transport feedback.
+    expects_feedback: bool,
     reports: Reports,
+    trial: Trial,
     control: RateControl,
     rtt: RoundTrip,
     /// Queueing of the newest packets of the last feedback.
@@ -144,6 +149,8 @@ impl Estimator {
             prober: Prober::new(now),
             repairs: Repairs::default(),
             outage: Outage::default(),
+            expects_feedback: true,
+            trial: Trial::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
             rtt: RoundTrip::default(),
@@ -204,6 +211,11 @@ impl Estimator {
         }
     }
 
+    /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object to.
+    pub fn expect_transport_feedback(&mut self, expected: bool) {
+        self.expects_feedback = expected;
+    }
+
     /// A receiver report block: share lost since the last one (0 to 1) and round trip. Decides only where there is no
     /// transport feedback.
     pub fn on_loss_report(&mut self, now: Instant, fraction_lost: f32, rtt: Duration) {
@@ -212,14 +224,24 @@ impl Estimator {
             return;
         }
         self.rtt.add(now, rtt);
+        if self.is_tried_out() {
+            let sent = self.meter.rate(now);
+            let objected = self.trial.on_loss(now, self.reports.note_loss(fraction_lost), sent);
+            return self.fall(objected);
+        }
         let rate = self.reports.on_loss(now, fraction_lost, self.control.rate());
         let ceiling = self.ceiling().max(self.control.rate());
         self.control.set(rate.min(ceiling));
     }
 
-    /// The receiver asks to be sent no more than `rate`. Where there is no transport feedback this is the estimate.
+    /// The receiver asks to be sent no more than `rate`. Where transport feedback was offered and does not come this is the estimate.
     pub fn on_remb(&mut self, now: Instant, rate: Bitrate) {
         self.now = now;
+        if self.is_tried_out() {
+            let sent = self.meter.rate(now);
+            let objected = self.trial.on_remb(now, rate, sent);
+            return self.fall(objected);
+        }
         self.reports.on_remb(now, rate);
         if !self.has_transport_feedback(now) {
             self.control.set(rate);
@@ -281,6 +303,9 @@ impl Estimator {
     /// The next probe cluster to send, where one is due. To be asked after feedback and timeouts, while media flows.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         self.now = now;
+        if self.is_tried_out() {
+            return self.trial.poll_probe(self.control.rate());
+        }
         if !self.may_probe(now) {
             return None;
         }
@@ -291,6 +316,10 @@ impl Estimator {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.prober.handle_timeout(now);
+        if self.is_tried_out() {
+            let raised = self.trial.raise(now, self.control.rate(), self.ceiling());
+            return self.control.set(raised);
+        }
         let rtt = self.rtt.or_guess();
         // A receiver that never sent transport feedback (REMB, or reports alone) cannot lose it.
         if self.last_feedback.is_none() || !self.meter.sent_within(now, self.outage.patience(rtt)) {
@@ -304,6 +333,9 @@ impl Estimator {
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.meter.sent_within(self.now, IDLE) {
             return None;
+        }
+        if self.is_tried_out() {
+            return (self.control.rate() < self.ceiling()).then(|| self.trial.poll_timeout(self.now));
         }
         let probe = self.prober.poll_timeout(self.estimate(), self.ceiling()).filter(|_| self.may_probe(self.now));
         let outage = self.outage.poll_timeout(self.rtt.or_guess());
@@ -450,6 +482,17 @@ impl Estimator {
 
     fn has_transport_feedback(&self, now: Instant) -> bool {
         self.last_feedback.is_some_and(|last| now.saturating_duration_since(last) < REPORTS_TAKE_OVER)
+    }
+
+    /// There is nothing to tell what the network carries but what the receiver objects to.
+    fn is_tried_out(&self) -> bool {
+        !self.expects_feedback && self.last_feedback.is_none()
+    }
+
+    /// Takes an objection.
+    fn fall(&mut self, objected: Option<Bitrate>) {
+        let rate = self.control.rate();
+        self.control.set(objected.map_or(rate, |objected| objected.min(rate)));
     }
 
     /// The highest rate that is of any use.

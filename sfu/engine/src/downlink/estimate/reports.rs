@@ -31,7 +31,7 @@ impl Reports {
 
     /// Takes a report of the share of packets lost and returns the rate that follows `rate`.
     pub(super) fn on_loss(&mut self, now: Instant, lost: f32, rate: Bitrate) -> Bitrate {
-        self.loss = if lost.is_finite() { lost.clamp(0.0, 1.0) } else { 0.0 };
+        self.note_loss(lost);
         let elapsed = self.last_report.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if self.loss > LOSS.1 {
             rate.scale(1.0 - 0.5 * f64::from(self.loss))
@@ -40,6 +40,12 @@ impl Reports {
         } else {
             rate
         }
+    }
+
+    /// Takes a report of the share of packets lost and returns it as the number that it should be.
+    pub(super) fn note_loss(&mut self, lost: f32) -> f32 {
+        self.loss = if lost.is_finite() { lost.clamp(0.0, 1.0) } else { 0.0 };
+        self.loss
     }
 
     /// The share lost in the last report.

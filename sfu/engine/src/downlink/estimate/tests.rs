@@ -236,6 +236,43 @@ fn remb_limits_and_without_transport_feedback_it_is_the_estimate() {
 }
 
 #[test]
+fn who_offers_no_transport_feedback_is_sent_more_until_there_is_an_objection() {
+    let (start, step) = (Instant::now(), Duration::from_millis(10));
+    let mut estimator = Estimator::new(start, EstimatorConfig::default());
+    estimator.set_demand(start, Bitrate::kbps(2000));
+    estimator.expect_transport_feedback(false);
+    let (mut now, mut filled) = (start, 0);
+    let mut send = |estimator: &mut Estimator, now: &mut Instant, seconds: u32| {
+        for i in 0..100 * seconds {
+            *now += step;
+            let bytes = estimator.estimate().bytes_in(step) as usize;
+            estimator.on_sent(*now, SentPacket { transport_seq: i as u16, bytes, probe: None, repair: false });
+            if estimator.poll_timeout().is_some_and(|at| at <= *now) {
+                estimator.handle_timeout(*now);
+                filled += estimator.poll_probe(*now).map_or(0, |probe| probe.bytes_min);
+            }
+        }
+    };
+    send(&mut estimator, &mut now, 5);
+    assert_eq!(estimator.estimate(), Bitrate::kbps(2300), "nothing but silence");
+    assert_eq!(estimator.poll_timeout(), None, "there is nothing more to gain");
+    estimator.on_remb(now, Bitrate::kbps(1000));
+    estimator.on_remb(now, Bitrate::kbps(900));
+    assert_eq!(estimator.estimate(), Bitrate::kbps(900));
+    send(&mut estimator, &mut now, 4);
+    assert_eq!(estimator.estimate(), Bitrate::kbps(900).scale(1.15), "it said that about so much gets through");
+    estimator.on_loss_report(now, 0.5, Duration::from_millis(50));
+    assert!(estimator.estimate() < Bitrate::kbps(500), "{}", estimator.estimate());
+    assert!(filled > 0, "what is tried is filled with padding");
+    now += Duration::from_secs(1);
+    estimator.on_remb(now, Bitrate::kbps(100));
+    assert!(estimator.estimate() > Bitrate::kbps(300), "nothing was sent that this could object to");
+    estimator.on_feedback(now, &Feedback { reports: &[report(399, 20)] });
+    estimator.on_remb(now, Bitrate::kbps(100));
+    assert_eq!(estimator.estimate(), Bitrate::kbps(100), "who sends transport feedback after all is taken at its word");
+}
+
+#[test]
 fn nothing_sent_means_no_timers_and_no_probes() {
     let start = Instant::now();
     let mut estimator = Estimator::new(start, EstimatorConfig::default());

@@ -299,6 +299,25 @@ fn feedback_lines(answer: &str) -> Vec<&str> {
     section_lines(answer, 1).into_iter().filter(|line| line.starts_with("a=rtcp-fb")).collect()
 }
 
+fn slot_feedback(negotiated: &Negotiated) -> Vec<SlotFeedback> {
+    let slots = negotiated.sections.iter().filter_map(|section| match &section.role {
+        SectionRole::Slot(slot) => Some(slot.feedback),
+        _ => None,
+    });
+    slots.collect()
+}
+
+#[test]
+fn transport_feedback_is_expected_where_it_is_offered_with_the_extension_that_numbers_packets() {
+    let slots = small().replace("sendonly", "recvonly");
+    let offered = slots.clone() + "a=rtcp-fb:96 transport-cc\r\n";
+    let number = "a=extmap:9 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
+    let of = |offer: &str| slot_feedback(&answer(offer).unwrap());
+    assert_eq!(of(&slots), [SlotFeedback::Reports; 2]);
+    assert_eq!(of(&offered), [SlotFeedback::Reports; 2], "packets have no numbers");
+    assert_eq!(of(&(offered + number)), [SlotFeedback::Reports, SlotFeedback::TransportCc]);
+}
+
 #[test]
 fn rfc_8888_is_taken_on_slots_where_all_of_them_offer_it_and_nothing_better() {
     let audio_too = |offer: String| offer.replace("a=mid:a\r\n", "a=mid:a\r\na=rtcp-fb:* ack ccfb\r\n");
@@ -306,11 +325,7 @@ fn rfc_8888_is_taken_on_slots_where_all_of_them_offer_it_and_nothing_better() {
     let wanted = "a=rtcp-fb:* ack ccfb\r\n";
     let taken = |offer: &str| {
         let negotiated = answer(offer).unwrap();
-        let slots = negotiated.sections.iter().filter_map(|section| match &section.role {
-            SectionRole::Slot(slot) => Some(slot.ccfb),
-            _ => None,
-        });
-        let slots: Vec<bool> = slots.collect();
+        let slots: Vec<bool> = slot_feedback(&negotiated).iter().map(|slot| *slot == SlotFeedback::Ccfb).collect();
         assert_eq!(feedback_lines(&negotiated.answer).contains(&"a=rtcp-fb:* ack ccfb"), slots.contains(&true));
         slots
     };
