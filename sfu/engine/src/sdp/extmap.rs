@@ -12,7 +12,7 @@ macro_rules! extensions {
     ($($(#[$doc:meta])* $name:ident = $uri:literal,)*) => {
         /// A header extension that the server reads, writes or passes on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(usize)]
+        #[repr(u8)]
         pub enum ExtensionKind { $($(#[$doc])* $name,)* }
 
         impl ExtensionKind {
@@ -69,23 +69,13 @@ extensions! {
 pub const MAX_ONE_BYTE_ID: u8 = 14;
 
 const KINDS: usize = ExtensionKind::ALL.len();
-const IDS: usize = 256;
 
-/// The ids that one m= section gave to header extensions. Both directions of lookup are one array access.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The ids that one m= section gave to header extensions: a few bytes, since every slot has some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtensionMap {
     /// By kind; 0 where the kind was not negotiated.
     ids: [u8; KINDS],
-    /// By id.
-    kinds: [Option<ExtensionKind>; IDS],
     two_byte_allowed: bool,
-}
-
-impl Default for ExtensionMap {
-    /// No extension at all.
-    fn default() -> Self {
-        ExtensionMap { ids: [0; KINDS], kinds: [None; IDS], two_byte_allowed: false }
-    }
 }
 
 impl ExtensionMap {
@@ -104,7 +94,8 @@ impl ExtensionMap {
 
     /// What travels under `id`; `None` for ids 0 and 15 and for those not negotiated.
     pub fn kind(&self, id: u8) -> Option<ExtensionKind> {
-        self.kinds.get(usize::from(id)).copied().flatten()
+        let index = self.ids.iter().position(|known| *known == id).filter(|_| id != 0)?;
+        ExtensionKind::ALL.get(index).copied()
     }
 
     /// Whether the section's packets may use the two-byte form, mixed freely with the one-byte form: both sides said
@@ -131,9 +122,6 @@ impl ExtensionMap {
         }
         if let Some(slot) = self.ids.get_mut(kind as usize) {
             *slot = id;
-        }
-        if let Some(slot) = self.kinds.get_mut(usize::from(id)) {
-            *slot = Some(kind);
         }
         true
     }
