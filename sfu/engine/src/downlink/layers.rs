@@ -51,8 +51,8 @@ impl Downlink {
         let mut decisions = std::mem::take(&mut self.decisions);
         let caution = self.caution.share(now, budget);
         let sending = subscriptions.iter().filter_map(|s| s.sent()).fold(Bitrate::ZERO, |sum, o| sum.plus(o.rate));
-        let queue = self.estimator.pacing_rate().time_for(self.pacer.queued_bytes() as u64);
-        let allowance = self.patience.allowance(now, budget, sending, Strain { queue, loss: self.estimator.loss() });
+        let strain = Strain { queue: self.queue_time(), loss: self.estimator.loss() };
+        let allowance = self.patience.allowance(now, budget, sending, strain);
         let allocation = allocator.choose(budget, caution, allowance, &subscriptions, &mut decisions);
         let (higher, lower) = changes(&wishes, &decisions);
         self.caution.on_choice(now, budget, higher, lower);
@@ -251,6 +251,20 @@ mod tests {
         keep_lowest_and_whole(&mut options);
         let kept: Vec<_> = options.iter().map(|o| (o.encoding.0, o.spatial, o.temporal)).collect();
         assert_eq!(kept, [(0, 0, 0), (0, 0, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 1, 0)]);
+    }
+
+    #[test]
+    fn packets_are_remembered_for_as_long_as_the_queue_and_a_few_round_trips() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        assert_eq!(downlink.asks_within(), ms(300));
+        downlink.estimator.on_loss_report(start, 0.0, ms(50));
+        assert_eq!(downlink.asks_within(), ms(500));
+        downlink.estimator.on_loss_report(start, 0.0, ms(1));
+        assert_eq!(downlink.asks_within(), ms(304), "the shortest is what the path takes");
+        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        downlink.estimator.on_loss_report(start, 0.0, ms(400));
+        assert_eq!(downlink.asks_within(), ms(1500));
     }
 
     #[test]

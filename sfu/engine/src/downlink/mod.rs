@@ -27,6 +27,7 @@ use crate::sdp::{Section, SlotFeedback, SlotSection};
 use crate::snapshot::add;
 use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
+use crate::uplink::store::PacketStore;
 use crate::uplink::track::Track;
 use allocate::{Caution, Decision, Patience, SolveGuard};
 use ccfb::SentNumbers;
@@ -43,6 +44,10 @@ use std::time::{Duration, Instant};
 
 /// Where only packets come, probes, pace and layers are looked at this often: as browsers send feedback, which is the other occasion.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Packets are remembered for so many round trips.
+const ANSWERS: u32 = 4;
+/// What is so much less than before is worth telling.
+const FORGETFUL: Duration = Duration::from_millis(200);
 /// Layers are chosen anew at least this often, since measured rates drift.
 const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -123,6 +128,8 @@ pub struct Downlink {
     caution: Caution,
     patience: Patience,
     allocated_at: Option<Instant>,
+    /// For so long the tracks remember what this receiver may ask for again.
+    remembered: Duration,
     /// Of the last choice: what audio took, and what all slots could use.
     audio: Bitrate,
     demand: Bitrate,
@@ -163,6 +170,7 @@ impl Downlink {
             caution: Caution::default(),
             patience: Patience::default(),
             allocated_at: None,
+            remembered: Duration::ZERO,
             audio: Bitrate::ZERO,
             demand: Bitrate::ZERO,
             starved: false,
@@ -295,6 +303,7 @@ impl Downlink {
         if let Some(slot) = self.slot_mut(index) {
             slot.bind(key, track.id, track.codec);
             self.states_changed = true;
+            self.remembered = Duration::ZERO;
         }
     }
 
@@ -474,6 +483,33 @@ impl Downlink {
             let _ = self.pacer.enqueue(now, Class::Padding, bytes, padding);
             self.sent_at = Some(now);
         }
+    }
+
+    /// Tells the tracks for how long what came may still be sent or asked for, where that is more or much less than they were told.
+    pub fn set_memories(&mut self, receiver: ParticipantKey, tracks: &mut SlotMap<TrackKey, Track>) {
+        let time = self.asks_within();
+        if time <= self.remembered && time + FORGETFUL > self.remembered {
+            return;
+        }
+        self.remembered = time;
+        for slot in self.slots.iter_mut().flatten() {
+            slot.forwarder.remember(time);
+            if let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) {
+                track.remember(receiver, time);
+            }
+        }
+    }
+
+    /// How long it takes until all has left that waits in the pacer.
+    fn queue_time(&self) -> Duration {
+        self.estimator.pacing_rate().time_for(self.pacer.queued_bytes() as u64)
+    }
+
+    /// How long after a packet came it may still be sent or asked for: a while, what waits in the pacer, and a few round trips for repairs that get lost
+    /// too.
+    fn asks_within(&self) -> Duration {
+        let answer = self.estimator.answer_time().unwrap_or_default();
+        (PacketStore::MEMORY.0 + ANSWERS * answer + 2 * self.queue_time()).min(PacketStore::MEMORY.1)
     }
 
     /// When the pacer has something to send.

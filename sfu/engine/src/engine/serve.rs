@@ -190,6 +190,7 @@ impl Engine {
     pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.downlink.handle_timeout(now);
+        participant.downlink.set_memories(key, &mut self.tracks);
         if participant.quality_at.is_some_and(|at| at <= now) {
             participant.quality_at = Some(next_quality(now, &self.config.wall_clock));
             let quality = participant.quality(now, &self.tracks);

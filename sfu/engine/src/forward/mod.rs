@@ -31,9 +31,6 @@ const MAX_UNSENT: u64 = 1 << 14;
 const MAX_JUMP: u64 = 10_000;
 /// So has one that falls back by more than this: the store takes no packet that late.
 const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
-/// While nothing of a track was sent yet, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes what
-/// came since at once, and is at most so far behind until its jitter buffer has caught up.
-const FRESH: Duration = Duration::from_millis(600);
 /// A keyframe whose first packet comes later than this many packets behind its newest is not started from.
 const MAX_REPLAY: u64 = 256;
 
@@ -132,6 +129,11 @@ impl Forwarder {
         }
     }
 
+    /// What was sent may be asked for again for so long.
+    pub fn remember(&mut self, time: Duration) {
+        self.history.hold(time);
+    }
+
     /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was sent of the old
     /// track can no longer be looked up.
     pub fn bind(&mut self) {
@@ -222,7 +224,7 @@ impl Forwarder {
         let Some(first) = store.get(ExtSeq(*range.start())) else { return };
         // Nothing is shown twice where the slot only paused.
         let is_new = self.decided.iter().all(|decided| decided.0 == 0);
-        if is_new && bytes <= most && first.meta.arrival + FRESH >= now {
+        if is_new && bytes <= most && first.meta.arrival + PacketStore::FRESH >= now {
             self.start(now, encoding, first, tracks, emit);
         }
     }

@@ -232,7 +232,7 @@ impl Encoding {
         if stopped {
             self.rates.reset();
             self.keyframe.cancel();
-            self.release_at = Some(now + PacketStore::MEMORY);
+            self.release_at = Some(now + PacketStore::MEMORY.1);
         }
         stopped
     }
@@ -488,7 +488,7 @@ mod tests {
             if goes_on {
                 encoding.activity.on_packet(stop, true);
             }
-            let release = stop + PacketStore::MEMORY;
+            let release = stop + PacketStore::MEMORY.1;
             assert_eq!(encoding.poll_timeout(), Some(release));
             assert!(!encoding.handle_timeout(release));
             assert_eq!(encoding.store.get(ExtSeq(109)).is_some(), goes_on);

@@ -1,9 +1,9 @@
 //! The packets of one encoding that were received last, each held once however many subscribers there are.
 //!
 //! Owned by the encoding's [`crate::uplink`] state; read by every forwarder (to send) and history (to send again).
-//! A packet is addressed by its unwrapped sequence number. Their bytes lie one behind the other in chunks. Each is used anew when all its packets
-//! are older than [`PacketStore::MEMORY`], so that in steady state nothing is allocated, and no more is held than the bytes of that time and two chunks. A bound for
-//! floods is the count of slots.
+//! A packet is addressed by its unwrapped sequence number. Their bytes lie one behind the other in chunks. Each is used anew when nobody asks for its packets
+//! any more (see [`PacketStore::remember`]), so that in steady state nothing is allocated, and no more is held than the bytes of that time and two chunks. A
+//! bound for floods is the count of slots.
 
 use crate::media::{FrameMeta, PacketMeta};
 use crate::ring::RingGrowth;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// The numbers of packets of parameter sets, above all that can be received.
 const PARAMETERS: u64 = 1 << 63;
-/// Bytes of a chunk for each slot that a store may have: 8 KiB for video, 2 KiB for audio, which is half a second of it.
-const CHUNK_PER_SLOT: usize = 16;
+/// Bytes of a chunk for each slot that a store may have: 4 KiB for video, 1 KiB for audio, which is a quarter of a second of it.
+const CHUNK_PER_SLOT: usize = 8;
 /// So many changes of parameter sets back they can be sent again.
 const MAX_PARAMETERS: usize = 4;
 
@@ -67,6 +67,7 @@ pub struct PacketStore {
     slots: Box<[Option<StoredPacket>]>,
     growth: RingGrowth,
     chunks: Chunks,
+    memory: Duration,
     highest: Option<ExtSeq>,
     /// Packets before this one that are too old were forgotten.
     swept: u64,
@@ -81,9 +82,12 @@ impl PacketStore {
     pub const AUDIO_SLOTS: usize = 128;
     /// Most slots of a video encoding: a second at 5 Mb/s.
     pub const VIDEO_SLOTS: usize = 512;
-    /// Packets may be asked for again for so long: behind a queue of a second (RFC 8867 section 5.6) a repair is asked for as late as that, and a second
-    /// time half a second later.
-    pub const MEMORY: Duration = Duration::from_millis(1500);
+    /// Packets are remembered at least and at most so long: behind a queue of a second (RFC 8867 section 5.6) a repair is asked for as late as that, and a
+    /// second time half a second later.
+    pub const MEMORY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1500));
+    /// While nothing of a track was sent yet, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes
+    /// what came since at once, and is at most so far behind until its jitter buffer has caught up. So all that is remembered too.
+    pub const FRESH: Duration = Duration::from_millis(600);
 
     /// A store that remembers that time's packets, `most` (at least 1) at most.
     pub fn new(most: usize) -> Self {
@@ -92,11 +96,18 @@ impl PacketStore {
             slots: Box::default(),
             growth,
             chunks: Chunks::new(CHUNK_PER_SLOT * most),
+            memory: Self::MEMORY.0,
             highest: None,
             swept: 0,
             keyframe: None,
             parameters: Vec::new(),
         }
+    }
+
+    /// From now on packets may be asked for so long after they came, within [`Self::MEMORY`].
+    pub fn remember(&mut self, time: Duration) {
+        self.memory = time.clamp(Self::MEMORY.0, Self::MEMORY.1);
+        self.growth.hold(self.memory);
     }
 
     /// The newest sequence number stored.
@@ -207,13 +218,16 @@ impl PacketStore {
 
     /// Forgets what nobody asks for any more, so that its chunks can be used again.
     fn sweep(&mut self, now: Instant) {
-        let Some(highest) = self.highest else { return };
+        let (Some(highest), memory) = (self.highest, self.memory) else { return };
+        let keyframe = self.keyframe.and_then(|seq| self.get(seq)).map(|packet| &packet.meta);
+        let is_fresh = |meta: &&PacketMeta| now.saturating_duration_since(meta.arrival) <= Self::FRESH;
+        let wanted_from = keyframe.filter(is_fresh).map_or(u64::MAX, |meta| meta.seq.0);
         self.swept = self.swept.max((highest.0 + 1).saturating_sub(self.slots.len() as u64));
-        while self.swept <= highest.0 {
+        while self.swept <= highest.0.min(wanted_from.saturating_sub(1)) {
             let seq = ExtSeq(self.swept);
             let Some(slot) = self.slot_mut(seq) else { return };
             if let Some(packet) = slot.as_ref().filter(|packet| packet.meta.seq == seq) {
-                if now.saturating_duration_since(packet.meta.arrival) < Self::MEMORY {
+                if now.saturating_duration_since(packet.meta.arrival) < memory {
                     return;
                 }
                 *slot = None;
@@ -267,11 +281,11 @@ impl Chunks {
         chunk.split().freeze()
     }
 
-    /// The oldest chunk, if nothing in it is wanted any more. Frees those behind it while they are unused too and more than half of all.
+    /// The oldest chunk, if nothing in it is wanted any more. Frees those behind it that are unused too, but for a quarter of all: rates vary.
     fn take_unused(&mut self, len: usize) -> Option<BytesMut> {
         let len = len.max(self.len);
         let unused = self.list.iter_mut().map(|chunk| chunk.try_reclaim(len)).take_while(|unused| *unused).count();
-        let spare = (2 * unused).saturating_sub(self.list.len()).min(unused.saturating_sub(1));
+        let spare = unused.saturating_sub(1 + self.list.len() / 4);
         self.list.drain(..spare);
         if unused > 0 { self.list.pop_front() } else { None }
     }
@@ -285,6 +299,8 @@ mod tests {
     use crate::media::FrameMeta;
     use crate::units::{PayloadType, RtpTime};
     use std::time::{Duration, Instant};
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn meta(seq: u64, arrival: Instant) -> PacketMeta {
         PacketMeta {
@@ -302,6 +318,7 @@ mod tests {
     /// A store after three seconds of so many packets a second, of so many bytes.
     fn after(packets: u64, bytes: usize) -> (PacketStore, Instant) {
         let (start, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+        store.remember(SECOND);
         let mut now = start;
         for n in 0..3 * packets {
             now = start + Duration::from_secs(1) * n as u32 / packets as u32;
@@ -315,12 +332,12 @@ mod tests {
     }
 
     fn held(store: &PacketStore) -> usize {
-        store.chunks.list.len() * 8192
+        store.chunks.list.len() * 4096
     }
 
     #[test]
     fn packets_are_stored_in_as_much_memory_as_they_need() {
-        for (packets, slots) in [(19, 64), (100, 128), (150, 192), (250, 256), (500, 512), (2000, 512)] {
+        for (packets, slots) in [(19, 32), (100, 128), (150, 160), (250, 256), (500, 512), (2000, 512)] {
             for bytes in [8, 200, 1200, 9000] {
                 let (store, _) = after(packets, bytes);
                 let context = format!("{packets} of {bytes} bytes");
@@ -331,11 +348,30 @@ mod tests {
                     let packet = store.get(ExtSeq(70_000 + n)).unwrap();
                     assert_eq!(packet.payload(), content(n, bytes), "{context}, {back} back");
                 }
-                let held = (packets * PacketStore::MEMORY.as_millis() as u64 / 1000).min(slots as u64);
-                let chunks = (held as usize + 1).div_ceil((8192 / bytes).max(1)) + 2;
+                let chunks = (kept as usize + 1).div_ceil((4096 / bytes).max(1)) + 2;
                 assert!(store.chunks.list.len() <= chunks, "{context}: {} of {chunks}", store.chunks.list.len());
             }
         }
+    }
+
+    #[test]
+    fn no_more_is_held_than_may_be_asked_for_and_what_came_since_a_fresh_keyframe() {
+        let after = |memory: Duration, keyframe: u64| {
+            let (start, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+            for n in 0..400 {
+                store.remember(if n < 300 { SECOND } else { memory });
+                let mut meta = meta(70_000 + n, start + Duration::from_millis(5) * n as u32);
+                meta.frame.keyframe = n == keyframe;
+                store.insert(meta, &[], &content(n, 1200));
+            }
+            (held(&store), store.since_keyframe().is_some())
+        };
+        let (least, _) = after(Duration::ZERO, 0);
+        assert!(least <= 28 * 4096, "60 packets, 3 to a chunk, a quarter of all spare: {least}");
+        assert_eq!(after(PacketStore::MEMORY.0, 0), (least, false));
+        assert_eq!(after(Duration::ZERO, 399 - 119), (41 * 4096, true), "595 ms ago");
+        assert_eq!(after(Duration::ZERO, 399 - 125), (least, false), "625 ms ago");
+        assert!(after(SECOND, 0).0 > 2 * least);
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct Subscriber {
     pub slot: usize,
     /// One bit for each encoding that it takes or waits for.
     interest: u8,
+    /// How long after a packet came it may still be sent it, or ask for it again.
+    asks_within: Duration,
 }
 
 /// What a packet brought.
@@ -290,7 +292,7 @@ impl Track {
     pub fn subscribe(&mut self, participant: ParticipantKey, slot: usize) {
         match self.subscribers.iter_mut().find(|s| s.participant == participant) {
             Some(known) => known.slot = slot,
-            None => self.subscribers.push(Subscriber { participant, slot, interest: 0 }),
+            None => self.subscribers.push(Subscriber { participant, slot, interest: 0, asks_within: Duration::ZERO }),
         }
     }
 
@@ -298,6 +300,7 @@ impl Track {
     pub fn unsubscribe(&mut self, participant: ParticipantKey) {
         self.subscribers.retain(|s| s.participant != participant);
         self.demand_changed = true;
+        self.set_memories();
     }
 
     /// Which encodings a receiver takes or waits for. Encodings that it does not name are not handed to it.
@@ -312,6 +315,19 @@ impl Track {
         let changed = std::mem::replace(&mut subscriber.interest, interest) != interest;
         self.demand_changed |= changed;
         changed
+    }
+
+    /// A receiver may be sent a packet, or ask for it again, so long after it came.
+    pub fn remember(&mut self, participant: ParticipantKey, time: Duration) {
+        let subscriber = self.subscribers.iter_mut().find(|s| s.participant == participant);
+        subscriber.into_iter().for_each(|subscriber| subscriber.asks_within = time);
+        self.set_memories();
+    }
+
+    /// What is stored is for the slowest.
+    fn set_memories(&mut self) {
+        let longest = self.subscribers.iter().map(|s| s.asks_within).max().unwrap_or_default();
+        self.encodings.iter_mut().for_each(|encoding| encoding.store.remember(longest));
     }
 
     /// Whether anybody takes an encoding, here or on another shard.
