@@ -38,7 +38,6 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdUdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    #[cfg(unix)]
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
