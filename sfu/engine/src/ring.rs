@@ -5,7 +5,7 @@ use crate::uplink::store::PacketStore;
 use std::time::{Duration, Instant};
 
 /// A ring begins with room for so many, and grows by as many or a multiple.
-const FIRST: usize = 32;
+const FIRST: usize = 16;
 /// The growth of one ring.
 #[derive(Debug)]
 pub struct RingGrowth {

@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_second_is_remembered_in_as_much_memory_as_it_needs() {
-        for (packets, entries) in [(20, 32), (60, 64), (100, 128), (150, 160), (250, 256), (500, 512), (2000, 512)] {
+        for (packets, entries) in [(20, 32), (60, 64), (100, 112), (150, 160), (250, 256), (500, 512), (2000, 512)] {
             let (history, last) = after(packets);
             assert_eq!(history.entries.len(), entries, "{packets}");
             for back in 0..packets.min(entries as u64) {
