@@ -1,18 +1,17 @@
-//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less time than it is to hold, so
+//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less than a second, so
 //! that a stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
 
-use crate::uplink::store::PacketStore;
 use std::time::{Duration, Instant};
 
 /// A ring begins with room for so many, and grows by as many or a multiple.
-const FIRST: usize = 16;
+const FIRST: usize = 64;
+/// Time that a ring is to hold: what a publisher far away sends again comes as late as that, and must find its place.
+const TURN: Duration = Duration::from_secs(1);
 /// The growth of one ring.
 #[derive(Debug)]
 pub struct RingGrowth {
     /// The ring is never longer than this.
     most: usize,
-    /// Time that the ring is to hold.
-    hold: Duration,
     /// When this turn of the ring began, and the first number that is not in it.
     turned: Option<Instant>,
     end: u64,
@@ -21,17 +20,12 @@ pub struct RingGrowth {
 impl RingGrowth {
     /// For a ring of `most` places at most.
     pub fn new(most: usize) -> Self {
-        RingGrowth { most, hold: PacketStore::MEMORY.0, turned: None, end: 0 }
-    }
-
-    /// The ring is to hold so much time.
-    pub fn hold(&mut self, time: Duration) {
-        self.hold = time;
+        RingGrowth { most, turned: None, end: 0 }
     }
 
     /// For a ring of the same kind that begins anew.
     pub fn anew(&self) -> Self {
-        RingGrowth { hold: self.hold, ..RingGrowth::new(self.most) }
+        RingGrowth::new(self.most)
     }
 
     /// How many places to begin with.
@@ -48,7 +42,7 @@ impl RingGrowth {
 
     fn turn(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
         let begun = self.end.saturating_sub(len as u64);
-        let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < self.hold);
+        let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < TURN);
         if early && len < self.most {
             let needed = usize::try_from(end.saturating_sub(begun)).unwrap_or(usize::MAX).min(self.most);
             let length = needed.next_multiple_of(FIRST).min(self.most);

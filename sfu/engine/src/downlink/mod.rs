@@ -492,8 +492,7 @@ impl Downlink {
             return;
         }
         self.remembered = time;
-        for slot in self.slots.iter_mut().flatten() {
-            slot.forwarder.remember(time);
+        for slot in self.slots.iter().flatten() {
             if let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) {
                 track.remember(receiver, time);
             }

@@ -22,7 +22,7 @@ use crate::uplink::store::{PacketStore, StoredPacket};
 use history::{Entry, History, Reserved};
 use rewriter::Rewriter;
 use selector::Selector;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond which SRTP could
 /// not tell the next number's rollover.
@@ -127,11 +127,6 @@ impl Forwarder {
             given_up: None,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
-    }
-
-    /// What was sent may be asked for again for so long.
-    pub fn remember(&mut self, time: Duration) {
-        self.history.hold(time);
     }
 
     /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was sent of the old

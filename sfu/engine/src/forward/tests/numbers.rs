@@ -4,7 +4,6 @@ use super::model::FRAME_TICKS;
 use super::{FIRST_SEQ, FIRST_TIME, Slot};
 use crate::forward::EncodingView;
 use crate::units::{RtpTime, SeqNo};
-use std::time::Duration;
 
 fn views(slot: &Slot) -> Vec<EncodingView<'_>> {
     slot.encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect()
@@ -134,7 +133,6 @@ fn lost_packets_keep_their_numbers_and_dropped_ones_have_none() {
 #[test]
 fn a_nack_is_answered_for_the_last_512_numbers() {
     let mut slot = Slot::video(&[0]);
-    slot.forwarder.remember(Duration::from_secs(1));
     slot.target(0, 0);
     // 600 packets per second.
     let mut sent = vec![];
