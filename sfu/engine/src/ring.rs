@@ -1,5 +1,5 @@
-//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less than a second, so
-//! that a stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
+//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less than a second, so that a
+//! stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 const FIRST: usize = 64;
 /// Time that a ring is to hold: what a publisher far away sends again comes as late as that, and must find its place.
 const TURN: Duration = Duration::from_secs(1);
+
 /// The growth of one ring.
 #[derive(Debug)]
 pub struct RingGrowth {

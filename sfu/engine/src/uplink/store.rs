@@ -67,6 +67,7 @@ pub struct PacketStore {
     slots: Box<[Option<StoredPacket>]>,
     growth: RingGrowth,
     chunks: Chunks,
+    /// For so long packets are remembered, see [`PacketStore::remember`].
     memory: Duration,
     highest: Option<ExtSeq>,
     /// Packets before this one that are too old were forgotten.
