@@ -1,5 +1,6 @@
 //! A room on this shard: who is in it, what they publish, who speaks.
 
+use crate::downlink::bottleneck::Bottlenecks;
 use crate::engine::keys::{ParticipantKey, TrackKey};
 use crate::ids::{ParticipantId, RoomId, ShardId, TrackId};
 use crate::media::Source;
@@ -18,6 +19,8 @@ pub struct Room {
     pub tracks: Vec<TrackKey>,
     /// The dominant speaker.
     pub dominant: Option<ParticipantId>,
+    /// What its members share on their way to them.
+    pub bottlenecks: Bottlenecks,
     /// Its members' slots are to be bound anew.
     pub rebind: bool,
     /// The earliest wake-up that the engine has noted for it.
@@ -38,6 +41,7 @@ impl Room {
             members: Vec::new(),
             tracks: Vec::new(),
             dominant: None,
+            bottlenecks: Bottlenecks::default(),
             rebind: false,
             wake_at: None,
             speakers: SpeakerRanking::new(talkers),

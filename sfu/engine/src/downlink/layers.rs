@@ -17,7 +17,7 @@ use slotmap::SlotMap;
 use std::time::Instant;
 
 /// What is asked of the estimator beyond what all layers cost, or the estimate would stay just below what the last switch upwards takes.
-const DEMAND_MARGIN: f64 = 1.5;
+pub(super) const DEMAND_MARGIN: f64 = 1.5;
 /// How much of the link is explored by probes even while less is wanted.
 const EXPLORED: Bitrate = Bitrate::kbps(1500);
 
@@ -28,9 +28,10 @@ impl Downlink {
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 
-    /// What is left of the estimate for video.
+    /// What is left for video of the estimate, or of its part of what it shares with others.
     fn budget(&self) -> Bitrate {
-        video_budget(self.estimator.estimate(), self.audio, self.estimator.loss())
+        let estimate = self.estimator.estimate();
+        video_budget(self.part.map_or(estimate, |part| part.min(estimate)), self.audio, self.estimator.loss())
     }
 
     /// Chooses a layer for every slot with the engine's `allocator`, tells the tracks who wants what, and returns the tracks for which that is news.

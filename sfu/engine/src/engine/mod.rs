@@ -4,6 +4,7 @@
 //! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
 //! `isolate` keeps a panic to whom it is about.
 
+mod bottleneck;
 mod data;
 mod fan_out;
 mod isolate;
@@ -360,6 +361,7 @@ impl Engine {
         self.unsubscribe_all(participant.room, key);
         if let Some(room) = self.rooms.get_mut(participant.room) {
             room.members.retain(|member| *member != key);
+            room.bottlenecks.remove(key);
             if room.members.is_empty() {
                 self.end_room(participant.room);
             }

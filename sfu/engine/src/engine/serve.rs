@@ -188,6 +188,7 @@ impl Engine {
     /// Sets the pace and chooses layers where that is due. Needed now and then also where only packets are sent: a probe begins with media, and
     /// what is sent now may be more than the budget carries.
     pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
+        self.share_bottleneck(now, key);
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.downlink.handle_timeout(now);
         participant.downlink.set_memories(key, &mut self.tracks);

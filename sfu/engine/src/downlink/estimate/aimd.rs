@@ -13,7 +13,7 @@ use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
 /// Share of the measured capacity that is used in the long run.
-pub(super) const UTILISATION: f64 = 0.95;
+pub const UTILISATION: f64 = 0.95;
 /// Decreases while the queue is only beginning to grow are at least this small and at most this deep.
 const MILD_DROP: (f64, f64) = (0.85, UTILISATION);
 /// Decreases while a queue must drain are at most this deep: base layers and audio must go on.

@@ -24,12 +24,14 @@ mod rtt;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod trendline;
 mod trial;
 
 pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
+pub use aimd::UTILISATION;
 pub use probe::{Probe, ProbeOutcome};
 
 use crate::units::Bitrate;
@@ -47,6 +49,7 @@ use probe::Prober;
 use repairs::Repairs;
 use reports::Reports;
 use rtt::RoundTrip;
+use standing::StandingQueue;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
 use trial::Trial;
@@ -112,6 +115,7 @@ pub struct Estimator {
     trial: Trial,
     control: RateControl,
     rtt: RoundTrip,
+    standing: StandingQueue,
     /// Queueing of the newest packets of the last feedback.
     queue: Duration,
     last_feedback: Option<Instant>,
@@ -154,6 +158,7 @@ impl Estimator {
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
             rtt: RoundTrip::default(),
+            standing: StandingQueue::default(),
             queue: Duration::ZERO,
             last_feedback: None,
             now,
@@ -295,6 +300,18 @@ impl Estimator {
         if has_room { BURSTS.1 } else { BURSTS.0 }
     }
 
+    /// Whether the network's queue has been long enough lately for [`Self::likeness`] to tell something.
+    pub fn has_queued(&self) -> bool {
+        self.standing.has_stood()
+    }
+
+    /// How much of the queue that one of two receivers meets the other meets too, 0 to 1; `None` where that cannot be told.
+    pub fn likeness(&self, other: &Estimator) -> Option<f64> {
+        let later = other.began.saturating_duration_since(self.began).as_micros() as i64;
+        let earlier = self.began.saturating_duration_since(other.began).as_micros() as i64;
+        self.standing.likeness(&other.standing, later - earlier)
+    }
+
     /// How probes ended since the last call, in the order of [`ProbeOutcome::ALL`].
     pub fn take_probe_outcomes(&mut self) -> [u64; ProbeOutcome::ALL.len()] {
         self.prober.take_outcomes()
@@ -388,6 +405,7 @@ impl Estimator {
         let queue = self.delay.observe(now, packet, transmission);
         batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
         self.delivery.add(packet, queue);
+        self.standing.add(packet.sent, queue);
         if let Some(spacing) = self.groups.add(packet) {
             self.trendline.add(now, &spacing);
         }

@@ -1,0 +1,47 @@
+//! Which members of a room share a bottleneck, and what part of it each has.
+
+use super::Engine;
+use super::keys::ParticipantKey;
+use crate::participant::Participant;
+use crate::room::Room;
+use slotmap::SlotMap;
+use std::time::Instant;
+
+/// A receiver is compared with so many others at once, besides those that it is taken to share with.
+const COMPARED: usize = 32;
+
+impl Engine {
+    /// Compares the queue that a receiver meets, where there is one, with those that others of its room meet, and tells it its part of what they share.
+    pub(super) fn share_bottleneck(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
+        let Some(room) = self.rooms.get_mut(participant.room) else { return };
+        if participant.downlink.is_to_be_compared(now) {
+            let related = relations(key, room, &self.participants);
+            room.bottlenecks.relate(now, key, &related);
+        }
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let flow = |participant: &Participant| participant.downlink.flow(now);
+        let part = if room.bottlenecks.is_empty() { None } else { room.bottlenecks.part(now, key, flow(participant)) };
+        participant.downlink.set_part(part);
+    }
+}
+
+/// How a receiver's queue compares with those of others, as far as it does.
+fn relations(
+    key: ParticipantKey,
+    room: &Room,
+    participants: &SlotMap<ParticipantKey, Participant>,
+) -> Vec<(ParticipantKey, f64)> {
+    let Some(own) = participants.get(key) else { return Vec::new() };
+    let place = room.members.iter().position(|member| *member == key).unwrap_or_default();
+    // Those that joined after it, and round to those before.
+    let (before, from) = room.members.split_at(place);
+    let mut strangers = 0;
+    let others = from.iter().skip(1).chain(before).filter(|other| {
+        let is_known = room.bottlenecks.are_together(key, **other);
+        strangers += usize::from(!is_known);
+        is_known || strangers <= COMPARED
+    });
+    let like = |other: &ParticipantKey| own.downlink.likeness(&participants.get(*other)?.downlink);
+    others.filter_map(|other| Some((*other, like(other)?))).collect()
+}
