@@ -170,6 +170,9 @@ catalogue! {
     DataBytes: Counter "data_bytes_total" ["bytes"] { direction: "received, sent" }
         "Payload bytes of messages on data channels."
         "Counts beside media in the interface's load; limits.data_kbps bounds what one participant sends.";
+    Sharing: Gauge "receivers_sharing_bottleneck" ["participants"] {}
+        "Receivers that wait in the same queue as others of their room, and are held to their part of what it lets through."
+        "Many for long: people of one household or office; smaller pictures there are no fault of the server.";
     BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] { outcome: "raised, limited, unproven, unanswered" }
         "Probes of a downlink's capacity that ended: it takes more, its bottleneck was met, nothing was proven, or no feedback came."
         "None while subscriptions starve: receivers lack transport-wide feedback or RTX.";

@@ -115,6 +115,7 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     for (encoding, subscriptions) in snapshot.encodings.iter().enumerate() {
         series.count(Id::SubscriptionEncodings, &[&encoding.to_string()], *subscriptions);
     }
+    series.count(Id::Sharing, &[], snapshot.sharing);
     series.count(Id::Peers, &["connecting"], snapshot.connections.connecting);
     series.count(Id::Peers, &["connected"], snapshot.connections.connected);
     series.count(Id::Peers, &["lost"], snapshot.connections.lost);
@@ -341,6 +342,7 @@ mod tests {
             disconnects: vec![("consent_expired", 1)],
             layer_switches: vec![("bandwidth", LayerSwitches { up: packets, down: 1 })],
             probes: vec![("raised", 1)],
+            sharing: 2,
             panics: vec![("participant", 1)],
             rtcp_packets: vec![("pli", PerDirection { received: 1, sent: 2 })],
             join: vec![("ice", Distribution::new(&[1.0]))],
@@ -364,6 +366,7 @@ mod tests {
             "sluice_layer_switches_total{direction=\"up\",reason=\"bandwidth\"} 15",
             "sluice_layer_switches_total{direction=\"down\",reason=\"bandwidth\"} 2",
             "sluice_bandwidth_probes_total{outcome=\"raised\"} 2",
+            "sluice_receivers_sharing_bottleneck 4",
             "sluice_panics_total{about=\"participant\"} 2",
             "sluice_shard_busy_ratio{shard=\"0\"} 0.25",
             "sluice_shard_busy_ratio{shard=\"1\"} 0.5",

@@ -282,6 +282,8 @@ pub struct EngineSnapshot {
     pub encodings: [u64; MAX_ENCODINGS],
     /// Participants by their media connection: not there yet, there, lost.
     pub connections: [u64; 3],
+    /// Receivers that are held to their part of a bottleneck which they share with others of their room.
+    pub sharing: u64,
 }
 
 impl EngineSnapshot {
@@ -298,6 +300,7 @@ impl EngineSnapshot {
             drops: drops.clone(),
             rooms: rooms.len() as u64,
             participants: participants.len() as u64,
+            sharing: rooms.values().map(|room| room.bottlenecks.receivers() as u64).sum(),
             ..EngineSnapshot::default()
         };
         for track in tracks.values().filter(|track| track.owner().is_some()) {

@@ -43,6 +43,7 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         subscriptions: PerKind { audio: state(0), video: state(1) },
         encodings: engine.encodings.to_vec(),
         connections: Connections { connecting, connected, lost },
+        sharing: engine.sharing,
         rtp_packets: PerDirection { received: kinds(counters.rtp_packets_in), sent: kinds(counters.rtp_packets_out) },
         rtp_bytes: PerDirection { received: kinds(counters.rtp_bytes_in), sent: kinds(counters.rtp_bytes_out) },
         rtp_packets_lost: PerDirection { received: kinds(counters.rtp_lost_in), sent: kinds(counters.rtp_lost_out) },

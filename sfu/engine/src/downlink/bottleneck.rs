@@ -3,7 +3,7 @@
 //!
 //! The parts are max-min fair (as with the flow state exchange of RFC 8699): who wants less than an equal part leaves the rest to the others.
 
-use super::estimate::UTILISATION;
+use super::{Downlink, layers};
 use crate::engine::keys::ParticipantKey;
 use crate::units::Bitrate;
 use rustc_hash::FxHashMap;
@@ -14,18 +14,18 @@ slotmap::new_key_type! {
     struct BottleneckKey;
 }
 
+/// What waits at the bottleneck is compared with what others meet this often.
+const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
 /// How much of the queue that one of two receivers meets the other meets too: from where on they are taken to share it, the same where one of them is
 /// known to share it with others, and below which they do not.
-const SAME: f64 = 0.9;
-const ONE_MORE: f64 = 0.7;
-const DIFFERENT: f64 = 0.4;
+const SAME: f64 = 0.7;
+const ONE_MORE: f64 = 0.55;
+const DIFFERENT: f64 = 0.15;
 /// Without a further sign receivers are taken to share a bottleneck for so long, twice as long with each sign since, and at most for the second time:
 /// where parts are kept no queue tells any more.
 const BELIEVED: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(600));
 /// Signs of one queue come many at once. After so long without any that should have come, one receiver after the other is left alone.
 const SIGNS_APART: Duration = Duration::from_secs(10);
-/// What of a part is used in the long run is less than what gets through, and layers must fit with some room: a part that is that much short is enough.
-const ROOM: f64 = 1.03 / UTILISATION;
 
 /// What a receiver's estimator and pacer say at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,9 +65,9 @@ struct Member {
 }
 
 impl Bottlenecks {
-    /// Whether nobody shares anything.
-    pub fn is_empty(&self) -> bool {
-        self.of.is_empty()
+    /// How many receivers share a bottleneck with others.
+    pub fn receivers(&self) -> usize {
+        self.of.len()
     }
 
     /// Whether two receivers are taken to be behind one bottleneck.
@@ -77,20 +77,16 @@ impl Bottlenecks {
 
     /// Takes up how much of the queue that a receiver meets others meet too, or the other way round.
     pub fn relate(&mut self, now: Instant, receiver: ParticipantKey, others: &[(ParticipantKey, f64)]) {
-        let mut is_one = false;
-        let mut mistaken = Vec::new();
+        let (mut is_one, mut is_mistaken) = (false, false);
         for (other, likeness) in others {
             let is_shared = self.of.contains_key(other) || self.of.contains_key(&receiver);
             if *likeness >= if is_shared { ONE_MORE } else { SAME } {
                 self.join(now, receiver, *other);
                 is_one = true;
-            } else if *likeness < DIFFERENT && self.are_together(receiver, *other) {
-                mistaken.push(*other);
             }
+            is_mistaken |= *likeness < DIFFERENT && self.are_together(receiver, *other);
         }
-        if is_one {
-            mistaken.into_iter().for_each(|other| self.remove(other));
-        } else if !mistaken.is_empty() {
+        if is_mistaken && !is_one {
             self.remove(receiver);
         }
     }
@@ -115,7 +111,7 @@ impl Bottlenecks {
             return None;
         }
         bottleneck.note(receiver, flow);
-        Some(bottleneck.part(receiver).scale(ROOM))
+        Some(bottleneck.part(receiver))
     }
 
     /// Two receivers wait in one queue.
@@ -124,9 +120,12 @@ impl Bottlenecks {
             (Some(key), Some(own)) if key == own => *key,
             (Some(key), _) => *key,
             (None, Some(own)) => *own,
-            (None, None) => {
-                self.shared.insert(Bottleneck { members: Vec::new(), seen: now, believed: BELIEVED.0, believed_until: now })
-            }
+            (None, None) => self.shared.insert(Bottleneck {
+                members: Vec::new(),
+                seen: now,
+                believed: BELIEVED.0,
+                believed_until: now,
+            }),
         };
         for joins in [receiver, other] {
             if self.of.get(&joins) != Some(&key) {
@@ -185,5 +184,150 @@ impl Bottleneck {
             waiting -= 1;
         }
         left
+    }
+}
+
+impl Downlink {
+    /// Whether it is time to compare the queue that it meets with those of others: where there is one, and where there should be.
+    pub fn is_to_be_compared(&mut self, now: Instant) -> bool {
+        let is_recent = |at| now.saturating_duration_since(at) < COMPARE_INTERVAL;
+        let may_tell = self.part.is_some() || self.estimator.has_queued();
+        if self.compared_at.is_some_and(is_recent) || !may_tell {
+            return false;
+        }
+        self.compared_at = Some(now);
+        true
+    }
+
+    /// How much of the queue that one of two receivers meets the other meets too, 0 to 1; `None` where that cannot be told.
+    pub fn likeness(&self, other: &Downlink) -> Option<f64> {
+        self.estimator.likeness(&other.estimator)
+    }
+
+    /// What it takes of its bottleneck, and could.
+    pub fn flow(&self, now: Instant) -> Flow {
+        let demand = self.demand.plus(self.audio).scale(layers::DEMAND_MARGIN);
+        Flow { estimate: self.estimator.estimate(), rate: self.rate.rate(now), demand }
+    }
+
+    /// Sets its part of a bottleneck that it shares with others.
+    pub fn set_part(&mut self, part: Option<Bitrate>) {
+        self.part = part;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+
+    fn receivers() -> [ParticipantKey; 4] {
+        let mut keys = SlotMap::<ParticipantKey, ()>::with_key();
+        std::array::from_fn(|_| keys.insert(()))
+    }
+
+    fn flow(estimate: u64, rate: u64, demand: u64) -> Flow {
+        Flow { estimate: Bitrate::kbps(estimate), rate: Bitrate::kbps(rate), demand: Bitrate::kbps(demand) }
+    }
+
+    fn kbps(part: Option<Bitrate>) -> Option<u64> {
+        part.map(|part| part.as_bps() / 1000)
+    }
+
+    #[test]
+    fn who_wants_less_than_an_equal_part_leaves_the_rest_to_the_others() {
+        let (now, [a, b, c, _]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        assert_eq!(bottlenecks.part(now, a, flow(2700, 300, 2500)), None, "nobody shares anything");
+        bottlenecks.relate(now, a, &[(b, 0.95), (c, 0.95)]);
+        // All were seen to get 3000 through: 300 are wanted by one, the rest is for two.
+        bottlenecks.part(now, a, flow(2400, 300, 2500));
+        bottlenecks.part(now, b, flow(2700, 300, 300));
+        bottlenecks.part(now, c, flow(2400, 300, 2500));
+        let parts = [a, b, c].map(|key| bottlenecks.shared.values().next().map(|shared| shared.part(key)));
+        assert_eq!(parts.map(kbps), [Some(1350), Some(1000), Some(1350)]);
+    }
+
+    #[test]
+    fn what_others_are_sent_counts_with_an_estimate_when_it_is_found_and_not_when_they_are_sent_more() {
+        let (now, [a, b, ..]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        bottlenecks.relate(now, a, &[(b, 0.95)]);
+        bottlenecks.part(now, b, flow(500, 400, 5000));
+        assert_eq!(kbps(bottlenecks.part(now, a, flow(2600, 400, 5000))), Some(1500));
+        bottlenecks.part(now, b, flow(500, 1500, 5000));
+        assert_eq!(kbps(bottlenecks.part(now, a, flow(2600, 400, 5000))), Some(1500), "it found that before");
+        assert_eq!(kbps(bottlenecks.part(now, a, flow(2500, 400, 5000))), Some(2000), "it finds that beside 1500");
+    }
+
+    #[test]
+    fn it_takes_more_to_find_a_bottleneck_than_to_find_one_more_behind_it() {
+        let (now, [a, b, c, d]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        let between = (SAME + ONE_MORE) / 2.0;
+        bottlenecks.relate(now, a, &[(b, between)]);
+        assert_eq!(bottlenecks.receivers(), 0);
+        bottlenecks.relate(now, a, &[(b, SAME)]);
+        bottlenecks.relate(now, c, &[(b, between)]);
+        assert!(bottlenecks.are_together(a, c));
+        bottlenecks.relate(now, d, &[(b, ONE_MORE - 0.01)]);
+        assert!(!bottlenecks.are_together(a, d));
+    }
+
+    #[test]
+    fn bottlenecks_that_turn_out_to_be_one_become_one() {
+        let (now, [a, b, c, d]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        bottlenecks.relate(now, a, &[(b, 0.9)]);
+        bottlenecks.relate(now, c, &[(d, 0.9)]);
+        assert!(!bottlenecks.are_together(a, c));
+        bottlenecks.relate(now, a, &[(c, 0.9)]);
+        bottlenecks.relate(now, b, &[(c, 0.9)]);
+        assert!(bottlenecks.are_together(a, b) && bottlenecks.are_together(b, d));
+        assert_eq!(bottlenecks.shared.len(), 1);
+    }
+
+    #[test]
+    fn who_waits_elsewhere_than_all_others_is_left_alone_and_those_stay_together() {
+        let (now, [a, b, c, _]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        bottlenecks.relate(now, a, &[(b, 0.9), (c, 0.9)]);
+        bottlenecks.relate(now, a, &[(b, 0.9), (c, 0.1)]);
+        assert!(bottlenecks.are_together(a, b), "it waits where one of the others does");
+        bottlenecks.relate(now, c, &[(a, 0.1), (b, DIFFERENT)]);
+        assert!(bottlenecks.are_together(a, b) && !bottlenecks.are_together(a, c));
+        bottlenecks.relate(now, a, &[(b, 0.1)]);
+        assert_eq!(bottlenecks.receivers(), 0);
+        assert!(bottlenecks.shared.is_empty());
+    }
+
+    #[test]
+    fn without_a_further_sign_one_after_the_other_is_left_alone_later_each_time() {
+        let (start, [a, b, c, _]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        let part = |bottlenecks: &mut Bottlenecks, at, key| bottlenecks.part(at, key, flow(1000, 300, 5000));
+        bottlenecks.relate(start, a, &[(b, 0.9), (c, 0.9)]);
+        let last = start + SIGNS_APART;
+        bottlenecks.relate(last, a, &[(b, 0.9)]);
+        let end = last + 2 * BELIEVED.0;
+        assert!(part(&mut bottlenecks, end - Duration::from_millis(1), a).is_some());
+        assert!(part(&mut bottlenecks, end, a).is_none());
+        assert!(part(&mut bottlenecks, end, b).is_some(), "not two at once");
+        assert!(part(&mut bottlenecks, end + SIGNS_APART, b).is_none());
+        assert!(bottlenecks.receivers() == 0 && bottlenecks.shared.is_empty(), "nobody shares with itself");
+    }
+
+    #[test]
+    fn who_leaves_takes_no_part() {
+        let (now, [a, b, c, _]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        bottlenecks.relate(now, a, &[(b, 0.9), (c, 0.9)]);
+        for key in [a, b, c] {
+            bottlenecks.part(now, key, flow(600, 1000, 5000));
+        }
+        bottlenecks.remove(c);
+        assert_eq!(kbps(bottlenecks.part(now, a, flow(2000, 1000, 5000))), Some(1500));
+        bottlenecks.remove(b);
+        assert!(bottlenecks.receivers() == 0 && bottlenecks.shared.is_empty());
     }
 }

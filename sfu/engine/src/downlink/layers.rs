@@ -2,6 +2,7 @@
 //! publishers.
 
 use super::allocate::{Allocator, Choice, Decision, LayerOption, Strain, Subscription, video_budget};
+use super::estimate::UTILISATION;
 use super::slot::Slot;
 use super::{ALLOCATE_INTERVAL, Downlink};
 use crate::command::Priority;
@@ -28,10 +29,12 @@ impl Downlink {
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 
-    /// What is left for video of the estimate, or of its part of what it shares with others.
+    /// What is left of the estimate for video. Of a shared bottleneck it is at most a part; what estimates leave free there is no room of one receiver's
+    /// own, and what all leave together pays for the key frame of whoever switches.
     fn budget(&self) -> Bitrate {
         let estimate = self.estimator.estimate();
-        video_budget(self.part.map_or(estimate, |part| part.min(estimate)), self.audio, self.estimator.loss())
+        let all = self.part.map_or(estimate, |part| part.min(estimate).scale(1.0 / UTILISATION));
+        video_budget(all, self.audio, self.estimator.loss())
     }
 
     /// Chooses a layer for every slot with the engine's `allocator`, tells the tracks who wants what, and returns the tracks for which that is news.
@@ -280,5 +283,17 @@ mod tests {
         assert!(downlink.is_to_be_looked_at(start + ms(50)));
         downlink.allocate_soon();
         assert!(downlink.is_to_be_looked_at(start + ms(1)));
+    }
+
+    #[test]
+    fn of_a_shared_bottleneck_there_is_a_part_at_most_and_none_of_it_is_left_free_twice() {
+        let mut downlink = Downlink::new(Instant::now(), DownlinkRates::default());
+        let alone = downlink.budget();
+        downlink.set_part(Some(alone.scale(0.5)));
+        assert_eq!(downlink.budget(), alone.scale(0.5).scale(1.0 / UTILISATION));
+        downlink.set_part(Some(alone.scale(2.0)));
+        assert_eq!(downlink.budget(), alone.scale(1.0 / UTILISATION), "no more than its own way carries");
+        downlink.set_part(None);
+        assert_eq!(downlink.budget(), alone);
     }
 }

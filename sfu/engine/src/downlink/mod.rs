@@ -31,7 +31,6 @@ use crate::uplink::rates::RateMeter;
 use crate::uplink::store::PacketStore;
 use crate::uplink::track::Track;
 use allocate::{Caution, Decision, Patience, SolveGuard};
-use bottleneck::Flow;
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
@@ -50,8 +49,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const ANSWERS: u32 = 4;
 /// What is so much less than before is worth telling.
 const FORGETFUL: Duration = Duration::from_millis(200);
-/// What waits at the bottleneck is compared with what others meet this often.
-const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
 /// Layers are chosen anew at least this often, since measured rates drift.
 const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -459,32 +456,6 @@ impl Downlink {
             let info = SenderInfo { ssrc: slot.ssrc, ntp: wall_clock.ntp(now), rtp_time, packets, octets };
             write::sender_report(rtcp.packet(), &info, &[]);
         }
-    }
-
-    /// Whether it is time to compare the queue that it meets with those of others, and there is one.
-    pub fn is_to_be_compared(&mut self, now: Instant) -> bool {
-        let is_recent = |at| now.saturating_duration_since(at) < COMPARE_INTERVAL;
-        if self.compared_at.is_some_and(is_recent) || !self.estimator.has_queued() {
-            return false;
-        }
-        self.compared_at = Some(now);
-        true
-    }
-
-    /// How much of the queue that one of two receivers meets the other meets too, 0 to 1; `None` where that cannot be told.
-    pub fn likeness(&self, other: &Downlink) -> Option<f64> {
-        self.estimator.likeness(&other.estimator)
-    }
-
-    /// What it takes of its bottleneck, and could.
-    pub fn flow(&self, now: Instant) -> Flow {
-        let demand = self.demand.plus(self.audio).scale(layers::DEMAND_MARGIN);
-        Flow { estimate: self.estimator.estimate(), rate: self.rate.rate(now), demand }
-    }
-
-    /// Sets its part of a bottleneck that it shares with others.
-    pub fn set_part(&mut self, part: Option<Bitrate>) {
-        self.part = part;
     }
 
     /// A choice of layers is due at once.

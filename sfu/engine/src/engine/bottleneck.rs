@@ -20,8 +20,8 @@ impl Engine {
             room.bottlenecks.relate(now, key, &related);
         }
         let Some(participant) = self.participants.get_mut(key) else { return };
-        let flow = |participant: &Participant| participant.downlink.flow(now);
-        let part = if room.bottlenecks.is_empty() { None } else { room.bottlenecks.part(now, key, flow(participant)) };
+        let shares = room.bottlenecks.receivers() > 0;
+        let part = if shares { room.bottlenecks.part(now, key, participant.downlink.flow(now)) } else { None };
         participant.downlink.set_part(part);
     }
 }

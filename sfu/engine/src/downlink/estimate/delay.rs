@@ -29,6 +29,7 @@ pub(super) struct OneWayDelay {
     span_ends: OurTime,
     held_since: Option<OurTime>,
     last_queue_us: Option<i64>,
+    above_lowest_us: i64,
     noise_us: f64,
     impossible_in_a_row: u32,
 }
@@ -41,6 +42,7 @@ impl OneWayDelay {
             span_ends: now.plus(BASE_SPAN),
             held_since: None,
             last_queue_us: None,
+            above_lowest_us: 0,
             noise_us: 1_000.0,
             impossible_in_a_row: 0,
         }
@@ -69,12 +71,18 @@ impl OneWayDelay {
         self.lowest[0] = Some(self.lowest[0].map_or(one_way, |lowest| lowest.min(one_way)));
         self.latest[0] = Some(self.latest[0].map_or(back, |latest| latest.max(back)));
         let above_lowest = one_way.saturating_sub(fold(self.lowest, i64::min).unwrap_or(one_way));
+        self.above_lowest_us = above_lowest;
         let queue_us = above_lowest.saturating_sub(transmission.min(MAX_TRANSMISSION).as_micros() as i64).max(0);
         if let Some(last) = self.last_queue_us.replace(queue_us) {
             let change = (queue_us.saturating_sub(last)).unsigned_abs() as f64;
             self.noise_us += 0.02 * (change.min(NOISE_CAP_US) - self.noise_us);
         }
         Duration::from_micros(queue_us.unsigned_abs())
+    }
+
+    /// By how much the last packet's delay was above the lowest: its queue and its own transmission.
+    pub(super) fn above_lowest(&self) -> Duration {
+        Duration::from_micros(self.above_lowest_us.unsigned_abs())
     }
 
     /// The queue is somebody else's and may never be empty: what is known of the path without it is kept, for a while.

@@ -30,8 +30,8 @@ mod tests;
 mod trendline;
 mod trial;
 
-pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
 pub use aimd::UTILISATION;
+pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
 pub use probe::{Probe, ProbeOutcome};
 
 use crate::units::Bitrate;
@@ -405,7 +405,7 @@ impl Estimator {
         let queue = self.delay.observe(now, packet, transmission);
         batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
         self.delivery.add(packet, queue);
-        self.standing.add(packet.sent, queue);
+        self.standing.add(packet.sent, self.delay.above_lowest());
         if let Some(spacing) = self.groups.add(packet) {
             self.trendline.add(now, &spacing);
         }
