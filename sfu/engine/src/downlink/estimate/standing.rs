@@ -166,7 +166,9 @@ mod tests {
         assert!(!calm.has_stood() && one.has_stood());
         assert_eq!(calm.likeness(&calm, 0), None);
         assert_eq!(one.likeness(&StandingQueue::default(), 0), None);
-        assert_eq!(one.likeness(&one, 3050 * MS), None, "not quite a second in common");
+        let (long, mut brief) = (met(0, 7, |at| 2 * queue(at)), StandingQueue::default());
+        (4050..5000).step_by(7).for_each(|at| brief.add(OurTime(at * MS), Duration::from_millis(2 * queue(at) as u64)));
+        assert_eq!(long.likeness(&brief, 0), None, "not quite a second in common");
         let mut quiet_since = met(0, 7, queue);
         (5000..9100).step_by(20).for_each(|at| quiet_since.add(OurTime(at * MS), Duration::ZERO));
         assert!(!quiet_since.has_stood(), "what was is forgotten");
