@@ -27,6 +27,11 @@ const BELIEVED: (Duration, Duration) = (Duration::from_secs(120), Duration::from
 /// Signs of one queue come many at once. After so long without any that should have come, one receiver after the other is left alone.
 const SIGNS_APART: Duration = Duration::from_secs(10);
 
+/// The link's end is explored for all where it was not met for so long.
+const MET: Duration = Duration::from_secs(10);
+/// A part below this share of what a receiver could be sent alone asks for more to be known of the link.
+const HELD_BACK: f64 = 0.6;
+
 /// What a receiver's estimator and pacer say at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -36,6 +41,15 @@ pub struct Flow {
     pub rate: Bitrate,
     /// What it wants.
     pub demand: Bitrate,
+}
+
+/// What a receiver has of a bottleneck that it shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it may be sent.
+    pub rate: Bitrate,
+    /// What it is of use to know of: what all could be sent, less what the others are; nothing where it knows enough.
+    pub useful: Bitrate,
 }
 
 /// The bottlenecks that several receivers of a room share.
@@ -102,7 +116,7 @@ impl Bottlenecks {
     }
 
     /// Notes what a receiver does, and returns its part of the bottleneck where it shares one.
-    pub fn part(&mut self, now: Instant, receiver: ParticipantKey, flow: Flow) -> Option<Bitrate> {
+    pub fn part(&mut self, now: Instant, receiver: ParticipantKey, flow: Flow) -> Option<Part> {
         let key = *self.of.get(&receiver)?;
         let bottleneck = self.shared.get_mut(key)?;
         if now >= bottleneck.believed_until {
@@ -171,9 +185,22 @@ impl Bottleneck {
     }
 
     /// A receiver's equal part of what those leave that want less.
-    fn part(&self, receiver: ParticipantKey) -> Bitrate {
+    fn part(&self, receiver: ParticipantKey) -> Part {
         // Who has probed for no more than it needs has seen less.
-        let mut left = self.members.iter().map(|member| member.capacity).max().unwrap_or_default();
+        let capacity = self.members.iter().map(|member| member.capacity).max().unwrap_or_default();
+        let (mut demand, mut others) = (Bitrate::ZERO, Bitrate::ZERO);
+        for member in &self.members {
+            demand = demand.plus(member.flow.demand);
+            others = others.plus(if member.receiver == receiver { Bitrate::ZERO } else { member.flow.rate });
+        }
+        // Half of what one of two finds for itself is enough for it: it looks for more than it needs.
+        let useful = if self.members.len() > 2 { demand.minus(others) } else { Bitrate::ZERO };
+        Part { rate: self.share(capacity, receiver), useful }
+    }
+
+    /// Its equal part of a capacity, after those who want less.
+    fn share(&self, capacity: Bitrate, receiver: ParticipantKey) -> Bitrate {
+        let mut left = capacity;
         let mut waiting = self.members.len();
         for member in &self.members {
             let equal = left.scale(1.0 / waiting as f64);
@@ -210,8 +237,16 @@ impl Downlink {
         Flow { estimate: self.estimator.estimate(), rate: self.rate.rate(now), demand }
     }
 
+    /// How far it explores the link for all that share it: where its part is far less than it could be sent alone, and it has not met the link's end for a while,
+    /// there may be more.
+    pub(super) fn explored_for_all(&self, now: Instant) -> Bitrate {
+        let holds_back = |part: &Part| part.rate < self.estimator.estimate().scale(HELD_BACK);
+        let part = self.part.filter(holds_back).filter(|_| !self.estimator.has_met_bottleneck(now, MET));
+        part.map_or(Bitrate::ZERO, |part| part.useful)
+    }
+
     /// Sets its part of a bottleneck that it shares with others.
-    pub fn set_part(&mut self, part: Option<Bitrate>) {
+    pub fn set_part(&mut self, part: Option<Part>) {
         self.part = part;
     }
 }
@@ -220,6 +255,7 @@ impl Downlink {
 mod tests {
     #![allow(clippy::indexing_slicing)]
     use super::*;
+    use crate::config::DownlinkRates;
 
     fn receivers() -> [ParticipantKey; 4] {
         let mut keys = SlotMap::<ParticipantKey, ()>::with_key();
@@ -230,8 +266,8 @@ mod tests {
         Flow { estimate: Bitrate::kbps(estimate), rate: Bitrate::kbps(rate), demand: Bitrate::kbps(demand) }
     }
 
-    fn kbps(part: Option<Bitrate>) -> Option<u64> {
-        part.map(|part| part.as_bps() / 1000)
+    fn kbps(part: Option<Part>) -> Option<u64> {
+        part.map(|part| part.rate.as_bps() / 1000)
     }
 
     #[test]
@@ -258,6 +294,33 @@ mod tests {
         bottlenecks.part(now, b, flow(500, 1500, 5000));
         assert_eq!(kbps(bottlenecks.part(now, a, flow(2600, 400, 5000))), Some(1500), "it found that before");
         assert_eq!(kbps(bottlenecks.part(now, a, flow(2500, 400, 5000))), Some(2000), "it finds that beside 1500");
+    }
+
+    #[test]
+    fn what_all_could_be_sent_beside_what_the_others_are_is_of_use_to_know() {
+        let (now, [a, b, c, _]) = (Instant::now(), receivers());
+        let mut bottlenecks = Bottlenecks::default();
+        bottlenecks.relate(now, a, &[(b, 0.95), (c, 0.95)]);
+        bottlenecks.part(now, b, flow(2500, 400, 2500));
+        bottlenecks.part(now, c, flow(2500, 400, 2500));
+        let useful = |part: Option<Part>| part.map(|part| part.useful);
+        assert_eq!(useful(bottlenecks.part(now, a, flow(2500, 300, 2500))), Some(Bitrate::kbps(6700)));
+        bottlenecks.remove(c);
+        assert_eq!(useful(bottlenecks.part(now, a, flow(2500, 300, 2500))), Some(Bitrate::ZERO));
+    }
+
+    #[test]
+    fn the_link_is_explored_for_all_where_a_part_holds_back() {
+        let now = Instant::now();
+        let mut downlink = Downlink::new(now, DownlinkRates::default());
+        let (estimate, useful) = (downlink.estimator.estimate(), Bitrate::kbps(9000));
+        let mut explored = |part: Option<f64>| {
+            downlink.set_part(part.map(|share| Part { rate: estimate.scale(share), useful }));
+            downlink.explored_for_all(now)
+        };
+        assert_eq!(explored(Some(0.5)), useful);
+        assert_eq!(explored(Some(0.7)), Bitrate::ZERO, "a part that is nearly all");
+        assert_eq!(explored(None), Bitrate::ZERO);
     }
 
     #[test]

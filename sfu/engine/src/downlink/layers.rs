@@ -33,7 +33,7 @@ impl Downlink {
     /// own, and what all leave together pays for the key frame of whoever switches.
     fn budget(&self) -> Bitrate {
         let estimate = self.estimator.estimate();
-        let all = self.part.map_or(estimate, |part| part.min(estimate).scale(1.0 / UTILISATION));
+        let all = self.part.map_or(estimate, |part| part.rate.min(estimate).scale(1.0 / UTILISATION));
         video_budget(all, self.audio, self.estimator.loss())
     }
 
@@ -65,7 +65,7 @@ impl Downlink {
         // With video, the link is explored beforehand up to what a picture of a usual size takes, so that a larger tile need not wait.
         let explored = if wishes.is_empty() { Bitrate::ZERO } else { EXPLORED };
         let demand = self.demand.plus(self.audio).scale(DEMAND_MARGIN);
-        self.estimator.set_demand(now, demand.max(explored));
+        self.estimator.set_demand(now, demand.max(explored).max(self.explored_for_all(now)));
         for (decision, subscription) in decisions.iter().zip(&subscriptions) {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
@@ -235,6 +235,7 @@ fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bottleneck::Part;
     use super::*;
     use crate::config::DownlinkRates;
     use crate::ids::EncodingIndex;
@@ -289,9 +290,10 @@ mod tests {
     fn of_a_shared_bottleneck_there_is_a_part_at_most_and_none_of_it_is_left_free_twice() {
         let mut downlink = Downlink::new(Instant::now(), DownlinkRates::default());
         let alone = downlink.budget();
-        downlink.set_part(Some(alone.scale(0.5)));
+        let part = |rate| Some(Part { rate, useful: Bitrate::ZERO });
+        downlink.set_part(part(alone.scale(0.5)));
         assert_eq!(downlink.budget(), alone.scale(0.5).scale(1.0 / UTILISATION));
-        downlink.set_part(Some(alone.scale(2.0)));
+        downlink.set_part(part(alone.scale(2.0)));
         assert_eq!(downlink.budget(), alone.scale(1.0 / UTILISATION), "no more than its own way carries");
         downlink.set_part(None);
         assert_eq!(downlink.budget(), alone);

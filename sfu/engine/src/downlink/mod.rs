@@ -31,6 +31,7 @@ use crate::uplink::rates::RateMeter;
 use crate::uplink::store::PacketStore;
 use crate::uplink::track::Track;
 use allocate::{Caution, Decision, Patience, SolveGuard};
+use bottleneck::Part;
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
@@ -135,7 +136,7 @@ pub struct Downlink {
     audio: Bitrate,
     demand: Bitrate,
     /// Its part of a bottleneck that it shares with others.
-    part: Option<Bitrate>,
+    part: Option<Part>,
     compared_at: Option<Instant>,
     /// Something is paused for want of bandwidth.
     starved: bool,

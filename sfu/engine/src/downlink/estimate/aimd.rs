@@ -169,6 +169,11 @@ impl RateControl {
         self.known_capacity(now).is_some_and(|capacity| self.rate >= capacity.scale(0.8))
     }
 
+    /// Whether the bottleneck was measured within the last `time`.
+    pub(super) fn has_met_bottleneck(&self, now: Instant, time: Duration) -> bool {
+        self.capacity.is_some_and(|(_, at)| now.saturating_duration_since(at) <= time)
+    }
+
     /// Sets the rate from outside, by a probe or by feedback of another kind.
     pub(super) fn set(&mut self, rate: Bitrate) {
         self.rate = rate.clamp(self.min, self.max);
@@ -459,8 +464,13 @@ mod tests {
     #[test]
     fn a_probe_beyond_the_known_capacity_is_believed_when_it_is_repeated() {
         let (now, mut control) = (Instant::now(), control());
+        assert!(!control.has_met_bottleneck(now, Duration::MAX));
         control.take_probe(now, &Found { rate: Bitrate::kbps(1900), bottleneck: Some(Bitrate::kbps(2000)) });
         assert_eq!(control.rate(), Bitrate::kbps(1900));
+        let second = Duration::from_secs(1);
+        assert!(
+            control.has_met_bottleneck(now + second, second) && !control.has_met_bottleneck(now + 2 * second, second)
+        );
         control.take_probe(now, &Found { rate: Bitrate::kbps(2090), bottleneck: Some(Bitrate::kbps(2200)) });
         assert_eq!(control.rate(), Bitrate::bps(1_947_500), "about the same link, measured again");
         let higher = Found { rate: Bitrate::kbps(4000), bottleneck: None };

@@ -265,6 +265,11 @@ impl Estimator {
         self.control.rate().min(remb).max(self.config.min)
     }
 
+    /// Whether the link's end was met within the last `time`.
+    pub fn has_met_bottleneck(&self, now: Instant, time: Duration) -> bool {
+        self.control.has_met_bottleneck(now, time)
+    }
+
     /// Smoothed round trip including the receiver's wait before it reports; `None` before the first feedback.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt.smoothed()
