@@ -137,6 +137,7 @@ impl Engine {
             self.forget_tuple(key, tuple);
         }
         if let Some(room) = suspended {
+            self.rooms.get_mut(room).into_iter().for_each(|room| room.bottlenecks.remove(key));
             self.touch_mirrors(room);
         }
     }
