@@ -16,7 +16,7 @@ slotmap::new_key_type! {
 
 /// What waits at the bottleneck is compared with what others meet this often.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
-/// How much of the queue that one of two receivers meets the other meets too: from where on they are taken to share it, the same where one of them is
+/// How much of what changes in the queue of one of two receivers changes for the other too: from where on they are taken to share it, the same where one of them is
 /// known to share it with others, and below which they do not.
 const SAME: f64 = 0.7;
 const ONE_MORE: f64 = 0.55;
@@ -89,7 +89,7 @@ impl Bottlenecks {
         self.of.get(&one).is_some_and(|key| self.of.get(&two) == Some(key))
     }
 
-    /// Takes up how much of the queue that a receiver meets others meet too, or the other way round.
+    /// Takes up how much of what changes in a receiver's queue changes for others too.
     pub fn relate(&mut self, now: Instant, receiver: ParticipantKey, others: &[(ParticipantKey, f64)]) {
         let (mut is_one, mut is_mistaken) = (false, false);
         for (other, likeness) in others {
@@ -226,7 +226,7 @@ impl Downlink {
         true
     }
 
-    /// How much of the queue that one of two receivers meets the other meets too, 0 to 1; `None` where that cannot be told.
+    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
     pub fn likeness(&self, other: &Downlink) -> Option<f64> {
         self.estimator.likeness(&other.estimator)
     }

@@ -29,6 +29,7 @@ pub(super) struct OneWayDelay {
     span_ends: OurTime,
     held_since: Option<OurTime>,
     last_queue_us: Option<i64>,
+    /// Of the last packet.
     above_lowest_us: i64,
     noise_us: f64,
     impossible_in_a_row: u32,

@@ -310,7 +310,7 @@ impl Estimator {
         self.standing.has_stood()
     }
 
-    /// How much of the queue that one of two receivers meets the other meets too, 0 to 1; `None` where that cannot be told.
+    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
     pub fn likeness(&self, other: &Estimator) -> Option<f64> {
         let later = other.began.saturating_duration_since(self.began).as_micros() as i64;
         let earlier = self.began.saturating_duration_since(other.began).as_micros() as i64;
