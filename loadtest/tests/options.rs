@@ -66,3 +66,15 @@ fn what_a_file_cannot_say_is_refused_with_a_hint() {
     assert!(refused("both", "audio-only = true\nvideo-only = true").contains("cannot be used with"));
     assert!(refused("toml", "rooms = ").contains("options-toml.toml"));
 }
+
+#[test]
+fn numbers_that_mean_nothing_are_refused() {
+    for (name, value) in
+        [("warmup", "-1"), ("duration", "nan"), ("duration", "1e300"), ("join-rate", "0"), ("churn", "-1")]
+    {
+        let refused = parse("numbers", &format!("{name} = {value}"), &[]).map(|_| ()).unwrap_err();
+        assert!(refused.contains(&format!("--{name}")), "{refused}");
+    }
+    let load = parse("numbers", "warmup = 0\nduration = 0.5\nchurn = 2", &[]).unwrap().load;
+    assert_eq!((load.warmup, load.duration, load.churn), (0.0, 0.5, 2.0));
+}

@@ -33,6 +33,9 @@ impl Protocol {
     }
 }
 
+/// Per second; who comes and goes less often does not within any run.
+const LEAST_CHURN: f64 = 1e-6;
+
 /// Runs until `stop`, and until all have left. `churn` watchers per second leave, and join again at once.
 pub(crate) async fn attend_all(
     protocol: Protocol,
@@ -59,7 +62,7 @@ pub(crate) async fn attend_all(
             return std::future::pending::<()>().await;
         }
         tokio::time::sleep(last).await;
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / churn));
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / churn.max(LEAST_CHURN)));
         for place in watchers.iter().cycle() {
             ticks.tick().await;
             doors[*place].send_replace(true);

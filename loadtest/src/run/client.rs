@@ -155,6 +155,11 @@ impl Client {
         self.transport.handle_answer(now, answer);
     }
 
+    /// Whether somebody still waits for the connection or for media.
+    pub(crate) fn is_joining(&self) -> bool {
+        [&self.connected, &self.media].into_iter().flatten().any(|milestone| !milestone.is_closed())
+    }
+
     /// Where the server takes its datagrams.
     pub(crate) fn server(&self) -> Option<SocketAddr> {
         self.transport.server()

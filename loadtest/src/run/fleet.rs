@@ -46,9 +46,9 @@ pub(crate) struct Joins {
 }
 
 impl Fleet {
-    /// Starts the workers.
-    pub(crate) fn start(workers: usize, common: Common, seed: u64) -> std::io::Result<Fleet> {
-        let workers = (0..workers).map(WorkerHandle::start).collect::<Result<_, _>>()?;
+    /// Starts the workers, which look at their sockets every so often.
+    pub(crate) fn start(workers: usize, read_every: Duration, common: Common, seed: u64) -> std::io::Result<Fleet> {
+        let workers = (0..workers).map(|index| WorkerHandle::start(index, read_every)).collect::<Result<_, _>>()?;
         let (tracks, joins) = (Mutex::default(), Mutex::default());
         Ok(Fleet { workers, common, next_client: AtomicU64::new(0), seed, tracks, joins })
     }

@@ -86,7 +86,9 @@ fn measure(options: &Options) -> Result<Outcome, String> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         asked => asked,
     };
-    let fleet = Arc::new(Fleet::start(workers, common, load.seed).map_err(|error| format!("workers: {error}"))?);
+    let read_every = Duration::from_millis(load.read_every.into());
+    let fleet = Fleet::start(workers, read_every, common, load.seed).map_err(|error| format!("workers: {error}"))?;
+    let fleet = Arc::new(fleet);
     let signaling = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let signaling = signaling.map_err(|error| format!("signaling: {error}"))?;
 

@@ -6,6 +6,9 @@ use clap::builder::ArgPredicate;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// A week.
+const MOST_SECONDS: f64 = 604_800.0;
+
 /// Options of `loadtest run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -80,16 +83,16 @@ pub struct Load {
     #[arg(long)]
     pub mixed_layers: bool,
     /// Joins per second
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = |text: &str| within(text, 0.001, 10_000.0))]
     pub join_rate: f64,
     /// Watchers who leave, and join again, per second
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = |text: &str| within(text, 0.0, 10_000.0))]
     pub churn: f64,
     /// Seconds from the last join to the beginning of the measurement
-    #[arg(long, default_value_t = 8.0)]
+    #[arg(long, default_value_t = 8.0, value_parser = |text: &str| within(text, 0.0, MOST_SECONDS))]
     pub warmup: f64,
     /// Seconds that are measured
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, value_parser = |text: &str| within(text, 0.0, MOST_SECONDS))]
     pub duration: f64,
     /// Measure only until so many packets were received
     #[arg(long, value_name = "COUNT")]
@@ -97,7 +100,18 @@ pub struct Load {
     /// Receivers open one packet of so many; the others are counted by their clear headers
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub sample: u16,
+    /// Milliseconds between two looks at the sockets once all have joined. With 0 this process sleeps in the kernel until a datagram comes, and is woken
+    /// by the server's send calls, on the server's CPU time, as no receiver behind a network is
+    #[arg(long, default_value_t = 1, value_name = "MS")]
+    #[serde(default)]
+    pub read_every: u32,
     /// Seed of all that is random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// A number that is neither below nor above these bounds.
+fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number is needed".to_owned())?;
+    if (least..=most).contains(&number) { Ok(number) } else { Err(format!("it is {least} to {most}")) }
 }

@@ -26,8 +26,11 @@ const FAULTLESS: [&str; 7] =
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_packet_of_every_layer_arrives_as_it_was_sent() {
-    let arguments = ["--subscribers", "3", "--mixed-layers", "--sample", "1", "--packets", "2000"];
-    assert!(holds(&arguments, &FAULTLESS).await);
+    // Read every so often, and as they come.
+    for read_every in ["1", "0"] {
+        let load = ["--subscribers", "3", "--mixed-layers", "--sample", "1", "--packets", "2000"];
+        assert!(holds(&[&load[..], &["--read-every", read_every]].concat(), &FAULTLESS).await, "{read_every} ms");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
