@@ -1,11 +1,11 @@
-//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less than a second, so that a
-//! stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
+//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less than a second, or than
+//! somebody needs, so that a stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
 
 use std::time::{Duration, Instant};
 
 /// A ring begins with room for so many, and grows by as many or a multiple.
 const FIRST: usize = 64;
-/// Time that a ring is to hold: what a publisher far away sends again comes as late as that, and must find its place.
+/// Time that a ring is to hold at least: what a publisher far away sends again comes as late as that, and must find its place.
 const TURN: Duration = Duration::from_secs(1);
 
 /// The growth of one ring.
@@ -13,6 +13,8 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct RingGrowth {
     /// The ring is never longer than this.
     most: usize,
+    /// Time that it is to hold.
+    turn: Duration,
     /// When this turn of the ring began, and the first number that is not in it.
     turned: Option<Instant>,
     end: u64,
@@ -21,12 +23,17 @@ pub struct RingGrowth {
 impl RingGrowth {
     /// For a ring of `most` places at most.
     pub fn new(most: usize) -> Self {
-        RingGrowth { most, turned: None, end: 0 }
+        RingGrowth { most, turn: TURN, turned: None, end: 0 }
     }
 
     /// For a ring of the same kind that begins anew.
     pub fn anew(&self) -> Self {
-        RingGrowth::new(self.most)
+        RingGrowth { turn: self.turn, ..RingGrowth::new(self.most) }
+    }
+
+    /// From now on the ring is to hold so much time, and a second at least.
+    pub fn hold(&mut self, time: Duration) {
+        self.turn = time.max(TURN);
     }
 
     /// How many places to begin with.
@@ -38,12 +45,12 @@ impl RingGrowth {
     /// ring must have before, where that is another.
     #[inline]
     pub fn before(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
-        if end <= self.end { None } else { self.turn(now, len, next, end) }
+        if end <= self.end { None } else { self.next_turn(now, len, next, end) }
     }
 
-    fn turn(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
+    fn next_turn(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
         let begun = self.end.saturating_sub(len as u64);
-        let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < TURN);
+        let early = self.turned.is_some_and(|turned| now.saturating_duration_since(turned) < self.turn);
         if early && len < self.most {
             let needed = usize::try_from(end.saturating_sub(begun)).unwrap_or(usize::MAX).min(self.most);
             let length = needed.next_multiple_of(FIRST).min(self.most);
@@ -52,6 +59,6 @@ impl RingGrowth {
         }
         (self.turned, self.end) = (Some(now), next + len as u64);
         // A first turn that does not hold what enters at once is too short.
-        if end > self.end && len < self.most { self.turn(now, len, next, end) } else { None }
+        if end > self.end && len < self.most { self.next_turn(now, len, next, end) } else { None }
     }
 }

@@ -499,7 +499,8 @@ impl Downlink {
             return;
         }
         self.remembered = time;
-        for slot in self.slots.iter().flatten() {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.forwarder.remember(time);
             if let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) {
                 track.remember(receiver, time);
             }

@@ -8,7 +8,7 @@ use crate::ids::EncodingIndex;
 use crate::ring::RingGrowth;
 use crate::units::{ExtSeq, RtpTime, SeqNo};
 use prefetch::fetch;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Packets that a video slot remembers at most: a second at 5 Mb/s, as long as the store keeps them.
 pub(super) const VIDEO_PACKETS: usize = 512;
@@ -88,6 +88,11 @@ impl History {
         self.next = ExtSeq(number.0 + 1);
         self.replace(number, entry);
         number
+    }
+
+    /// From now on what was sent may be asked for so much later.
+    pub(super) fn remember(&mut self, time: Duration) {
+        self.growth.hold(time);
     }
 
     /// Has fetched the places of the next numbers.
@@ -258,6 +263,19 @@ mod tests {
                 let kept = history.get(ExtSeq(last.0 - back)).unwrap().packet();
                 assert_eq!(kept, Some((EncodingIndex(0), ExtSeq(3 * packets - 1 - back))), "{packets}, {back} back");
             }
+        }
+    }
+
+    #[test]
+    fn more_than_a_second_is_remembered_where_it_is_asked_for_later() {
+        let start = Instant::now();
+        let at = |n: u64| start + Duration::from_millis(10) * n as u32;
+        for (time, kept) in [(500, false), (1500, true)] {
+            let mut history = History::new(VIDEO_PACKETS, ExtSeq(70_000));
+            history.remember(Duration::from_millis(time));
+            let last = (0..400).map(|n| history.push(at(n), sent(n))).last().unwrap();
+            let entry = history.get(ExtSeq(last.0 - 145));
+            assert_eq!(entry.is_some_and(|entry| entry.packet().is_some()), kept, "{time}");
         }
     }
 

@@ -22,7 +22,7 @@ use crate::uplink::store::{PacketStore, StoredPacket};
 use history::{Entry, History, Reserved};
 use rewriter::Rewriter;
 use selector::Selector;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond which SRTP could
 /// not tell the next number's rollover.
@@ -147,6 +147,11 @@ impl Forwarder {
     /// The encoding whose keyframe is being waited for.
     pub fn wants_keyframe(&self) -> Option<EncodingIndex> {
         self.selector.waits_for().filter(|_| self.kind == MediaKind::Video)
+    }
+
+    /// From now on what was sent may be asked for so much later.
+    pub fn remember(&mut self, time: Duration) {
+        self.history.remember(time);
     }
 
     /// Has fetched where the next number is noted.

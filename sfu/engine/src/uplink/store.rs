@@ -108,6 +108,7 @@ impl PacketStore {
     /// From now on packets may be asked for so long after they came, within [`Self::MEMORY`].
     pub fn remember(&mut self, time: Duration) {
         self.memory = time.clamp(Self::MEMORY.0, Self::MEMORY.1);
+        self.growth.hold(self.memory);
     }
 
     /// The newest sequence number stored.
@@ -373,6 +374,18 @@ mod tests {
         for before in [Duration::ZERO, SECOND] {
             assert_eq!(after(before, Duration::ZERO, 399 - 119), (41 * 4096, true), "595 ms ago");
             assert!(!after(before, Duration::ZERO, 399 - 125).1, "625 ms ago");
+        }
+    }
+
+    #[test]
+    fn what_may_be_asked_for_later_than_a_second_finds_a_longer_ring() {
+        for (memory, kept) in [(SECOND, false), (PacketStore::MEMORY.1, true)] {
+            let (start, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+            store.remember(memory);
+            for n in 0..400 {
+                store.insert(meta(70_000 + n, start + Duration::from_millis(10) * n as u32), &[], &content(n, 1200));
+            }
+            assert_eq!(store.get(ExtSeq(70_399 - 145)).is_some(), kept, "{memory:?}");
         }
     }
 
