@@ -43,6 +43,15 @@ pub(super) struct Queued {
     queued_at: Instant,
 }
 
+/// What became of a receiver's request for packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// How many will be sent again.
+    pub queued: usize,
+    /// Something of the encoding that flows is remembered no more. Who still misses it then has not got past it, so that only a key frame helps.
+    pub beyond_repair: bool,
+}
+
 impl Downlink {
     /// Packets of an encoding of a bound track arrived: queues what this receiver gets of them.
     pub fn forward<'a>(
@@ -152,14 +161,17 @@ impl Downlink {
         self.overflows += u64::from(overflow);
     }
 
-    /// A receiver asks for packets again: queues those that are known, within the repair budget. Returns how many.
-    pub fn handle_nack(&mut self, now: Instant, nack: &Nack<'_>, tracks: &SlotMap<TrackKey, Track>) -> usize {
+    /// A receiver asks for packets again: queues those that are known, within the repair budget.
+    pub fn handle_nack(&mut self, now: Instant, nack: &Nack<'_>, tracks: &SlotMap<TrackKey, Track>) -> Answered {
+        let mut answered = Answered::default();
         let spacing = self.estimator.answer_time().unwrap_or(DEFAULT_RTT).mul_f64(RESEND_AFTER);
         let copies = self.estimator.repair_copies();
         self.repair.refill(now, self.estimator.estimate(), copies);
-        let Some((index, slot)) = slot_of(&mut self.slots, nack.media) else { return 0 };
-        let Some(track_key) = slot.binding.as_ref().map(|b| b.track).filter(|_| slot.has_rtx()) else { return 0 };
-        let mut queued = 0;
+        let Some((index, slot)) = slot_of(&mut self.slots, nack.media) else { return answered };
+        let Some(track_key) = slot.binding.as_ref().map(|b| b.track).filter(|_| slot.has_rtx()) else {
+            return answered;
+        };
+        let flows = slot.forwarder.current().map(|current| current.encoding);
         for seq in nack.seqs() {
             let Some(outgoing) = slot.forwarder.lookup(seq) else { continue };
             let stored = stored_of(tracks, track_key, &outgoing);
@@ -167,16 +179,20 @@ impl Downlink {
             if !self.repair.has(bytes) {
                 break;
             }
-            if outgoing.source.is_some() && stored.is_none() || !slot.may_resend(now, seq, spacing) {
+            if !slot.may_resend(now, seq, spacing) {
+                continue;
+            }
+            if outgoing.source.is_some() && stored.is_none() {
+                answered.beyond_repair |= flows == Some(outgoing.encoding);
                 continue;
             }
             let again = Queued { slot: index, track: track_key, outgoing, again: true, queued_at: now };
             for _ in 0..copies {
                 self.repair.take(bytes);
-                queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
+                answered.queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
             }
         }
-        queued
+        answered
     }
 
     /// Appends the next packet that is due to `out`, as plain RTP, padded where that joins it to the `run` that is being gathered.

@@ -215,7 +215,10 @@ impl Engine {
             Rtcp::Remb(remb) => participant.downlink.estimator().on_remb(now, remb.bitrate),
             Rtcp::Nack(nack) => {
                 let answered = participant.downlink.handle_nack(now, nack, &self.tracks);
-                self.counters.nacks.received += answered as u64;
+                self.counters.nacks.received += answered.queued as u64;
+                if answered.beyond_repair {
+                    self.receiver_needs_keyframe(now, key, nack.media);
+                }
             }
             Rtcp::Pli { media, .. } => self.receiver_needs_keyframe(now, key, *media),
             Rtcp::Fir(fir) => {

@@ -1,6 +1,6 @@
 //! Loss on the way in and out is repaired.
 
-use crate::harness::{Access, Publish, World, lossy, millis, seconds};
+use crate::harness::{Access, Publish, World, delay, lossy, millis, rtcp, seconds};
 
 #[test]
 fn two_percent_loss_both_ways_is_repaired_so_that_every_picture_decodes() {
@@ -31,6 +31,27 @@ fn two_percent_loss_both_ways_is_repaired_so_that_every_picture_decodes() {
         audio.check();
     }
     assert!(world.total(|s| s.counters.retransmissions.sent) > 40);
+}
+
+#[test]
+fn where_what_is_asked_for_is_remembered_no_more_a_key_frame_is_asked_for() {
+    let mut world = World::new(4);
+    world.join(1, Access::default(), &[Publish::Camera], (0, 0));
+    world.join(2, Access { down: delay(25), ..Access::default() }, &[], (0, 1));
+    world.run(seconds(8));
+    let track = world.client(1).track("0");
+    let mut is_asked_after = |age| {
+        let receiver = world.client(2).receiver_of(track);
+        let (ssrc, number) = (receiver.ssrc, receiver.video.newest().unwrap());
+        world.run(millis(age));
+        let asked =
+            |world: &World| world.client(1).cameras[0].encodings.iter().map(|e| e.keyframe_requests).sum::<u32>();
+        let before = asked(&world);
+        world.client_mut(2).transport.send_rtcp(&rtcp::nack(2, ssrc, &[number]));
+        world.run_until(millis(500), |world| asked(world) > before)
+    };
+    assert!(!is_asked_after(100), "it can be sent again");
+    assert!(is_asked_after(800));
 }
 
 #[test]

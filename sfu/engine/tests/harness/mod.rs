@@ -9,7 +9,7 @@ mod client;
 pub mod data;
 mod picture;
 mod receiver;
-mod rtcp;
+pub mod rtcp;
 mod rtp;
 pub mod sdp;
 mod transport;

@@ -151,6 +151,11 @@ impl VideoReceiver {
         }
     }
 
+    /// The newest number.
+    pub fn newest(&self) -> Option<u16> {
+        self.highest.map(|seq| seq as u16)
+    }
+
     /// The numbers to ask for now.
     pub fn poll_nacks(&mut self, now: Instant) -> Vec<u16> {
         let mut ask = Vec::new();
