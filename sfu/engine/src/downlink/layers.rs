@@ -15,10 +15,13 @@ use crate::sdp::MAX_ENCODINGS;
 use crate::units::Bitrate;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is asked of the estimator beyond what all layers cost, or the estimate would stay just below what the last switch upwards takes.
 pub(super) const DEMAND_MARGIN: f64 = 1.5;
+/// A smaller encoding is waited for without the larger one no longer than this: one that was switched off at the publisher comes after about a tenth of a
+/// second, and a frame.
+const HELD: Duration = Duration::from_millis(150);
 /// How much of the link is explored by probes even while less is wanted.
 const EXPLORED: Bitrate = Bitrate::kbps(1500);
 
@@ -81,8 +84,26 @@ impl Downlink {
             set_pause(slot, pause, &mut self.states_changed);
         }
         self.decisions = decisions;
+        if lower {
+            self.hold_larger(now);
+        }
         self.start_from_store(now, tracks);
         self.publish_interest(now, receiver, tracks)
+    }
+
+    /// Holds a larger picture back while a smaller one is waited for and the network is busy with what was sent before: the smaller one would arrive behind it,
+    /// and the larger one seldom gets through as a whole until then. Not where others share the bottleneck: they would fill it meanwhile.
+    fn hold_larger(&mut self, now: Instant) {
+        let falls = |slot: &Slot| {
+            let flows = slot.forwarder.current().map(|current| current.encoding);
+            slot.forwarder.wants_keyframe().zip(flows).is_some_and(|(wanted, flows)| wanted < flows)
+        };
+        let Some(passed) = self.estimator.queue_passed().filter(|passed| self.part.is_none() && *passed > now) else {
+            return;
+        };
+        if self.slots.iter().flatten().any(falls) {
+            self.pacer.hold_video(now, passed.min(now + HELD));
+        }
     }
 
     /// Sets the pauses of audio slots and returns what audio takes.
@@ -239,7 +260,6 @@ mod tests {
     use super::*;
     use crate::config::DownlinkRates;
     use crate::ids::EncodingIndex;
-    use std::time::Duration;
 
     #[test]
     fn who_cannot_tell_spatial_layers_apart_chooses_between_the_lowest_and_all() {

@@ -74,6 +74,8 @@ pub struct Pacer<T> {
     /// A run is under way: it goes on until the debt is a burst.
     in_run: bool,
     probe: Option<Running>,
+    /// Until then no new video leaves.
+    held: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,8 @@ impl<T: Copy> Pacer<T> {
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let queues = std::array::from_fn(|_| Queue::default());
         let limits = Limits::default();
-        let mut pacer = Pacer { queues, rate, burst: BURST, limits, debt: 0, settled: now, in_run: true, probe: None };
+        let (burst, settled) = (BURST, now);
+        let mut pacer = Pacer { queues, rate, burst, limits, debt: 0, settled, in_run: true, probe: None, held: None };
         pacer.set_limits();
         pacer
     }
@@ -198,7 +201,7 @@ impl<T: Copy> Pacer<T> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.next_class() {
             Some(Class::Audio) => return Some(self.settled),
-            None if self.probe.is_none() => return None,
+            None if self.probe.is_none() => return self.held.filter(|_| self.queued_bytes() > 0),
             _ => {}
         }
         if self.debt <= 0 || self.in_run {
@@ -209,11 +212,23 @@ impl<T: Copy> Pacer<T> {
         Some(self.settled + wait)
     }
 
+    /// Lets no new video leave until then, or until [`Self::release_video`]. A probe goes on with what there is.
+    pub fn hold_video(&mut self, now: Instant, until: Instant) {
+        self.settle(now);
+        self.held = Some(until).filter(|_| self.probe.is_none());
+    }
+
+    /// Lets video leave again.
+    pub fn release_video(&mut self) {
+        self.held = None;
+    }
+
     /// Begins a probe; the packets released from now on are part of it until it is complete.
     pub fn start_probe(&mut self, now: Instant, probe: Probe) {
         self.settle(now);
         self.debt = 0;
         self.in_run = true;
+        self.held = None;
         self.probe = Some(Running { probe, expires: now + PROBE_TIMEOUT, bytes: 0, packets: 0 });
         self.set_limits();
     }
@@ -260,7 +275,9 @@ impl<T: Copy> Pacer<T> {
     /// The class that is served next.
     fn next_class(&self) -> Option<Class> {
         let classes = [Class::Audio, Class::Retransmission, Class::Video, Class::Padding];
-        classes.into_iter().zip(&self.queues).find(|(_, queue)| !queue.packets.is_empty()).map(|(class, _)| class)
+        let may_leave = |class: &Class| self.held.is_none() || *class < Class::Video;
+        let mut waiting = classes.into_iter().zip(&self.queues).filter(|(_, queue)| !queue.packets.is_empty());
+        waiting.next().map(|(class, _)| class).filter(may_leave)
     }
 
     /// Whether there is budget. A run begins when all is paid for and ends when a burst has been sent.
@@ -288,6 +305,7 @@ impl<T: Copy> Pacer<T> {
     fn pass_time(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.settled);
         self.settled = now;
+        self.held = self.held.filter(|until| now < *until);
         let lateness = match self.probe {
             Some(running) => bits_in(running.probe.rate, PROBE_CATCH_UP),
             None if self.next_class().is_some() => bits_in(self.rate, BURST),

@@ -122,6 +122,7 @@ impl Downlink {
         if let (Some(before), Some(after)) = (before, after)
             && after.encoding < before.encoding
         {
+            self.pacer.release_video();
             // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one. Only packets that came late, and
             // complete pictures which have left, are still sent.
             give_up(&mut self.pacer, class, index, |outgoing| {

@@ -115,13 +115,20 @@ struct Draining {
     pace: Bitrate,
     /// The shortest that the queue has been towards the deadline.
     least_queue: Option<Duration>,
+    /// Of a link that has collapsed, when it has passed all that was sent before that was noticed.
+    passed: Option<Instant>,
 }
 
 impl Signals {
-    /// What was sent since to a link that has collapsed, as time that it takes there beyond the time since: the newest packet acknowledged has not seen
-    /// that queue.
-    fn on_its_way(&self, busy: &Busy) -> Duration {
-        let excess = self.sent.as_bps() as f64 / busy.rate.as_bps().max(1) as f64 - COLLAPSE;
+    /// Whether the link has become much slower than the media. Who comes to share it takes less at a time.
+    fn has_collapsed(&self, busy: &Busy) -> bool {
+        self.surge && self.sent >= busy.rate.scale(COLLAPSE)
+    }
+
+    /// What was sent since beyond so many times what the bottleneck passes, as time that it takes there: the newest packet acknowledged has not seen that
+    /// queue.
+    fn on_its_way(&self, busy: &Busy, beyond: f64) -> Duration {
+        let excess = self.sent.as_bps() as f64 / busy.rate.as_bps().max(1) as f64 - beyond;
         self.since_sent.mul_f64(excess.clamp(0.0, 10.0)).min(MAX_ON_ITS_WAY)
     }
 }
@@ -162,6 +169,11 @@ impl RateControl {
     /// While a queue drains, what may be sent.
     pub(super) fn draining_pace(&self) -> Option<Bitrate> {
         self.draining.map(|draining| draining.pace)
+    }
+
+    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
+    pub(super) fn queue_passed(&self) -> Option<Instant> {
+        self.draining.and_then(|draining| draining.passed)
     }
 
     /// Whether the rate is close to a capacity measured not long ago.
@@ -223,8 +235,9 @@ impl RateControl {
         let loaded = if little { LOADED_BY_LITTLE } else { STILL_LOADED };
         if let Some(busy) = signals.busy.filter(|busy| congested && busy.overload >= loaded) {
             let bottleneck = self.bottleneck(&busy, surge, signals.app_limited);
-            let on_its_way = if surge { signals.on_its_way(&busy) } else { Duration::ZERO };
-            return self.decrease(now, bottleneck, signals.queue + on_its_way, surge);
+            let on_its_way = if surge { signals.on_its_way(&busy, COLLAPSE) } else { Duration::ZERO };
+            let passed = signals.has_collapsed(&busy).then(|| now + signals.queue + signals.on_its_way(&busy, 1.0));
+            return self.decrease(now, bottleneck, signals.queue + on_its_way, surge, passed);
         }
         if let Some(draining) = self.draining {
             self.drain(now, signals, draining);
@@ -249,7 +262,14 @@ impl RateControl {
     }
 
     /// Down to what the bottleneck lets through. The queue drains by a slower pace; where it is long, media must shrink for that too.
-    fn decrease(&mut self, now: Instant, bottleneck: Bitrate, queue: Duration, surge: bool) -> bool {
+    fn decrease(
+        &mut self,
+        now: Instant,
+        bottleneck: Bitrate,
+        queue: Duration,
+        surge: bool,
+        passed: Option<Instant>,
+    ) -> bool {
         let share = 1.0 - queue.as_secs_f64();
         let share = if surge { share.clamp(DEEPEST_DROP, UTILISATION) } else { share.clamp(MILD_DROP.0, MILD_DROP.1) };
         let pace = bottleneck.scale(share).max(self.min);
@@ -265,7 +285,7 @@ impl RateControl {
         let started = self.draining.filter(|_| !surge).map(|draining| (draining.deadline, draining.least_queue));
         let deadline = now + 2 * queue.div_f64(1.0 - share) + DRAIN_GRACE;
         let (deadline, least_queue) = started.unwrap_or((deadline, None));
-        self.draining = Some(Draining { deadline, before, pace, least_queue });
+        self.draining = Some(Draining { deadline, before, pace, least_queue, passed });
         self.watch_drain(now, queue);
         lowered
     }
@@ -423,6 +443,20 @@ mod tests {
             control.update(Instant::now(), &Signals { surge: true, queue, busy, since_sent, ..quiet() });
             assert_eq!((control.rate().as_bps() + 500) / 1000, rate);
         }
+    }
+
+    #[test]
+    fn the_queue_has_passed_when_what_was_seen_of_it_and_what_was_sent_since_has() {
+        let (now, mut control) = (Instant::now(), control());
+        assert_eq!(control.queue_passed(), None);
+        let busy = Some(Busy { rate: Bitrate::kbps(400), overload: 2.5 });
+        let (queue, since_sent) = (Duration::from_millis(100), Duration::from_millis(200));
+        control.update(now, &Signals { surge: true, queue, busy, since_sent, ..quiet() });
+        // 1 Mb/s takes 2.5 s a second there: 1.5 times 200 ms more than have passed.
+        assert_eq!(control.queue_passed(), Some(now + Duration::from_millis(400)));
+        let (mut control, busy) = (self::control(), Some(Busy { rate: Bitrate::kbps(600), overload: 2.5 }));
+        control.update(now, &Signals { surge: true, queue, busy, since_sent, ..quiet() });
+        assert!(control.is_draining() && control.queue_passed().is_none(), "that is no collapse");
     }
 
     #[test]

@@ -291,6 +291,11 @@ impl Estimator {
         if self.loss.loses_singly() { 2 } else { 1 }
     }
 
+    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
+    pub fn queue_passed(&self) -> Option<Instant> {
+        self.control.queue_passed()
+    }
+
     /// Rate for the pacer.
     pub fn pacing_rate(&self) -> Bitrate {
         let tight = self.control.is_near_capacity(self.now);

@@ -68,6 +68,46 @@ fn retransmissions_leave_before_new_video_and_padding_after_it() {
 }
 
 #[test]
+fn video_is_held_back_for_a_while_and_audio_and_repairs_are_not() {
+    let (now, ms) = (Instant::now(), Duration::from_millis);
+    let held = |release: bool| {
+        let mut pacer = pacer(now, Bitrate::kbps(10_000));
+        pacer.hold_video(now, now + ms(200));
+        for class in [Class::Video, Class::Retransmission, Class::Audio] {
+            pacer.enqueue(now, class, PACKET, 0).unwrap();
+        }
+        assert!((0..2).all(|_| pacer.poll(now).is_some()) && pacer.poll(now).is_none());
+        assert_eq!(pacer.poll_timeout(), Some(now + ms(200)));
+        assert_eq!(pacer.poll(now + ms(199)), None);
+        if release {
+            pacer.release_video();
+            return pacer.poll(now + ms(199)).is_some();
+        }
+        pacer.poll(now + ms(200)).is_some()
+    };
+    assert!(held(true) && held(false));
+}
+
+#[test]
+fn a_probe_takes_what_is_held_back() {
+    let now = Instant::now();
+    let until = now + Duration::from_millis(200);
+    let probe = Probe { id: ProbeId(7), rate: Bitrate::kbps(2000), bytes_min: 5000, packets_min: 5 };
+    for probe_first in [true, false] {
+        let mut pacer = pacer(now, Bitrate::kbps(100));
+        pacer.enqueue(now, Class::Video, PACKET, 0).unwrap();
+        if probe_first {
+            pacer.start_probe(now, probe);
+            pacer.hold_video(now, until);
+        } else {
+            pacer.hold_video(now, until);
+            pacer.start_probe(now, probe);
+        }
+        assert!(pacer.poll(now).is_some());
+    }
+}
+
+#[test]
 fn what_comes_late_leaves_before_what_follows_it() {
     let now = Instant::now();
     let mut pacer = pacer(now, Bitrate::kbps(1000));
