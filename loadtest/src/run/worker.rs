@@ -156,8 +156,7 @@ impl Worker {
 
     /// Waits until something is due, until it is time to look at the sockets or, where each datagram is wanted at once, until one comes.
     fn wait(&mut self, events: &mut Events) {
-        let deadline =
-            self.deadlines.peek().map_or(self.next_publish, |Reverse((at, _))| (*at).min(self.next_publish));
+        let deadline = self.deadlines.peek().map_or(self.next_publish, |Reverse((at, _))| (*at).min(self.next_publish));
         let idle = deadline.saturating_duration_since(Instant::now());
         let mut wait = if self.readable.is_empty() { idle } else { Duration::ZERO };
         let clients = &self.clients;

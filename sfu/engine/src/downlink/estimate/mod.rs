@@ -411,7 +411,10 @@ impl Estimator {
 
     /// Returns how long the packet queued.
     fn take_arrival(&mut self, now: OurTime, packet: &Acked, batch: &mut Batch) -> Duration {
-        let transmission = self.control.rate().time_for(packet.bytes as u64);
+        // The estimate that there is at the start is a guess. By a low one, what packets of the first cluster queued would pass for their transmission, and
+        // that cluster for one that got through.
+        let rate = self.prober.first_rate().map_or(self.control.rate(), |first| first.max(self.control.rate()));
+        let transmission = rate.time_for(packet.bytes as u64);
         let queue = self.delay.observe(now, packet, transmission);
         batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
         self.delivery.add(packet, queue);

@@ -154,6 +154,11 @@ impl Prober {
         Some(probe)
     }
 
+    /// Rate of the very first cluster while it is on its way: nothing is known of the link yet.
+    pub(super) fn first_rate(&self) -> Option<Bitrate> {
+        self.running.as_ref().filter(|running| running.probe.id == ProbeId(1)).map(|running| running.probe.rate)
+    }
+
     /// When [`Self::poll`] or [`Self::handle_timeout`] has something to do; `None` while there is nothing to gain.
     pub(super) fn poll_timeout(&self, estimate: Bitrate, ceiling: Bitrate) -> Option<Instant> {
         match &self.running {

@@ -39,6 +39,28 @@ fn the_estimate_finds_the_link_within_two_seconds_greedy_or_not() {
 }
 
 #[test]
+fn a_first_cluster_that_queued_did_not_get_through_however_low_the_first_guess() {
+    let began = Instant::now();
+    let at = |us: u64| began + Duration::from_micros(us);
+    let mut estimator =
+        Estimator::new(began, EstimatorConfig { start: Bitrate::kbps(500), ..EstimatorConfig::default() });
+    estimator.set_demand(began, Bitrate::kbps(3000));
+    // Sound alone, then five packets by 1.5 Mb/s over a link of 1 Mb/s and 50 ms.
+    estimator.on_sent(began, SentPacket { transport_seq: 0, bytes: 100, probe: None, repair: false });
+    let probe = estimator.poll_probe(began).unwrap();
+    assert_eq!(probe.rate, Bitrate::kbps(1500));
+    let mut reports = vec![PacketReport { transport_seq: 0, arrival: Some(ReceiverTime(50_800)) }];
+    for n in 1..=5 {
+        let sent = SentPacket { transport_seq: n, bytes: 1000, probe: Some(probe.id), repair: false };
+        estimator.on_sent(at(10_000 + 5_333 * u64::from(n - 1)), sent);
+        reports.push(PacketReport { transport_seq: n, arrival: Some(ReceiverTime(60_000 + 8_000 * i64::from(n))) });
+    }
+    estimator.on_feedback(at(160_000), &Feedback { reports: &reports });
+    let estimate = estimator.estimate();
+    assert!((900..=1000).contains(&(estimate.as_bps() / 1000)), "{estimate}");
+}
+
+#[test]
 fn probing_stops_at_what_is_wanted() {
     let samples = Scene { demand: Bitrate::kbps(1000), media: ladder, ..Scene::default() }.run(20);
     let estimate = samples.last().unwrap().estimate;
