@@ -92,9 +92,9 @@ impl Encoding {
     /// An encoding of which nothing has come yet.
     pub fn new(kind: MediaKind, rid: Option<Rid>, keyframes: Method) -> Self {
         let clock_rate = kind.clock_rate();
-        let slots = match kind {
-            MediaKind::Audio => PacketStore::AUDIO_SLOTS,
-            MediaKind::Video => PacketStore::VIDEO_SLOTS,
+        let (slots, keyframes) = match kind {
+            MediaKind::Audio => (PacketStore::AUDIO_SLOTS, Method::Never),
+            MediaKind::Video => (PacketStore::VIDEO_SLOTS, keyframes),
         };
         Encoding {
             rid,

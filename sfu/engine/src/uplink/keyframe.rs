@@ -1,6 +1,6 @@
 //! Asks a publisher for a keyframe of one encoding, on behalf of all who need one.
 //!
-//! One [`KeyframeRequester`] per video encoding. Subscribers that start, switch or lost too much call [`KeyframeRequester::request`] as
+//! One [`KeyframeRequester`] per encoding. Subscribers that start, switch or lost too much call [`KeyframeRequester::request`] as
 //! often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104 section 4.3.1) at a time.
 
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ pub enum Method {
     Pli,
     /// `a=rtcp-fb: ccm fir`, where PLI is not offered.
     Fir,
+    /// Sound has no key frames, whoever asks for them.
+    Never,
 }
 
 /// A message to send now.
@@ -60,6 +62,9 @@ impl KeyframeRequester {
 
     /// Somebody needs a keyframe from now on.
     pub fn request(&mut self, now: Instant) {
+        if self.method == Method::Never {
+            return;
+        }
         let open = self.open.get_or_insert(Open { due: now, sent: 0 });
         // Who asks newly does not wait out the patience that others have lost.
         open.due = open.due.min(self.regular.map_or(now, |regular| regular.max(now)));
@@ -96,13 +101,14 @@ impl KeyframeRequester {
         open.due = now + patience.min(Self::LAST_RETRY);
         open.sent = open.sent.saturating_add(1);
         self.regular = Some(self.regular.map_or(now, |regular| regular.max(now)) + Self::THROTTLE);
-        Some(match self.method {
-            Method::Pli => KeyframeRequest::Pli,
+        match self.method {
+            Method::Pli => Some(KeyframeRequest::Pli),
             Method::Fir => {
                 self.number = self.number.wrapping_add(1);
-                KeyframeRequest::Fir { number: self.number }
+                Some(KeyframeRequest::Fir { number: self.number })
             }
-        })
+            Method::Never => None,
+        }
     }
 
     /// Before this moment the throttle lets nothing through.

@@ -1,10 +1,11 @@
 //! Whatever strangers and malicious participants send, another pair's call is not disturbed.
 
-use crate::harness::{Access, Publish, World, millis, seconds};
+use crate::harness::{Access, Publish, World, millis, rtcp, seconds};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use sfu_engine::Tuple;
 use sfu_engine::drops::DropReason;
+use sfu_engine::snapshot::RtcpKind;
 
 /// Digests of two victims' calls while `attack` is called every 10 ms.
 fn run(mut attack: impl FnMut(&mut World, &mut ChaCha12Rng)) -> (World, Vec<u64>) {
@@ -97,4 +98,19 @@ fn a_participant_that_sends_rubbish_under_good_keys_disturbs_nobody_else() {
     });
     assert_eq!(quiet, attacked);
     assert!(world.total(|s| s.drops.get(DropReason::RtcpMalformed)) > 100);
+}
+
+#[test]
+fn whoever_asks_for_a_key_frame_of_sound_has_nobody_disturbed() {
+    let mut world = World::new(6);
+    world.join(1, Access::default(), &[Publish::Microphone], (0, 0));
+    world.join(2, Access::default(), &[], (1, 0));
+    world.run(seconds(2));
+    let microphone = world.client(1).track("0");
+    let ssrc = world.client(2).receiver_of(microphone).ssrc;
+    world.client_mut(2).transport.send_rtcp(&rtcp::pli(2, ssrc));
+    world.run(seconds(3));
+    let came = world.total(|s| s.counters.rtcp(RtcpKind::Pli).received);
+    let asked = world.total(|s| s.counters.rtcp(RtcpKind::Pli).sent + s.counters.rtcp(RtcpKind::Fir).sent);
+    assert_eq!((came, asked), (1, 0));
 }
