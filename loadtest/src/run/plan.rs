@@ -61,7 +61,7 @@ fn seat(load: &Load, room: usize, name: String, publish: Vec<Media>, plays: Vec<
         slots: (audio, video),
         max_height: load.mixed_layers.then(|| HEIGHTS[place % HEIGHTS.len()]).filter(|_| video > 0),
         plays,
-        joins: Duration::from_secs_f64(place as f64 / load.join_rate.max(1e-3)),
+        joins: Duration::from_secs_f64(place as f64 / load.join_rate),
     }
 }
 
