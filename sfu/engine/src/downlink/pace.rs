@@ -3,7 +3,7 @@
 //!
 //! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in runs of
 //! a few milliseconds, so that a run to one destination can leave in one system call (GSO). While a probe of the estimator runs, the
-//! rate is the probe's, and padding is asked for where there is not enough media.
+//! rate is the probe's, and padding is asked for where there is not enough media. New video can be held back for a while ([`Pacer::hold_video`]).
 
 use super::estimate::{Probe, ProbeId};
 use crate::units::Bitrate;

@@ -10,7 +10,7 @@ use crate::units::{ExtSeq, RtpTime, SeqNo};
 use prefetch::fetch;
 use std::time::{Duration, Instant};
 
-/// Packets that a video slot remembers at most: a second at 5 Mb/s, as long as the store keeps them.
+/// Packets that a video slot remembers at most, as many as the store keeps: a second at 5 Mb/s, 1.5 s at 3.3.
 pub(super) const VIDEO_PACKETS: usize = 512;
 /// Packets that an audio slot remembers: 1.3 s at 20 ms a packet.
 pub(super) const AUDIO_PACKETS: usize = 64;

@@ -175,7 +175,7 @@ impl Encoding {
         }
         self.mapping = self.clock.mapping(publisher).unwrap_or(self.mapping);
         let started = self.activity.on_packet(now, meta.frame.starts_frame) == Some(Change::Started);
-        if started && self.activity.kind() == MediaKind::Video && self.rates.size().is_none() {
+        if started && self.rates.size().is_none() {
             // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
             self.keyframe.request(now);
         }

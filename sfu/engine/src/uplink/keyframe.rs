@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The feedback message that the encoding's section negotiated.
+/// The feedback message that asks for a key frame of an encoding, as its section negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `a=rtcp-fb: nack pli`.
