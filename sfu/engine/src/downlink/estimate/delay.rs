@@ -22,10 +22,10 @@ const LEAST_QUEUE_US: f64 = 5_000.0;
 /// Delays of one path.
 #[derive(Debug)]
 pub(super) struct OneWayDelay {
-    /// Lowest `arrival - sent` of this span and of the one before, in microseconds.
-    lowest: [Option<i64>; 2],
-    /// Highest `arrival - now`: with the lowest delay it brackets the offset between the clocks.
-    latest: [Option<i64>; 2],
+    /// Lowest `arrival - sent` of this span and of the one before, in microseconds; [`i64::MAX`] where nothing came.
+    lowest: [i64; 2],
+    /// Highest `arrival - now`: with the lowest delay it brackets the offset between the clocks. [`i64::MIN`] where nothing came.
+    latest: [i64; 2],
     span_ends: OurTime,
     held_since: Option<OurTime>,
     last_queue_us: Option<i64>,
@@ -38,8 +38,8 @@ pub(super) struct OneWayDelay {
 impl OneWayDelay {
     pub(super) fn new(now: OurTime) -> Self {
         OneWayDelay {
-            lowest: [None; 2],
-            latest: [None; 2],
+            lowest: [i64::MAX; 2],
+            latest: [i64::MIN; 2],
             span_ends: now.plus(BASE_SPAN),
             held_since: None,
             last_queue_us: None,
@@ -54,9 +54,8 @@ impl OneWayDelay {
     pub(super) fn is_possible(&self, now: OurTime, sent: OurTime, arrival: ReceiverTime) -> bool {
         let one_way = arrival.0.saturating_sub(sent.0);
         let back = arrival.0.saturating_sub(now.0);
-        let after_sending = fold(self.latest, i64::max).is_none_or(|latest| one_way >= latest.saturating_sub(SLACK_US));
-        let before_report = fold(self.lowest, i64::min).is_none_or(|lowest| back <= lowest.saturating_add(SLACK_US));
-        after_sending && before_report
+        let (lowest, latest) = (self.lowest(), self.latest[0].max(self.latest[1]));
+        one_way >= latest.saturating_sub(SLACK_US) && back <= lowest.saturating_add(SLACK_US)
     }
 
     /// Takes a packet that [`Self::is_possible`] and whose own transmission takes `transmission` at the bottleneck; returns
@@ -64,14 +63,14 @@ impl OneWayDelay {
     pub(super) fn observe(&mut self, now: OurTime, packet: &Acked, transmission: Duration) -> Duration {
         if now >= self.span_ends {
             self.span_ends = now.plus(BASE_SPAN);
-            self.lowest = [None, self.lowest[0]];
-            self.latest = [None, self.latest[0]];
+            self.lowest = [i64::MAX, self.lowest[0]];
+            self.latest = [i64::MIN, self.latest[0]];
         }
         let one_way = packet.arrival.0.saturating_sub(packet.sent.0);
         let back = packet.arrival.0.saturating_sub(now.0);
-        self.lowest[0] = Some(self.lowest[0].map_or(one_way, |lowest| lowest.min(one_way)));
-        self.latest[0] = Some(self.latest[0].map_or(back, |latest| latest.max(back)));
-        let above_lowest = one_way.saturating_sub(fold(self.lowest, i64::min).unwrap_or(one_way));
+        self.lowest[0] = self.lowest[0].min(one_way);
+        self.latest[0] = self.latest[0].max(back);
+        let above_lowest = one_way.saturating_sub(self.lowest());
         self.above_lowest_us = above_lowest;
         let queue_us = above_lowest.saturating_sub(transmission.min(MAX_TRANSMISSION).as_micros() as i64).max(0);
         if let Some(last) = self.last_queue_us.replace(queue_us) {
@@ -79,6 +78,10 @@ impl OneWayDelay {
             self.noise_us += 0.02 * (change.min(NOISE_CAP_US) - self.noise_us);
         }
         Duration::from_micros(queue_us.unsigned_abs())
+    }
+
+    fn lowest(&self) -> i64 {
+        self.lowest[0].min(self.lowest[1])
     }
 
     /// By how much the last packet's delay was above the lowest: its queue and its own transmission.
@@ -117,10 +120,6 @@ impl OneWayDelay {
         }
         resync
     }
-}
-
-fn fold(pair: [Option<i64>; 2], pick: fn(i64, i64) -> i64) -> Option<i64> {
-    pair.into_iter().flatten().reduce(pick)
 }
 
 #[cfg(test)]
