@@ -110,6 +110,14 @@ impl Participant {
         }
     }
 
+    /// The same for what numbers of the slot were given to and sealed, once slot and keys are there.
+    pub fn prefetch_numbers(&self, slot: usize) {
+        let Some(ssrc) = self.downlink.prefetch_numbers(slot) else { return };
+        if let Some(transport) = &self.transport {
+            transport.prefetch_indexes(ssrc);
+        }
+    }
+
     /// Whether media can flow to it now: it is connected, and there is an address to send to.
     pub fn can_send(&self) -> bool {
         self.connected && self.transport.as_ref().is_some_and(Transport::is_ready)

@@ -550,11 +550,11 @@ impl Downlink {
         self.estimator.prefetch_behind();
     }
 
-    /// The same for what is behind the slot, once that is there.
-    pub fn prefetch_numbers(&self, slot: usize) {
-        if let Some(Some(slot)) = self.slots.get(slot) {
-            slot.forwarder.prefetch_numbers();
-        }
+    /// The same for what is behind the slot, once that is there. Returns its SSRC.
+    pub fn prefetch_numbers(&self, slot: usize) -> Option<Ssrc> {
+        let slot = self.slots.get(slot)?.as_ref()?;
+        slot.forwarder.prefetch_numbers();
+        Some(slot.ssrc)
     }
 
     fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {

@@ -101,7 +101,7 @@ impl Engine {
         let receivers = || subscribers.clone().filter_map(|s| Some((self.participants.get(s.participant)?, s.slot)));
         receivers().for_each(|(receiver, _)| receiver.prefetch());
         receivers().for_each(|(receiver, slot)| receiver.prefetch_behind(slot));
-        receivers().for_each(|(receiver, slot)| receiver.downlink.prefetch_numbers(slot));
+        receivers().for_each(|(receiver, slot)| receiver.prefetch_numbers(slot));
     }
 
     /// Gives packets of one encoding to at most so many subscribers behind the first `done`, and counts on. True where there are more.

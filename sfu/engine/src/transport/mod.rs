@@ -12,6 +12,7 @@ pub mod srtp;
 use crate::drops::DropReason;
 use crate::event::DisconnectReason;
 use crate::net::Tuple;
+use crate::units::Ssrc;
 use bytes::Bytes;
 use dtls::{DtlsCertificate, DtlsEvent, DtlsFailure, DtlsRole, DtlsSession, Fingerprint};
 use ice::{IceCredentials, IceEvent, IceLite, IceOutcome};
@@ -87,6 +88,13 @@ impl Transport {
     pub fn prefetch_behind(&self) {
         if let Some(srtp) = &self.srtp {
             srtp.sender.prefetch_keys();
+        }
+    }
+
+    /// The same for the numbers that an SSRC of ours has used, once the keys are there.
+    pub fn prefetch_indexes(&self, ssrc: Ssrc) {
+        if let Some(srtp) = &self.srtp {
+            srtp.sender.prefetch_indexes(ssrc);
         }
     }
 

@@ -24,8 +24,10 @@ pub(super) struct OpenError;
 
 /// The session keys of one direction, RTP or RTCP.
 pub(super) enum SessionCipher {
-    Gcm { aead: Box<dyn AeadCipher>, salt: [u8; 12] },
-    Counter { stream: Box<dyn StreamCipher>, mac: Box<dyn Mac>, salt: [u8; 14] },
+    /// The salt is the low 96 bits.
+    Gcm { aead: Box<dyn AeadCipher>, salt: u128 },
+    /// The salt is the high 112 bits.
+    Counter { stream: Box<dyn StreamCipher>, mac: Box<dyn Mac>, salt: u128 },
 }
 
 impl SessionCipher {
@@ -56,7 +58,7 @@ impl SessionCipher {
         let salt = master.derive(crypto, salt, profile.salt_len())?;
         let gcm = |algorithm| {
             let aead = crypto.new_aead(algorithm, key.as_ref())?;
-            Ok(SessionCipher::Gcm { aead, salt: padded(salt.as_ref()) })
+            Ok(SessionCipher::Gcm { aead, salt: u128::from_be_bytes(padded(salt.as_ref())) >> 32 })
         };
         match profile {
             SrtpProfile::AeadAes128Gcm => gcm(AeadAlgorithm::Aes128Gcm),
@@ -65,7 +67,7 @@ impl SessionCipher {
                 let stream = crypto.new_stream_cipher(StreamCipherAlgorithm::Aes128Ctr, key.as_ref())?;
                 let auth_key = master.derive(crypto, authentication, HmacAlgorithm::Sha1.output_len())?;
                 let mac = crypto.new_hmac(HmacAlgorithm::Sha1, auth_key.as_ref())?;
-                Ok(SessionCipher::Counter { stream, mac, salt: padded(salt.as_ref()) })
+                Ok(SessionCipher::Counter { stream, mac, salt: u128::from_be_bytes(padded(salt.as_ref())) })
             }
         }
     }
@@ -83,11 +85,11 @@ impl SessionCipher {
         match self {
             SessionCipher::Gcm { aead, salt } => {
                 let mut tag = [0; GCM_TAG_LEN];
-                aead.seal_in_place(&gcm_rtp_nonce(salt, fields.ssrc, index), header, payload, &mut tag)?;
+                aead.seal_in_place(&gcm_rtp_nonce(*salt, fields.ssrc, index), header, payload, &mut tag)?;
                 buffer.extend_from_slice(&tag);
             }
             SessionCipher::Counter { stream, mac, salt } => {
-                stream.apply_keystream(&counter_iv(salt, fields.ssrc, index), payload)?;
+                stream.apply_keystream(&counter_iv(*salt, fields.ssrc, index), payload)?;
                 let tag = hmac_tag(mac.as_mut(), packet, &rollover(index))?;
                 buffer.extend_from_slice(&tag);
             }
@@ -102,7 +104,7 @@ impl SessionCipher {
                 let (packet, tag) = split_tail::<GCM_TAG_LEN>(packet)?;
                 let plain_len = packet.len();
                 let (header, payload) = packet.split_at_mut_checked(fields.header_len).ok_or(OpenError)?;
-                let nonce = gcm_rtp_nonce(salt, fields.ssrc, index);
+                let nonce = gcm_rtp_nonce(*salt, fields.ssrc, index);
                 aead.open_in_place(&nonce, header, payload, tag).map_err(|_| OpenError)?;
                 Ok(plain_len)
             }
@@ -115,7 +117,7 @@ impl SessionCipher {
                 }
                 check_hmac(mac.as_mut(), packet, &rollover(index), tag)?;
                 let payload = packet.get_mut(fields.header_len..).ok_or(OpenError)?;
-                stream.apply_keystream(&counter_iv(salt, fields.ssrc, index), payload).map_err(|_| OpenError)?;
+                stream.apply_keystream(&counter_iv(*salt, fields.ssrc, index), payload).map_err(|_| OpenError)?;
                 Ok(plain_len)
             }
         }
@@ -135,12 +137,12 @@ impl SessionCipher {
         match self {
             SessionCipher::Gcm { aead, salt } => {
                 let mut tag = [0; GCM_TAG_LEN];
-                aead.seal_in_place(&gcm_rtcp_nonce(salt, ssrc, index), &gcm_rtcp_aad(clear, word), body, &mut tag)?;
+                aead.seal_in_place(&gcm_rtcp_nonce(*salt, ssrc, index), &gcm_rtcp_aad(clear, word), body, &mut tag)?;
                 buffer.extend_from_slice(&tag);
                 buffer.extend_from_slice(&word);
             }
             SessionCipher::Counter { stream, mac, salt } => {
-                stream.apply_keystream(&counter_iv(salt, ssrc, u64::from(index)), body)?;
+                stream.apply_keystream(&counter_iv(*salt, ssrc, u64::from(index)), body)?;
                 let tag = hmac_tag(mac.as_mut(), packet, &word)?;
                 buffer.extend_from_slice(&word);
                 buffer.extend_from_slice(&tag);
@@ -170,7 +172,7 @@ impl SessionCipher {
                 let plain_len = packet.len();
                 let (clear, body) = packet.split_first_chunk_mut::<RTCP_CLEAR_LEN>().ok_or(OpenError)?;
                 let aad = gcm_rtcp_aad(clear, *word);
-                aead.open_in_place(&gcm_rtcp_nonce(salt, ssrc, index), &aad, body, tag).map_err(|_| OpenError)?;
+                aead.open_in_place(&gcm_rtcp_nonce(*salt, ssrc, index), &aad, body, tag).map_err(|_| OpenError)?;
                 Ok(plain_len)
             }
             SessionCipher::Counter { stream, mac, salt } => {
@@ -179,7 +181,7 @@ impl SessionCipher {
                 let plain_len = packet.len();
                 check_hmac(mac.as_mut(), packet, word, tag)?;
                 let body = packet.get_mut(RTCP_CLEAR_LEN..).ok_or(OpenError)?;
-                stream.apply_keystream(&counter_iv(salt, ssrc, u64::from(index)), body).map_err(|_| OpenError)?;
+                stream.apply_keystream(&counter_iv(*salt, ssrc, u64::from(index)), body).map_err(|_| OpenError)?;
                 Ok(plain_len)
             }
         }
@@ -206,15 +208,23 @@ fn rollover(index: u64) -> [u8; 4] {
 }
 
 /// RFC 7714 section 8.1: two zero bytes, SSRC, rollover counter, sequence number, with the salt over it.
-fn gcm_rtp_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> [u8; 12] {
-    let value = (u128::from(ssrc) << 48) | u128::from(index & 0xffff_ffff_ffff);
-    xor_low(salt, value)
+fn gcm_rtp_nonce(salt: u128, ssrc: u32, index: u64) -> [u8; 12] {
+    low_bytes(salt ^ (u128::from(ssrc) << 48) ^ u128::from(index & 0xffff_ffff_ffff))
 }
 
 /// RFC 7714 section 9.1: two zero bytes, SSRC, two zero bytes, the 31-bit index, with the salt over it.
-fn gcm_rtcp_nonce(salt: &[u8; 12], ssrc: u32, index: u32) -> [u8; 12] {
-    let value = (u128::from(ssrc) << 48) | u128::from(index);
-    xor_low(salt, value)
+fn gcm_rtcp_nonce(salt: u128, ssrc: u32, index: u32) -> [u8; 12] {
+    low_bytes(salt ^ (u128::from(ssrc) << 48) ^ u128::from(index))
+}
+
+/// The low 96 bits. Written as the two words that the cipher reads: what a processor has just written byte by byte it cannot read as a word until all that
+/// was written before is through.
+fn low_bytes(value: u128) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    let (high, low) = bytes.split_at_mut(8);
+    high.copy_from_slice(&((value >> 32) as u64).to_be_bytes());
+    low.copy_from_slice(&(value as u32).to_be_bytes());
+    bytes
 }
 
 /// RFC 7714 section 9.2: the clear part of the packet and the index word.
@@ -225,16 +235,8 @@ fn gcm_rtcp_aad(clear: &[u8; RTCP_CLEAR_LEN], word: [u8; RTCP_INDEX_LEN]) -> [u8
 }
 
 /// RFC 3711 section 4.1.1: `(salt << 16) ^ (ssrc << 64) ^ (index << 16)`.
-fn counter_iv(salt: &[u8; 14], ssrc: u32, index: u64) -> [u8; 16] {
-    let salted: [u8; 14] = xor_low(salt, (u128::from(ssrc) << 48) | u128::from(index & 0xffff_ffff_ffff));
-    padded(&salted)
-}
-
-/// `salt` with the low bytes of `value` over it.
-fn xor_low<const N: usize>(salt: &[u8; N], value: u128) -> [u8; N] {
-    let mut output = *salt;
-    output.iter_mut().rev().zip(value.to_le_bytes()).for_each(|(byte, value)| *byte ^= value);
-    output
+fn counter_iv(salt: u128, ssrc: u32, index: u64) -> [u8; 16] {
+    (salt ^ (u128::from(ssrc) << 64) ^ (u128::from(index & 0xffff_ffff_ffff) << 16)).to_be_bytes()
 }
 
 fn hmac_tag(mac: &mut dyn Mac, packet: &[u8], suffix: &[u8; 4]) -> Result<[u8; HMAC_TAG_LEN], CryptoError> {

@@ -4,7 +4,7 @@
 //! once the peer is authenticated. Nothing here allocates per packet, copies a payload or keeps state for a source that
 //! has not authenticated a packet.
 //!
-//! `keys` derives session keys, `cipher` seals and opens one packet whose index is known, `replay` and `sources` hold what
+//! `keys` derives session keys, `cipher` seals and opens one packet whose index is known, `replay`, `sources` and `used` hold what
 //! is remembered for each SSRC, `receiver` and `sender` put these together.
 
 mod cipher;
@@ -13,6 +13,7 @@ mod receiver;
 mod replay;
 mod sender;
 mod sources;
+mod used;
 
 #[cfg(test)]
 mod tests;

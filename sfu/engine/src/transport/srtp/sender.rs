@@ -1,18 +1,15 @@
 //! From plain RTP and RTCP to the wire.
 
 use rtc_crypto::{CryptoError, RTCCrypto};
-use rustc_hash::FxHashMap;
 
 use super::cipher::{GCM_TAG_LEN, RTCP_INDEX_LEN, SessionCipher};
 use super::keys::SrtpKeys;
-use super::replay::ReplayWindow;
+use super::used::UsedIndexes;
 use super::{RtpFields, rtcp_ssrc};
+use crate::units::Ssrc;
 
-/// Sources that one sender may ever use. Their state is never forgotten while the keys live: forgetting the rollover counter
-/// would use a nonce twice.
+/// Sources that one sender may ever use.
 pub(super) const MAX_SOURCES: usize = 4096;
-/// Late packets are sent within the last `64 * USED_WORDS` numbers of their source: twice what a forwarder remembers.
-const USED_WORDS: usize = 16;
 /// The packet index has 48 bits (RFC 3711 section 3.3.1).
 const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
 /// The SRTCP index has 31 bits (RFC 3711 section 3.4).
@@ -42,8 +39,7 @@ pub enum ProtectError {
 pub struct SrtpSender {
     rtp: SessionCipher,
     rtcp: SessionCipher,
-    /// Indexes used lately by each SSRC; older ones count as used.
-    rtp_indexes: FxHashMap<u32, ReplayWindow<USED_WORDS>>,
+    rtp_indexes: UsedIndexes,
     /// One count for all SSRCs: it grows for each of them, and one number says when the key is used up.
     rtcp_index: u32,
 }
@@ -57,7 +53,7 @@ impl SrtpSender {
         Ok(SrtpSender {
             rtp: SessionCipher::rtp(keys.profile, &keys.local, crypto)?,
             rtcp: SessionCipher::rtcp(keys.profile, &keys.local, crypto)?,
-            rtp_indexes: FxHashMap::default(),
+            rtp_indexes: UsedIndexes::new(),
             rtcp_index: 0,
         })
     }
@@ -65,6 +61,11 @@ impl SrtpSender {
     /// Has fetched what [`Self::protect_rtp`] takes first.
     pub fn prefetch_keys(&self) {
         self.rtp.prefetch();
+    }
+
+    /// Has fetched what is known of an SSRC.
+    pub fn prefetch_indexes(&self, ssrc: Ssrc) {
+        self.rtp_indexes.prefetch(ssrc.0);
     }
 
     /// Encrypts the plain RTP packet `buffer[start..]` in place and appends the tag. The sequence number must not have
@@ -96,7 +97,7 @@ impl SrtpSender {
     /// Takes the index that `sequence` stands for, if it was not used before. It counts as used from here on, even where sealing
     /// fails. A forwarded packet may come late, under a number that was kept for it.
     fn take_rtp_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, ProtectError> {
-        if let Some(used) = self.rtp_indexes.get_mut(&ssrc) {
+        if let Some(used) = self.rtp_indexes.get_mut(ssrc) {
             let step = i64::from(sequence.wrapping_sub(used.highest() as u16) as i16);
             let index = used.highest().checked_add_signed(step).ok_or(ProtectError::IndexReused)?;
             if index > MAX_RTP_INDEX {
@@ -108,17 +109,17 @@ impl SrtpSender {
             used.accept(index);
             return Ok(index);
         }
-        if self.rtp_indexes.len() >= MAX_SOURCES {
+        if self.rtp_indexes.count() >= MAX_SOURCES {
             return Err(ProtectError::TooManySources);
         }
-        self.rtp_indexes.insert(ssrc, ReplayWindow::starting_at(u64::from(sequence)));
+        self.rtp_indexes.begin(ssrc, u64::from(sequence));
         Ok(u64::from(sequence))
     }
 
     /// Sets what the next packets will be numbered after.
     #[cfg(test)]
     pub(super) fn set_last_indexes(&mut self, ssrc: u32, rtp: u64, rtcp: u32) {
-        self.rtp_indexes.insert(ssrc, ReplayWindow::starting_at(rtp));
+        self.rtp_indexes.begin(ssrc, rtp);
         self.rtcp_index = rtcp;
     }
 }

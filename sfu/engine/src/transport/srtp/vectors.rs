@@ -42,7 +42,7 @@ fn gcm(key: &str) -> SessionCipher {
     let key = hex(key);
     let algorithm = if key.len() == 16 { AeadAlgorithm::Aes128Gcm } else { AeadAlgorithm::Aes256Gcm };
     let aead = default_provider().unwrap().crypto().new_aead(algorithm, &key).unwrap();
-    SessionCipher::Gcm { aead, salt: *b"Quid pro quo" }
+    SessionCipher::Gcm { aead, salt: u128::from_be_bytes(*b"\0\0\0\0Quid pro quo") }
 }
 
 const KEY_128: &str = "000102030405060708090a0b0c0d0e0f";
