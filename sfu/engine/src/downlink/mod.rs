@@ -1,6 +1,6 @@
 //! Everything towards one receiver: which layers it gets, when they leave, under which numbers.
 //!
-//! A forwarded packet enters at [`Downlink::forward`], waits in the pacer as a reference into its track's store, and leaves through
+//! A forwarded packet enters at [`Downlink::forward`], waits in the pacer as a number of its slot, and leaves through
 //! [`Downlink::poll_packet`] written into the send buffer. The estimator learns of each packet sent and of each acknowledgement; the allocator
 //! turns its estimate into a layer for each slot.
 
@@ -311,6 +311,7 @@ impl Downlink {
             slot.bind(key, track.id, track.codec);
             self.states_changed = true;
             self.remembered = Duration::ZERO;
+            self.empty_queue(index);
         }
     }
 
@@ -325,11 +326,11 @@ impl Downlink {
 
     /// A track is encoded with another codec now.
     pub fn set_codec(&mut self, index: usize, codec: Option<Codec>) {
-        send::give_up(&mut self.pacer, Class::Video, index, |_| true);
         if let Some(slot) = self.slot_mut(index) {
             slot.set_codec(codec);
             slot.forwarder.bind();
             self.states_changed = true;
+            self.empty_queue(index);
         }
         self.guard.invalidate();
     }
@@ -484,7 +485,7 @@ impl Downlink {
         }
         self.pacer.set_rate(now, self.estimator.pacing_rate(), self.estimator.pacing_burst());
         if self.trickle_timeout().is_some_and(|at| at <= now)
-            && let Some((bytes, padding)) = self.plain_padding(now)
+            && let Some((bytes, padding)) = self.plain_padding()
         {
             // A full queue has something to send anyway.
             let _ = self.pacer.enqueue(now, Class::Padding, bytes, padding);

@@ -51,6 +51,8 @@ pub struct Released<T> {
     pub bytes: usize,
     /// What was queued.
     pub item: T,
+    /// How long it waited.
+    pub waited: Duration,
     /// The probe that it is part of, for [`super::estimate::SentPacket`].
     pub probe: Option<ProbeId>,
 }
@@ -61,7 +63,8 @@ pub struct Released<T> {
 #[error("the pacer's queue is full")]
 pub struct Overflow;
 
-/// Queues and budget towards one receiver. `T` names a packet; it is small and is copied.
+/// Queues and budget towards one receiver. `T` names a packet; it is small and is copied. One of two plain fields is passed on in registers:
+/// what a processor has just written in parts to its stack it cannot read as a whole until all that was written before, to memory not in the cache, is through.
 #[derive(Debug)]
 pub struct Pacer<T> {
     queues: [Queue<T>; 4],
@@ -80,8 +83,15 @@ pub struct Pacer<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    packets: VecDeque<(usize, T)>,
+    packets: VecDeque<Waiting<T>>,
     bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting<T> {
+    item: T,
+    bytes: usize,
+    since: Instant,
 }
 
 /// Worked out where the rate changes, since each packet is held against them.
@@ -136,7 +146,7 @@ impl<T: Copy> Pacer<T> {
         item: T,
         follows: impl Fn(&T) -> bool,
     ) -> Result<(), Overflow> {
-        self.insert(now, class, bytes, item, |packets| packets.iter().position(|(_, queued)| follows(queued)))
+        self.insert(now, class, bytes, item, |packets| packets.iter().position(|waiting| follows(&waiting.item)))
     }
 
     /// Queues a packet at its `place`, behind all others where it has none.
@@ -146,7 +156,7 @@ impl<T: Copy> Pacer<T> {
         class: Class,
         bytes: usize,
         item: T,
-        place: impl Fn(&VecDeque<(usize, T)>) -> Option<usize>,
+        place: impl Fn(&VecDeque<Waiting<T>>) -> Option<usize>,
     ) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
@@ -157,9 +167,10 @@ impl<T: Copy> Pacer<T> {
         if queue.packets.len() >= MAX_QUEUE_PACKETS || queue.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
             return Err(Overflow);
         }
+        let waiting = Waiting { item, bytes, since: now };
         match place(&queue.packets) {
-            Some(place) => queue.packets.insert(place, (bytes, item)),
-            None => queue.packets.push_back((bytes, item)),
+            Some(place) => queue.packets.insert(place, waiting),
+            None => queue.packets.push_back(waiting),
         }
         queue.bytes += bytes;
         Ok(())
@@ -174,10 +185,12 @@ impl<T: Copy> Pacer<T> {
             _ => return None,
         };
         let queue = self.queue_mut(class);
-        let (bytes, item) = queue.packets.pop_front()?;
+        let Waiting { item, bytes, since } = queue.packets.pop_front()?;
         queue.bytes = queue.bytes.saturating_sub(bytes);
         self.charge(bytes);
-        Some(Released { class, bytes, item, probe: self.probe.map(|running| running.probe.id) })
+        // Most leave at the moment at which they came.
+        let waited = if since == now { Duration::ZERO } else { now.saturating_duration_since(since) };
+        Some(Released { class, bytes, item, waited, probe: self.probe.map(|running| running.probe.id) })
     }
 
     /// A released packet has left with so many bytes. What was announced may have been more, or nothing may have left: a probe goes on until as much
@@ -194,7 +207,7 @@ impl<T: Copy> Pacer<T> {
     /// Sizes of the packets of a class that wait, in the order in which they will leave.
     pub fn waiting(&self, class: Class) -> impl Iterator<Item = usize> + '_ {
         let queue = self.queues.get(class as usize);
-        queue.into_iter().flat_map(|queue| queue.packets.iter().map(|(bytes, _)| *bytes))
+        queue.into_iter().flat_map(|queue| queue.packets.iter().map(|waiting| waiting.bytes))
     }
 
     /// When [`Self::poll`] or [`Self::padding_needed`] will have something; `None` while nothing waits.
@@ -258,13 +271,13 @@ impl<T: Copy> Pacer<T> {
         }
     }
 
-    /// Lets `revise` change the queued packets of a class; it returns the new size of those that it has changed.
-    pub fn revise(&mut self, class: Class, mut revise: impl FnMut(&mut T) -> Option<usize>) {
+    /// Changes the sizes of queued packets of a class to those that `revise` names.
+    pub fn revise(&mut self, class: Class, mut revise: impl FnMut(&T) -> Option<usize>) {
         let queue = self.queue_mut(class);
-        for (bytes, item) in &mut queue.packets {
-            *bytes = revise(item).unwrap_or(*bytes);
+        for waiting in &mut queue.packets {
+            waiting.bytes = revise(&waiting.item).unwrap_or(waiting.bytes);
         }
-        queue.bytes = queue.packets.iter().map(|(bytes, _)| bytes).sum();
+        queue.bytes = queue.packets.iter().map(|waiting| waiting.bytes).sum();
     }
 
     /// Bytes that wait, of all classes.

@@ -1,12 +1,12 @@
 //! Packets on their way to a receiver: from the forwarder into the pacer, and from the pacer into the send buffer.
 
 use super::estimate::SentPacket;
-use super::pace::{Class, Pacer, Released};
+use super::pace::{Class, Released};
 use super::run::Run;
 use super::slot::Slot;
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
 use crate::engine::keys::TrackKey;
-use crate::forward::{EncodingView, Forwarder, Outgoing};
+use crate::forward::{Emit, EncodingView, Forwarder, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtcp::Nack;
@@ -14,7 +14,7 @@ use crate::rtp::packet::RtpPacket;
 use crate::rtp::template::Stamp;
 use crate::sdp::SlotFeedback;
 use crate::snapshot::add;
-use crate::units::SeqNo;
+use crate::units::ExtSeq;
 use crate::uplink::store::StoredPacket;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
@@ -33,15 +33,16 @@ const START_WITHIN: Duration = Duration::from_millis(100);
 /// A packet of plain padding: RTP header, extensions and the 255 octets that one length octet can name.
 const PLAIN_PADDING_BYTES: usize = 12 + 12 + 255;
 
-/// What waits in the pacer: a reference into a track's store, not a copy.
+/// What waits in the pacer: a number of a slot. What it was given to is looked up when it leaves: for the first time where it was queued as audio or video,
+/// else once more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queued {
-    pub(super) slot: usize,
-    track: TrackKey,
-    outgoing: Outgoing,
-    again: bool,
-    queued_at: Instant,
+    number: ExtSeq,
+    slot: u32,
 }
+
+/// Instead of a number: a packet of plain padding. A slot's numbers are above 2^16.
+const PLAIN_PADDING: ExtSeq = ExtSeq(0);
 
 /// What became of a receiver's request for packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Downlink {
         if slot.binding.as_ref().is_none_or(|b| b.track != key || b.pause.is_some()) {
             return;
         }
-        self.queue(now, index, key, views, |forwarder, emit| {
+        self.queue(now, index, |forwarder, emit| {
             packets.for_each(|packet| forwarder.forward(now, encoding, packet, views, emit));
         });
     }
@@ -84,35 +85,29 @@ impl Downlink {
             let (room, queued) = (self.estimator.estimate().bytes_in(START_WITHIN), self.pacer.queued_bytes() as u64);
             let most = room.saturating_sub(queued);
             let views = track.views();
-            self.queue(now, index, key, views.as_slice(), |forwarder, emit| {
+            self.queue(now, index, |forwarder, emit| {
                 forwarder.start_from_store(now, most as usize, views.as_slice(), emit);
             });
         }
     }
 
     /// Queues what the forwarder of a slot emits.
-    fn queue(
-        &mut self,
-        now: Instant,
-        index: usize,
-        key: TrackKey,
-        views: &[EncodingView<'_>],
-        run: impl FnOnce(&mut Forwarder, &mut dyn FnMut(Outgoing)),
-    ) {
+    fn queue(&mut self, now: Instant, index: usize, run: impl FnOnce(&mut Forwarder, &mut Emit<'_>)) {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
         let class = if slot.kind == MediaKind::Audio { Class::Audio } else { Class::Video };
         let before = slot.forwarder.current();
         let (pacer, mut refused, mut newest) = (&mut self.pacer, Vec::new(), slot.forwarder.newest());
-        run(&mut slot.forwarder, &mut |outgoing: Outgoing| {
-            let stored = outgoing.source.and_then(|seq| views.get(usize::from(outgoing.encoding.0))?.store.get(seq));
-            let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
-            let queued = Queued { slot: index, track: key, outgoing, again: false, queued_at: now };
-            let accepted = if outgoing.seq.distance(newest) > 0 {
-                newest = outgoing.seq;
+        run(&mut slot.forwarder, &mut |number, packet| {
+            let bytes = Slot::size_of(packet) + PACKET_OVERHEAD;
+            let queued = Queued { number, slot: index as u32 };
+            let accepted = if number > newest {
+                newest = number;
                 pacer.enqueue(now, class, bytes, queued)
             } else {
                 // What the publisher sent again is missed already: what needs it must not leave before it.
-                pacer.enqueue_late(now, class, bytes, queued, |waiting| waiting.follows(index, outgoing.seq))
+                pacer.enqueue_late(now, class, bytes, queued, |waiting| {
+                    waiting.slot == queued.slot && waiting.number > number
+                })
             };
             if accepted.is_err() {
                 refused.push(queued);
@@ -125,22 +120,23 @@ impl Downlink {
             self.pacer.release_video();
             // The smaller picture is there for a link that is overloaded: it must not wait behind the larger one. Only packets that came late, and
             // complete pictures which have left, are still sent.
-            give_up(&mut self.pacer, class, index, |outgoing| {
-                let is_old = outgoing.encoding != after.encoding && !slot.has_passed(outgoing.seq);
-                if is_old {
-                    slot.forwarder.give_up(outgoing.seq);
-                }
-                is_old
+            self.pacer.revise(class, |queued| {
+                let outgoing = slot.forwarder.outgoing(queued.number).filter(|_| queued.slot as usize == index)?;
+                let is_old = outgoing.source.is_some() && outgoing.encoding != after.encoding;
+                (is_old && !slot.has_passed(outgoing.seq)).then(|| {
+                    slot.forwarder.give_up(queued.number);
+                    EMPTY_BYTES
+                })
             });
         }
         let overflow = !refused.is_empty();
         if overflow {
             // What is queued would come too late: give it up and begin anew, at a key frame.
             slot.forwarder.bind();
-            give_up(&mut self.pacer, class, index, |_| true);
+            self.pacer.revise(class, |queued| (queued.slot as usize == index).then_some(EMPTY_BYTES));
             for queued in refused {
                 // Where not even this fits, the receiver asks.
-                let _ = self.pacer.enqueue(now, class, EMPTY_BYTES, queued.emptied());
+                let _ = self.pacer.enqueue(now, class, EMPTY_BYTES, queued);
             }
             self.guard.invalidate();
         }
@@ -162,6 +158,11 @@ impl Downlink {
         self.overflows += u64::from(overflow);
     }
 
+    /// What is queued of a slot was forgotten. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
+    pub(super) fn empty_queue(&mut self, index: usize) {
+        self.pacer.revise(Class::Video, |queued| (queued.slot as usize == index).then_some(EMPTY_BYTES));
+    }
+
     /// A receiver asks for packets again: queues those that are known, within the repair budget.
     pub fn handle_nack(&mut self, now: Instant, nack: &Nack<'_>, tracks: &SlotMap<TrackKey, Track>) -> Answered {
         let mut answered = Answered::default();
@@ -174,7 +175,8 @@ impl Downlink {
         };
         let flows = slot.forwarder.current().map(|current| current.encoding);
         for seq in nack.seqs() {
-            let Some(outgoing) = slot.forwarder.lookup(seq) else { continue };
+            let number = slot.forwarder.number_of(seq);
+            let Some(outgoing) = slot.forwarder.lookup(number) else { continue };
             let stored = stored_of(tracks, track_key, &outgoing);
             let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
             if !self.repair.has(bytes) {
@@ -187,7 +189,7 @@ impl Downlink {
                 answered.beyond_repair |= flows == Some(outgoing.encoding);
                 continue;
             }
-            let again = Queued { slot: index, track: track_key, outgoing, again: true, queued_at: now };
+            let again = Queued { number, slot: index as u32 };
             for _ in 0..copies {
                 self.repair.take(bytes);
                 answered.queued += usize::from(self.pacer.enqueue(now, Class::Retransmission, bytes, again).is_ok());
@@ -212,7 +214,7 @@ impl Downlink {
                 }
             }
             let wanted = self.pacer.padding_needed(now)?;
-            let Some((bytes, padding)) = self.padding(now, wanted, tracks) else {
+            let Some((bytes, padding)) = self.padding(wanted, tracks) else {
                 self.pacer.abort_probe();
                 return None;
             };
@@ -238,25 +240,25 @@ impl Downlink {
         out: &mut Vec<u8>,
     ) -> Option<Written> {
         let queued = &released.item;
-        let slot = self.slots.get_mut(queued.slot)?.as_mut()?;
-        // The number is given out already: what was queued of the track before is still sent, where the payload type fits.
-        let codec = tracks.get(queued.track).and_then(|track| track.codec);
-        if slot.binding.as_ref().is_none_or(|b| b.track != queued.track && b.codec != codec) {
-            return None;
-        }
-        let stored = stored_of(tracks, queued.track, &queued.outgoing);
-        if queued.outgoing.source.is_some() && stored.is_none() {
+        let slot = self.slots.get_mut(queued.slot as usize)?.as_mut()?;
+        let track = slot.binding.as_ref()?.track;
+        let is_new = matches!(released.class, Class::Audio | Class::Video);
+        let outgoing = match queued.number {
+            PLAIN_PADDING => Outgoing::padding(),
+            number if is_new => slot.forwarder.outgoing(number)?,
+            number => slot.forwarder.lookup(number)?,
+        };
+        let stored = stored_of(tracks, track, &outgoing);
+        if outgoing.source.is_some() && stored.is_none() {
             return None;
         }
         let start = out.len();
         let stamp = Stamp { transport_seq: self.transport_seq, sent_us };
-        let written = match queued.again {
-            false => slot.write(&queued.outgoing, stored, stamp, out),
-            true if stored.is_none() && released.class == Class::Padding => {
-                slot.write_padding(queued.outgoing.timestamp, stamp, out)
-            }
+        let written = match queued.number {
+            PLAIN_PADDING => slot.write_padding(outgoing.timestamp, stamp, out),
+            _ if is_new => slot.write(&outgoing, stored, stamp, out),
             // A number that was only filled is repaired by an empty packet.
-            true => slot.write_rtx(&queued.outgoing, stored, stamp, out),
+            _ => slot.write_rtx(&outgoing, stored, stamp, out),
         };
         if written.is_none() {
             out.truncate(start);
@@ -272,64 +274,36 @@ impl Downlink {
         self.sent_at = Some(now);
         self.rate.on_packet(now, bytes);
         self.pacer.on_written(bytes);
-        let (transport_seq, repair) = (self.transport_seq, queued.again);
+        let (transport_seq, repair) = (self.transport_seq, !is_new);
         self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe: released.probe, repair });
         self.transport_seq = self.transport_seq.wrapping_add(1);
-        // Most leave at the moment at which they came.
-        let queued_for =
-            if queued.queued_at == now { Duration::ZERO } else { now.saturating_duration_since(queued.queued_at) };
         let latency = stored
-            .filter(|packet| !queued.again && !packet.is_parameters())
+            .filter(|packet| is_new && !packet.is_parameters())
             .map(|p| now.saturating_duration_since(p.meta.arrival));
-        Some(Written { class: released.class, kind: slot.kind, run_padding, queued: queued_for, latency })
+        Some(Written { class: released.class, kind: slot.kind, run_padding, queued: released.waited, latency })
     }
 
     /// What to pad a probe with: the newest packet of a video slot sent again, which repairs loss that nobody noticed yet, or plain padding
     /// where that packet is much larger than wanted or forgotten.
-    fn padding(&self, now: Instant, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
+    fn padding(&self, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
         let newest = self.padding_slots().find_map(|(index, slot)| {
-            let track = slot.binding.as_ref()?.track;
             let outgoing = slot.forwarder.last_sent()?;
-            let bytes = Slot::size_of(Some(stored_of(tracks, track, &outgoing)?));
-            let queued = Queued { slot: index, track, outgoing, again: true, queued_at: now };
+            let bytes = Slot::size_of(Some(stored_of(tracks, slot.binding.as_ref()?.track, &outgoing)?));
+            let queued = Queued { number: slot.forwarder.newest(), slot: index as u32 };
             (bytes < wanted.saturating_mul(2)).then_some((bytes + PACKET_OVERHEAD, queued))
         });
-        newest.or_else(|| self.plain_padding(now))
+        newest.or_else(|| self.plain_padding())
     }
 
-    pub(super) fn plain_padding(&self, now: Instant) -> Option<(usize, Queued)> {
-        let (slot, track) =
-            self.padding_slots().find_map(|(index, slot)| Some((index, slot.binding.as_ref()?.track)))?;
-        let outgoing = Outgoing::padding();
-        Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, Queued { slot, track, outgoing, again: true, queued_at: now }))
+    pub(super) fn plain_padding(&self) -> Option<(usize, Queued)> {
+        let (index, _) = self.padding_slots().find(|(_, slot)| slot.binding.is_some())?;
+        let queued = Queued { number: PLAIN_PADDING, slot: index as u32 };
+        Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, queued))
     }
 
     /// The video slots on whose retransmission source padding can be sent.
     fn padding_slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots(MediaKind::Video).filter(|(_, slot)| slot.has_rtx())
-    }
-}
-
-/// Gives up what is queued of a slot. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
-pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize, mut which: impl FnMut(&Outgoing) -> bool) {
-    pacer.revise(class, |queued| {
-        let concerned =
-            queued.slot == slot && !queued.again && queued.outgoing.source.is_some() && which(&queued.outgoing);
-        concerned.then(|| {
-            *queued = queued.emptied();
-            EMPTY_BYTES
-        })
-    });
-}
-
-impl Queued {
-    /// Whether it is new and has a number of the slot behind `seq`.
-    fn follows(&self, slot: usize, seq: SeqNo) -> bool {
-        self.slot == slot && !self.again && self.outgoing.seq.distance(seq) > 0
-    }
-
-    fn emptied(self) -> Self {
-        Queued { outgoing: Outgoing { source: None, marker: false, picture: None, ..self.outgoing }, ..self }
     }
 }
 

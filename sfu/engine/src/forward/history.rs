@@ -1,6 +1,6 @@
-//! Sequence numbers of a slot and what each was given to: read to answer NACKs, and to number packets that come late.
+//! Sequence numbers of a slot and what each was given to: read when a packet leaves, to answer NACKs, and to number packets that come late.
 //!
-//! Holds no payload: that is fetched from the encoding's store when a packet is sent again.
+//! Holds no payload: that is fetched from the encoding's store when a packet is sent.
 
 use super::rewriter::Offsets;
 use super::{Outgoing, OutgoingPicture, Target};
@@ -35,8 +35,8 @@ pub(super) enum Entry {
     Sent(Sent),
     /// Padding, in place of a packet that came late and was not wanted.
     Fill(Sent),
-    /// Nothing that could be sent again.
-    Forgotten,
+    /// Nothing that could be sent again. Where it has not left yet, a packet without payload leaves, with this timestamp.
+    Forgotten(RtpTime),
 }
 
 // A slot's history has to fit the cache beside those of the other slots.
@@ -74,7 +74,7 @@ impl History {
     /// An empty history of `capacity` numbers at most; `first` is given out first.
     pub(super) fn new(capacity: usize, first: ExtSeq) -> Self {
         let growth = RingGrowth::new(capacity);
-        History { entries: vec![Entry::Forgotten; growth.first_len()].into(), growth, next: first }
+        History { entries: vec![Entry::Forgotten(RtpTime(0)); growth.first_len()].into(), growth, next: first }
     }
 
     /// Gives the next number to `entry`.
@@ -153,7 +153,7 @@ impl History {
     pub(super) fn forget(&mut self, which: impl Fn(EncodingIndex) -> bool) {
         for entry in &mut self.entries {
             if entry.packet().is_some_and(|(encoding, _)| which(encoding)) {
-                *entry = Entry::Forgotten;
+                *entry = entry.forgotten();
             }
         }
     }
@@ -163,7 +163,7 @@ impl History {
         let Some(length) = self.growth.before(now, self.entries.len(), self.next.0, self.next.0 + count) else {
             return;
         };
-        let (numbers, grown) = (self.remembered_from()..self.next.0, vec![Entry::Forgotten; length].into());
+        let (numbers, grown) = (self.remembered_from()..self.next.0, vec![Entry::Forgotten(RtpTime(0)); length].into());
         let old = std::mem::replace(&mut self.entries, grown);
         for number in numbers {
             if let Some(entry) = old.get((number % old.len() as u64) as usize) {
@@ -182,10 +182,19 @@ impl History {
 }
 
 impl Entry {
-    /// The packet to send for this entry; `None` while it is only reserved.
+    /// The same number, and nothing that could be sent again.
+    pub(super) fn forgotten(&self) -> Entry {
+        match self {
+            Entry::Sent(sent) | Entry::Fill(sent) => Entry::Forgotten(sent.timestamp),
+            Entry::Reserved(_) => Entry::Forgotten(RtpTime(0)),
+            Entry::Forgotten(timestamp) => Entry::Forgotten(*timestamp),
+        }
+    }
+
+    /// The packet to send again for this entry; `None` where there is none.
     pub(super) fn outgoing(&self, number: ExtSeq) -> Option<Outgoing> {
         match self {
-            Entry::Reserved(_) | Entry::Forgotten => None,
+            Entry::Reserved(_) | Entry::Forgotten(_) => None,
             Entry::Sent(sent) => Some(sent.outgoing(number)),
             Entry::Fill(sent) => Some(Outgoing { source: None, marker: false, picture: None, ..sent.outgoing(number) }),
         }
@@ -196,7 +205,7 @@ impl Entry {
         match self {
             Entry::Reserved(reserved) => Some((reserved.encoding, reserved.source)),
             Entry::Sent(sent) | Entry::Fill(sent) => Some((sent.encoding, sent.source)),
-            Entry::Forgotten => None,
+            Entry::Forgotten(_) => None,
         }
     }
 }

@@ -49,6 +49,10 @@ pub trait CaptureClock {
     fn capture_time(&self, ts: RtpTime) -> i64;
 }
 
+/// Is given the number of a packet that is to be sent, and the packet; `None` where padding fills the number. What goes into its header is looked up
+/// by [`Forwarder::outgoing`] when it leaves: all that is passed on until then fits two registers.
+pub type Emit<'a> = dyn FnMut(ExtSeq, Option<&StoredPacket>) + 'a;
+
 /// One packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -166,13 +170,12 @@ impl Forwarder {
 
     /// The packet sent last, if it is of the bound track.
     pub fn last_sent(&self) -> Option<Outgoing> {
-        let number = self.history.newest();
-        self.history.get(number)?.outgoing(number)
+        self.lookup(self.history.newest())
     }
 
     /// The number given out last; what comes late has a lower one.
-    pub fn newest(&self) -> SeqNo {
-        self.history.newest().wire()
+    pub fn newest(&self) -> ExtSeq {
+        self.history.newest()
     }
 
     /// Whether the source's packet of this timestamp lies in the run that flows: then the slot's timestamps count through to it.
@@ -185,7 +188,7 @@ impl Forwarder {
         self.selector.current()
     }
 
-    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives `emit` each
+    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives `emit` the number of each
     /// packet to send now, in order: usually this one or none, more after a keyframe whose first packet came late.
     pub fn forward(
         &mut self,
@@ -193,7 +196,7 @@ impl Forwarder {
         encoding: EncodingIndex,
         packet: &StoredPacket,
         tracks: &[EncodingView<'_>],
-        emit: &mut dyn FnMut(Outgoing),
+        emit: &mut Emit<'_>,
     ) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
         let flows = self.selector.current().is_some_and(|current| current.encoding == encoding);
@@ -208,15 +211,9 @@ impl Forwarder {
         }
     }
 
-    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives `emit` that keyframe and what came
-    /// since, unless packets of it are missing or all of it is more than `most` bytes. So those who join together wait for one keyframe.
-    pub fn start_from_store(
-        &mut self,
-        now: Instant,
-        most: usize,
-        tracks: &[EncodingView<'_>],
-        emit: &mut dyn FnMut(Outgoing),
-    ) {
+    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives `emit` the numbers of that keyframe
+    /// and of what came since, unless packets of it are missing or all of it is more than `most` bytes. So those who join together wait for one keyframe.
+    pub fn start_from_store(&mut self, now: Instant, most: usize, tracks: &[EncodingView<'_>], emit: &mut Emit<'_>) {
         let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
         let Some(store) = tracks.get(usize::from(encoding.0)).map(|view| view.store) else { return };
         let Some(range) = store.since_keyframe() else { return };
@@ -229,18 +226,33 @@ impl Forwarder {
         }
     }
 
-    /// What was sent under `seq`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track, or still waits
+    /// What is to leave under a number that was emitted: without payload where it was given up since, or another track is bound. `None` where that is too
+    /// long ago.
+    pub fn outgoing(&self, number: ExtSeq) -> Option<Outgoing> {
+        match self.history.get(number)? {
+            Entry::Forgotten(timestamp) => Some(Outgoing::empty(number.wire(), *timestamp)),
+            entry => entry.outgoing(number),
+        }
+    }
+
+    /// What was sent under `number`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track, or still waits
     /// for the publisher's repair.
-    pub fn lookup(&self, seq: SeqNo) -> Option<Outgoing> {
-        let number = self.history.number_of(seq);
+    pub fn lookup(&self, number: ExtSeq) -> Option<Outgoing> {
         self.history.get(number)?.outgoing(number)
     }
 
-    /// What was emitted under `seq` is not sent after all: nobody shall get it by retransmission either, nor what comes late of the same pictures.
-    pub fn give_up(&mut self, seq: SeqNo) {
-        let (number, newest) = (self.history.number_of(seq), self.history.newest());
-        let Some((encoding, _)) = self.history.get(number).and_then(Entry::packet) else { return };
-        self.history.replace(number, Entry::Forgotten);
+    /// The unwrapped form of a number on the wire.
+    pub fn number_of(&self, seq: SeqNo) -> ExtSeq {
+        self.history.number_of(seq)
+    }
+
+    /// What was emitted under `number` is not sent after all: nobody shall get it by retransmission either, nor what comes late of the same pictures.
+    pub fn give_up(&mut self, number: ExtSeq) {
+        let newest = self.history.newest();
+        let Some(entry) = self.history.get(number) else { return };
+        let Some((encoding, _)) = entry.packet() else { return };
+        let forgotten = entry.forgotten();
+        self.history.replace(number, forgotten);
         let same = self.given_up.filter(|(of, _, last)| (*of, *last) == (encoding, newest));
         self.given_up = Some((encoding, same.map_or(number, |(_, first, _)| first.min(number)), newest));
     }
@@ -271,7 +283,7 @@ impl Forwarder {
         encoding: EncodingIndex,
         packet: &StoredPacket,
         tracks: &[EncodingView<'_>],
-        emit: &mut dyn FnMut(Outgoing),
+        emit: &mut Emit<'_>,
     ) {
         let first = packet.meta.seq;
         let Some(view) = tracks.get(usize::from(encoding.0)) else { return };
@@ -299,29 +311,17 @@ impl Forwarder {
     }
 
     /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a packet of its picture.
-    fn send_parameters(
-        &mut self,
-        now: Instant,
-        parameters: &StoredPacket,
-        first: &PacketMeta,
-        emit: &mut dyn FnMut(Outgoing),
-    ) {
+    fn send_parameters(&mut self, now: Instant, parameters: &StoredPacket, first: &PacketMeta, emit: &mut Emit<'_>) {
         let Some(limit) = self.selector.current() else { return };
         let meta = PacketMeta { timestamp: first.timestamp, ..parameters.meta };
         let sent = self.rewriter.offsets().apply(limit, &meta);
         let number = self.history.push(now, Entry::Sent(sent));
         self.sent = number;
-        emit(sent.outgoing(number));
+        emit(number, Some(parameters));
     }
 
     /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing before it.
-    fn forward_next(
-        &mut self,
-        now: Instant,
-        encoding: EncodingIndex,
-        packet: &StoredPacket,
-        emit: &mut dyn FnMut(Outgoing),
-    ) {
+    fn forward_next(&mut self, now: Instant, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
         let Some(limit) = self.selector.current() else { return };
         let meta = &packet.meta;
@@ -346,12 +346,12 @@ impl Forwarder {
         if selected {
             let number = self.history.push(now, Entry::Sent(sent));
             self.sent = number;
-            emit(sent.outgoing(number));
+            emit(number, Some(packet));
         }
     }
 
     /// The packet's position has been passed: it is sent under its reserved number, if it has one.
-    fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut dyn FnMut(Outgoing)) {
+    fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some((number, reserved)) = self.history.find_reserved(encoding, packet.meta.seq) else { return };
         let limit = Target { encoding, spatial: reserved.spatial_limit, temporal: reserved.temporal_limit };
         let given_up = |(of, first, last)| of == encoding && (first..=last).contains(&number);
@@ -360,9 +360,7 @@ impl Forwarder {
         let sent = reserved.offsets.apply(limit, &packet.meta);
         let entry = if selected { Entry::Sent(sent) } else { Entry::Fill(sent) };
         self.history.replace(number, entry);
-        if let Some(outgoing) = entry.outgoing(number) {
-            emit(outgoing);
-        }
+        emit(number, selected.then_some(packet));
     }
 
     fn set_decided(&mut self, encoding: EncodingIndex, seq: ExtSeq) {

@@ -121,7 +121,10 @@ impl Replay {
             }
             let views = track.views();
             let from = sent.len();
-            slot.forwarder.forward(now, stream.encoding, stored, views.as_slice(), &mut |outgoing| sent.push(outgoing));
+            let mut numbers = Vec::new();
+            slot.forwarder
+                .forward(now, stream.encoding, stored, views.as_slice(), &mut |number, _| numbers.push(number));
+            sent.extend(numbers.into_iter().map(|number| slot.forwarder.outgoing(number).unwrap()));
             for outgoing in &sent[from..] {
                 let source = outgoing.source.map(|seq: ExtSeq| {
                     track.encoding(outgoing.encoding).and_then(|encoding| encoding.store.get(seq)).unwrap()

@@ -227,7 +227,8 @@ impl Call {
         let encodings = &self.tracks[self.bound];
         let views: Vec<_> = encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect();
         let mut out = vec![];
-        self.forwarder.start_from_store(now, usize::MAX, &views, &mut |outgoing| out.push(outgoing));
+        self.forwarder.start_from_store(now, usize::MAX, &views, &mut |number, _| out.push(number));
+        let out: Vec<_> = out.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect();
         let Some((first, encoding)) = out.first().and_then(|o| Some((o.source?, o.encoding))) else { return };
         let newest = self.newest[&(self.bound, encoding)];
         self.runs.push(Run { epoch: self.epoch, track: self.bound, encoding, first, newest });
@@ -308,7 +309,8 @@ impl Call {
             encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect();
         let stored = encodings[index].store.get(packet.seq).unwrap();
         let mut out = vec![];
-        self.forwarder.forward(now, encoding, stored, &views, &mut |outgoing| out.push(outgoing));
+        self.forwarder.forward(now, encoding, stored, &views, &mut |number, _| out.push(number));
+        let out: Vec<_> = out.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect();
         let after = self.forwarder.current();
         if let Some(flows) = after.filter(|flows| before.map(|b| b.encoding) != Some(flows.encoding)) {
             let first = packet.seq;
@@ -338,7 +340,11 @@ impl Call {
         let run = run.expect("every packet belongs to a run");
         let earlier = self.emitted.insert(number.0, Emitted { out, run });
         assert!(earlier.is_none(), "number {number:?} was given twice: {earlier:?}, then {out:?}");
-        assert_eq!(self.forwarder.lookup(out.seq), Some(out), "a NACK is answered with what was sent");
+        assert_eq!(
+            self.forwarder.lookup(self.forwarder.number_of(out.seq)),
+            Some(out),
+            "a NACK is answered with what was sent"
+        );
         self.newest_number = self.newest_number.max(Some(number));
     }
 }

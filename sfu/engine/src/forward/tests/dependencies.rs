@@ -66,7 +66,8 @@ impl Call {
         let view = EncodingView { store: &self.store, clock: &Clock };
         let mut out = vec![];
         let stored = self.store.get(meta.seq).unwrap();
-        self.forwarder.forward(now, EncodingIndex(0), stored, &[view], &mut |outgoing| out.push(outgoing));
+        self.forwarder.forward(now, EncodingIndex(0), stored, &[view], &mut |number, _| out.push(number));
+        let out: Vec<_> = out.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect();
         let sources: Vec<u64> = out.iter().filter_map(|outgoing| outgoing.source).map(|seq| seq.0).collect();
         for source in &sources {
             let of = self.store.get(ExtSeq(*source)).unwrap().meta.frame.dependencies.unwrap();

@@ -70,6 +70,11 @@ impl Slot {
         packets
     }
 
+    /// What would be sent again under a number.
+    fn lookup(&self, seq: SeqNo) -> Option<Outgoing> {
+        self.forwarder.lookup(self.forwarder.number_of(seq))
+    }
+
     /// The forwarder gets a packet; what it sends for it.
     fn deliver(&mut self, encoding: usize, packet: &Packet) -> Vec<Outgoing> {
         let now = self.began + Duration::from_micros(u64::from(self.tick) * 100_000 / 3);
@@ -77,8 +82,8 @@ impl Slot {
         let views: Vec<_> = self.encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect();
         let stored = self.encodings[encoding].store.get(packet.seq).unwrap();
         let mut sent = vec![];
-        self.forwarder.forward(now, EncodingIndex(encoding as u8), stored, &views, &mut |out| sent.push(out));
-        sent
+        self.forwarder.forward(now, EncodingIndex(encoding as u8), stored, &views, &mut |number, _| sent.push(number));
+        sent.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect()
     }
 
     /// What it sends of what is stored.
@@ -86,8 +91,8 @@ impl Slot {
         let now = self.began + Duration::from_micros(u64::from(self.tick) * 100_000 / 3);
         let views: Vec<_> = self.encodings.iter().map(|e| EncodingView { store: &e.store, clock: &e.clock }).collect();
         let mut sent = vec![];
-        self.forwarder.start_from_store(now, most, &views, &mut |out| sent.push(out));
-        sent
+        self.forwarder.start_from_store(now, most, &views, &mut |number, _| sent.push(number));
+        sent.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect()
     }
 
     /// Encodes and delivers a frame of one packet.

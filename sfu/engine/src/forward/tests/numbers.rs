@@ -2,7 +2,7 @@
 
 use super::model::FRAME_TICKS;
 use super::{FIRST_SEQ, FIRST_TIME, Slot};
-use crate::forward::EncodingView;
+use crate::forward::{EncodingView, Outgoing};
 use crate::units::{RtpTime, SeqNo};
 
 fn views(slot: &Slot) -> Vec<EncodingView<'_>> {
@@ -57,12 +57,27 @@ fn capture_clocks_that_disagree_with_the_time_passed_are_not_believed() {
 }
 
 #[test]
+fn what_is_given_up_or_of_an_earlier_track_leaves_without_payload_and_is_not_sent_again() {
+    let mut slot = Slot::video(&[0]);
+    slot.target(0, 0);
+    let sent = [slot.frame(0, true)[0], slot.frame(0, false)[0]];
+    let [a, b] = sent.map(|out| slot.forwarder.number_of(out.seq));
+    let [empty_a, empty_b] = sent.map(|out| Some(Outgoing::empty(out.seq, out.timestamp)));
+    slot.forwarder.give_up(b);
+    assert_eq!((slot.forwarder.outgoing(a), slot.forwarder.outgoing(b)), (Some(sent[0]), empty_b));
+    assert_eq!((slot.forwarder.lookup(a), slot.forwarder.lookup(b)), (Some(sent[0]), None));
+    slot.forwarder.bind();
+    assert_eq!((slot.forwarder.outgoing(a), slot.forwarder.outgoing(b)), (empty_a, empty_b));
+    assert_eq!(slot.forwarder.lookup(a), None);
+}
+
+#[test]
 fn another_track_continues_the_numbers_by_the_time_that_has_passed() {
     let mut slot = Slot::video(&[0]);
     slot.target(0, 0);
     let a = slot.frame(0, true)[0];
     slot.forwarder.bind();
-    assert_eq!(slot.forwarder.lookup(a.seq), None, "the new track has not sent it");
+    assert_eq!(slot.lookup(a.seq), None, "the new track has not sent it");
     assert_eq!(slot.forwarder.rtp_time_at(0, &views(&slot)), None);
     slot.encodings = Slot::video(&[0, 0]).encodings.split_off(1);
     slot.tick += 99;
@@ -124,7 +139,7 @@ fn lost_packets_keep_their_numbers_and_dropped_ones_have_none() {
     let b = slot.frame(0, false)[0];
     assert_eq!(b.seq.distance(a.seq), 3);
     assert_eq!(b.picture.unwrap().picture_id, a.picture.unwrap().picture_id + 2);
-    assert_eq!(slot.forwarder.lookup(SeqNo(a.seq.0.wrapping_add(1))), None, "waits for the publisher's repair");
+    assert_eq!(slot.lookup(SeqNo(a.seq.0.wrapping_add(1))), None, "waits for the publisher's repair");
     let repaired = slot.deliver(0, &lost[1])[0];
     assert_eq!(repaired.seq.distance(a.seq), 2);
     assert_eq!(repaired.picture.unwrap().picture_id, a.picture.unwrap().picture_id + 1);
@@ -143,9 +158,9 @@ fn a_nack_is_answered_for_the_last_512_numbers() {
     }
     for (index, out) in sent.iter().enumerate() {
         let expected = (index >= 1200 - 512).then_some(*out);
-        assert_eq!(slot.forwarder.lookup(out.seq), expected, "packet {index}");
+        assert_eq!(slot.lookup(out.seq), expected, "packet {index}");
     }
-    assert_eq!(slot.forwarder.lookup(SeqNo(sent[1199].seq.0.wrapping_add(1))), None, "not sent yet");
+    assert_eq!(slot.lookup(SeqNo(sent[1199].seq.0.wrapping_add(1))), None, "not sent yet");
 }
 
 #[test]
@@ -156,7 +171,7 @@ fn a_gap_longer_than_the_history_keeps_all_its_numbers() {
     let mut lost = slot.encode(0, 5000, false);
     let b = slot.frame(0, false)[0];
     assert_eq!(b.seq.0.wrapping_sub(a.seq.0), 5001);
-    assert_eq!(slot.forwarder.lookup(a.seq), None);
+    assert_eq!(slot.lookup(a.seq), None);
     let late = slot.deliver(0, &lost.pop().unwrap())[0];
     assert_eq!(b.seq.distance(late.seq), 1);
 }

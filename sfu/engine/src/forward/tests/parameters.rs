@@ -42,7 +42,7 @@ fn check(slot: &Slot, encoding: usize, sent: &[Outgoing], first: u16, packets: &
     for (place, out) in (0..).zip(sent) {
         assert_eq!(out.seq, SeqNo(first.wrapping_add(place)), "the numbers have no hole");
         assert_eq!(out.timestamp, sent[0].timestamp, "one picture");
-        assert_eq!(slot.forwarder.lookup(out.seq), Some(*out), "can be sent again");
+        assert_eq!(slot.lookup(out.seq), Some(*out), "can be sent again");
     }
     assert!(!sent[0].marker);
     assert_eq!(store.get(sent[0].source.unwrap()).unwrap().payload(), SETS);
@@ -104,7 +104,7 @@ fn after_a_change_the_old_ones_are_still_sent_again_as_they_were() {
     assert_eq!(store.parameters().unwrap().meta.seq, source(&sent[0]), "the same once more changes nothing");
     store.set_parameters(now, PayloadType(96), vec![0x78, 0, 1, 0x67]);
     assert_eq!(store.parameters().unwrap().payload(), [0x78, 0, 1, 0x67]);
-    let again = slot.forwarder.lookup(sent[0].seq).unwrap();
+    let again = slot.lookup(sent[0].seq).unwrap();
     assert_eq!(slot.encodings[0].store.get(source(&again)).unwrap().payload(), SETS);
     for change in 0..10 {
         slot.encodings[0].store.set_parameters(now, PayloadType(96), vec![0x78, 0, 1, change]);
