@@ -8,8 +8,6 @@ use super::used::UsedIndexes;
 use super::{RtpFields, rtcp_ssrc};
 use crate::units::Ssrc;
 
-/// Sources that one sender may ever use.
-pub(super) const MAX_SOURCES: usize = 4096;
 /// The packet index has 48 bits (RFC 3711 section 3.3.1).
 const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
 /// The SRTCP index has 31 bits (RFC 3711 section 3.4).
@@ -109,17 +107,14 @@ impl SrtpSender {
             used.accept(index);
             return Ok(index);
         }
-        if self.rtp_indexes.count() >= MAX_SOURCES {
-            return Err(ProtectError::TooManySources);
-        }
-        self.rtp_indexes.begin(ssrc, u64::from(sequence));
+        self.rtp_indexes.begin(ssrc, u64::from(sequence)).ok_or(ProtectError::TooManySources)?;
         Ok(u64::from(sequence))
     }
 
     /// Sets what the next packets will be numbered after.
     #[cfg(test)]
     pub(super) fn set_last_indexes(&mut self, ssrc: u32, rtp: u64, rtcp: u32) {
-        self.rtp_indexes.begin(ssrc, rtp);
+        let _ = self.rtp_indexes.begin(ssrc, rtp);
         self.rtcp_index = rtcp;
     }
 }

@@ -339,7 +339,7 @@ fn a_used_up_key_is_refused() {
 #[test]
 fn the_sender_refuses_more_sources_than_it_can_remember() {
     let (mut sender, _) = pair(SrtpProfile::AeadAes128Gcm);
-    for ssrc in 0..sender::MAX_SOURCES as u32 {
+    for ssrc in 0..used::MAX_SOURCES as u32 {
         assert_eq!(sender.protect_rtp(&mut rtp(ssrc, 1, b"x"), 0), Ok(()));
     }
     assert_eq!(sender.protect_rtp(&mut rtp(u32::MAX, 1, b"x"), 0), Err(ProtectError::TooManySources));

@@ -6,6 +6,8 @@
 use super::replay::ReplayWindow;
 use prefetch::fetch;
 
+/// SSRCs that one sender may ever use.
+pub(super) const MAX_SOURCES: usize = 4096;
 /// Late packets are sent within the last `64 * WORDS` numbers of their source: twice what a forwarder remembers.
 const WORDS: usize = 16;
 /// Places to begin with: of who receives one camera and one microphone.
@@ -33,11 +35,6 @@ impl UsedIndexes {
         UsedIndexes { places: vec![Place::default(); FIRST_PLACES].into(), count: 0 }
     }
 
-    /// How many SSRCs there are.
-    pub(super) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Has fetched what is known of an SSRC.
     pub(super) fn prefetch(&self, ssrc: u32) {
         self.places.get(self.home(ssrc)).into_iter().for_each(|place| fetch(&place.ssrc));
@@ -49,8 +46,11 @@ impl UsedIndexes {
         place.is_taken.then_some(&mut place.window)
     }
 
-    /// The first index of an SSRC that has none yet.
-    pub(super) fn begin(&mut self, ssrc: u32, index: u64) {
+    /// The first index of an SSRC that has none yet. `None` where there are too many of them.
+    pub(super) fn begin(&mut self, ssrc: u32, index: u64) -> Option<()> {
+        if self.count >= MAX_SOURCES {
+            return None;
+        }
         if (self.count + 1) * 4 > self.places.len() * 3 {
             let longer = vec![Place::default(); self.places.len() * 2].into();
             for old in std::mem::replace(&mut self.places, longer).into_iter().filter(|place| place.is_taken) {
@@ -59,10 +59,9 @@ impl UsedIndexes {
                 }
             }
         }
-        if let Some(place) = self.place_mut(ssrc) {
-            *place = Place { ssrc, is_taken: true, window: ReplayWindow::starting_at(index) };
-            self.count += 1;
-        }
+        *self.place_mut(ssrc)? = Place { ssrc, is_taken: true, window: ReplayWindow::starting_at(index) };
+        self.count += 1;
+        Some(())
     }
 
     /// Where an SSRC is, or else would be.
@@ -96,11 +95,10 @@ mod tests {
         let sources: Vec<u32> = sources.into_iter().chain((0..10).map(|n| n << 20 | 0xfffff)).collect();
         for (n, ssrc) in sources.iter().enumerate() {
             assert!(used.get_mut(*ssrc).is_none(), "{ssrc:#x}");
-            used.begin(*ssrc, n as u64);
+            used.begin(*ssrc, n as u64).unwrap();
             for (m, ssrc) in sources.iter().enumerate().take(n + 1) {
                 assert_eq!(used.get_mut(*ssrc).unwrap().highest(), m as u64);
             }
         }
-        assert_eq!(used.count(), sources.len());
     }
 }
