@@ -1,7 +1,7 @@
 //! Packets on their way to a receiver: from the forwarder into the pacer, and from the pacer into the send buffer.
 
 use super::estimate::SentPacket;
-use super::pace::{Class, Pacer, Released};
+use super::pace::{Class, Paced, Pacer, Released};
 use super::run::Run;
 use super::slot::Slot;
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
@@ -320,6 +320,12 @@ pub(super) fn give_up(pacer: &mut Pacer<Queued>, class: Class, slot: usize, mut 
             EMPTY_BYTES
         })
     });
+}
+
+impl Paced for Queued {
+    fn stream(&self) -> usize {
+        self.slot
+    }
 }
 
 impl Queued {
