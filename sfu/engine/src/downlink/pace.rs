@@ -263,6 +263,11 @@ impl<T: Paced> Pacer<T> {
         self.packets(class).map(|(bytes, _)| *bytes)
     }
 
+    /// Whether one of those that wait is such a packet.
+    pub fn holds(&self, class: Class, is_such: impl Fn(&T) -> bool) -> bool {
+        self.packets(class).any(|(_, item)| is_such(item))
+    }
+
     /// When [`Self::poll`] or [`Self::padding_needed`] will have something; `None` while nothing waits.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.next().map(|(_, class)| class) {

@@ -14,7 +14,7 @@ use crate::rtp::packet::RtpPacket;
 use crate::rtp::template::Stamp;
 use crate::sdp::SlotFeedback;
 use crate::snapshot::add;
-use crate::units::SeqNo;
+use crate::units::{RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::StoredPacket;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
@@ -103,8 +103,12 @@ impl Downlink {
         let class = if slot.kind == MediaKind::Audio { Class::Audio } else { Class::Video };
         let before = slot.forwarder.current();
         let (pacer, mut refused, mut newest) = (&mut self.pacer, Vec::new(), slot.forwarder.newest());
+        let keyframe = &mut slot.keyframe;
         run(&mut slot.forwarder, &mut |outgoing: Outgoing| {
             let stored = outgoing.source.and_then(|seq| views.get(usize::from(outgoing.encoding.0))?.store.get(seq));
+            if stored.is_some_and(|packet| packet.meta.frame.keyframe) {
+                *keyframe = Some((outgoing.timestamp, now));
+            }
             let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
             let queued = Queued { slot: index, track: key, outgoing, again: false, queued_at: now };
             let accepted = if outgoing.seq.distance(newest) > 0 {
@@ -196,6 +200,19 @@ impl Downlink {
         answered
     }
 
+    /// Whether a key frame is on its way to who asks for one: it waits in the pacer, or left less than a round trip ago. It answers the request, which was made
+    /// before it had arrived; a new one would wait behind it. Should it get lost, the receiver asks again.
+    pub fn brings_keyframe(&self, now: Instant, media: Ssrc) -> bool {
+        let Some((index, slot)) = self.slots(MediaKind::Video).find(|(_, slot)| slot.ssrc == media) else {
+            return false;
+        };
+        let answer = self.estimator.answer_time().unwrap_or(DEFAULT_RTT);
+        slot.keyframe.is_some_and(|(timestamp, left)| {
+            now < left + answer
+                || self.pacer.holds(Class::Video, |queued| queued.slot == index && queued.is_new_of(timestamp))
+        })
+    }
+
     /// Appends the next packet that is due to `out`, as plain RTP, padded where that joins it to the `run` that is being gathered.
     pub fn poll_packet(
         &mut self,
@@ -267,6 +284,9 @@ impl Downlink {
         {
             self.sent_numbers.note(packet.ssrc(), packet.seq(), self.transport_seq);
         }
+        if let Some((_, left)) = slot.keyframe.as_mut().filter(|(timestamp, _)| queued.is_new_of(*timestamp)) {
+            *left = now;
+        }
         let run_padding = run.pad(out, start, released.bytes, self.pacer.waiting(released.class));
         let bytes = out.len() - start + PACKET_OVERHEAD;
         self.sent_at = Some(now);
@@ -332,6 +352,11 @@ impl Queued {
     /// Whether it is new and has a number of the slot behind `seq`.
     fn follows(&self, slot: usize, seq: SeqNo) -> bool {
         self.slot == slot && !self.again && self.outgoing.seq.distance(seq) > 0
+    }
+
+    /// Whether it is media of the picture with this timestamp, sent for the first time.
+    fn is_new_of(&self, timestamp: RtpTime) -> bool {
+        !self.again && self.outgoing.source.is_some() && self.outgoing.timestamp == timestamp
     }
 
     fn emptied(self) -> Self {
