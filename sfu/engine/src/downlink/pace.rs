@@ -1,6 +1,9 @@
 //! Paced sending towards one receiver: audio at once, then retransmissions, then video, then padding, at a rate that keeps
 //! queues here, where they can still be changed, and not in the network.
 //!
+//! Video leaves in the order in which it came, but for a stream of which much waits: what comes of it beyond [`LARGE`] lets the other streams pass, so that
+//! the key frame of a screen, which may take half a second, does not stop the cameras beside it.
+//!
 //! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in runs of
 //! a few milliseconds, so that a run to one destination can leave in one system call (GSO). While a probe of the estimator runs, the
 //! rate is the probe's, and padding is asked for where there is not enough media. New video can be held back for a while ([`Pacer::hold_video`]).
@@ -22,10 +25,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_DEBT: Duration = Duration::from_millis(500);
 /// Longest time that queued packets may take to leave; beyond it new video and retransmissions are refused.
 pub const MAX_QUEUE_DELAY: Duration = Duration::from_secs(1);
-/// Most packets in one class.
+/// Most packets in one queue.
 pub const MAX_QUEUE_PACKETS: usize = 2048;
-/// Most bytes in one class.
+/// Most bytes in one queue.
 pub const MAX_QUEUE_BYTES: usize = 2 << 20;
+/// A stream of which more waits than leaves in this time, and more bytes than this, lets others pass. The bytes are ten packets: below that, on a slow link, what waits
+/// is usual frames of small pictures, among which the order in which they came is the best.
+const LARGE: (Duration, usize) = (Duration::from_millis(100), 12_000);
 /// Bounds of a padding packet on the wire.
 const PADDING: (usize, usize) = (80, 1200);
 
@@ -63,11 +69,26 @@ pub struct Released<T> {
 #[error("the pacer's queue is full")]
 pub struct Overflow;
 
-/// Queues and budget towards one receiver. `T` names a packet; it is small and is copied. One of two plain fields is passed on in registers:
-/// what a processor has just written in parts to its stack it cannot read as a whole until all that was written before, to memory not in the cache, is through.
+/// Names a packet; it is small and is copied. One of two plain fields is passed on in registers: what a processor has just written in parts to its stack it
+/// cannot read as a whole until all that was written before, to memory not in the cache, is through.
+pub trait Paced: Copy {
+    /// Which of the receiver's streams it is of: a small number.
+    fn stream(&self) -> usize;
+}
+
+/// The queues in the order in which they are served, by what is in them.
+const QUEUES: [Class; 5] = [Class::Audio, Class::Retransmission, Class::Video, Class::Video, Class::Padding];
+/// The queue of video that leaves in the order in which it came.
+const PROMPT: usize = 2;
+/// The queue of video that lets the other pass.
+const BEHIND: usize = 3;
+
+/// Queues and budget towards one receiver.
 #[derive(Debug)]
 pub struct Pacer<T> {
-    queues: [Queue<T>; 4],
+    queues: [Queue<T>; QUEUES.len()],
+    /// By [`Paced::stream`].
+    streams: Vec<Waiting>,
     rate: Bitrate,
     burst: Duration,
     limits: Limits,
@@ -83,15 +104,24 @@ pub struct Pacer<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    packets: VecDeque<Waiting<T>>,
+    packets: VecDeque<Packet<T>>,
     bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waiting<T> {
+struct Packet<T> {
     item: T,
     bytes: usize,
     since: Instant,
+}
+
+/// What waits of one stream's video.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    /// Bytes in [`PROMPT`].
+    bytes: usize,
+    /// Packets in [`BEHIND`].
+    behind: usize,
 }
 
 /// Worked out where the rate changes, since each packet is held against them.
@@ -102,6 +132,8 @@ struct Limits {
     debt: i64,
     /// Bytes that leave within [`MAX_QUEUE_DELAY`].
     queue: usize,
+    /// Bytes of a stream beyond which it lets others pass ([`LARGE`]).
+    large: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,13 +144,15 @@ struct Running {
     packets: u32,
 }
 
-impl<T: Copy> Pacer<T> {
+impl<T: Paced> Pacer<T> {
     /// An empty pacer.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let queues = std::array::from_fn(|_| Queue::default());
         let limits = Limits::default();
         let (burst, settled) = (BURST, now);
-        let mut pacer = Pacer { queues, rate, burst, limits, debt: 0, settled, in_run: true, probe: None, held: None };
+        let (streams, debt) = (Vec::new(), 0);
+        let mut pacer =
+            Pacer { queues, streams, rate, burst, limits, debt, settled, in_run: true, probe: None, held: None };
         pacer.set_limits();
         pacer
     }
@@ -132,7 +166,7 @@ impl<T: Copy> Pacer<T> {
         }
     }
 
-    /// Queues a packet of `bytes` on the wire, behind all of its class.
+    /// Queues a packet of `bytes` on the wire, behind all of its class and stream.
     pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
         self.insert(now, class, bytes, item, |_| None)
     }
@@ -146,47 +180,80 @@ impl<T: Copy> Pacer<T> {
         item: T,
         follows: impl Fn(&T) -> bool,
     ) -> Result<(), Overflow> {
-        self.insert(now, class, bytes, item, |packets| packets.iter().position(|waiting| follows(&waiting.item)))
+        self.insert(now, class, bytes, item, |queue| queue.packets.iter().position(|packet| follows(&packet.item)))
     }
 
-    /// Queues a packet at its `place`, behind all others where it has none.
+    /// Queues a packet at its `place` in the first queue of its class where it has one, and behind all others where it has none.
     fn insert(
         &mut self,
         now: Instant,
         class: Class,
         bytes: usize,
         item: T,
-        place: impl Fn(&VecDeque<Waiting<T>>) -> Option<usize>,
+        place: impl Fn(&Queue<T>) -> Option<usize>,
     ) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
         if waits && self.queued_bytes() > self.limits.queue {
             return Err(Overflow);
         }
-        let queue = self.queue_mut(class);
+        let mut places = self.queues.iter().enumerate().zip(QUEUES).filter(|(_, of)| *of == class);
+        let placed = places.find_map(|((index, queue), _)| Some((index, place(queue)?)));
+        let index = placed.map_or_else(|| self.queue_for(class, bytes, &item), |(index, _)| index);
+        let Some(queue) = self.queues.get_mut(index) else { return Err(Overflow) };
         if queue.packets.len() >= MAX_QUEUE_PACKETS || queue.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
             return Err(Overflow);
         }
-        let waiting = Waiting { item, bytes, since: now };
-        match place(&queue.packets) {
-            Some(place) => queue.packets.insert(place, waiting),
-            None => queue.packets.push_back(waiting),
+        let packet = Packet { item, bytes, since: now };
+        match placed {
+            Some((_, place)) => queue.packets.insert(place, packet),
+            None => queue.packets.push_back(packet),
         }
         queue.bytes += bytes;
+        if let Some(waiting) = self.waiting_of(class, &item) {
+            match index {
+                BEHIND => waiting.behind += 1,
+                _ => waiting.bytes += bytes,
+            }
+        }
         Ok(())
+    }
+
+    /// The queue for what comes in order. Behind what lets others pass the rest of its stream does so too.
+    fn queue_for(&self, class: Class, bytes: usize, item: &T) -> usize {
+        if class == Class::Video {
+            let waiting = self.streams.get(item.stream()).copied().unwrap_or_default();
+            let is_large = waiting.behind > 0 || waiting.bytes + bytes > self.limits.large;
+            return if is_large { BEHIND } else { PROMPT };
+        }
+        QUEUES.iter().position(|of| *of == class).unwrap_or_default()
+    }
+
+    /// What waits of a video packet's stream.
+    fn waiting_of(&mut self, class: Class, item: &T) -> Option<&mut Waiting> {
+        let stream = Some(item.stream()).filter(|_| class == Class::Video)?;
+        if self.streams.len() <= stream {
+            self.streams.resize(stream + 1, Waiting::default());
+        }
+        self.streams.get_mut(stream)
     }
 
     /// The next packet that may leave now. Once it is written, [`Self::on_written`] tells its true size.
     pub fn poll(&mut self, now: Instant) -> Option<Released<T>> {
         self.settle(now);
-        let class = match self.next_class()? {
-            Class::Audio => Class::Audio,
-            class if self.is_open() => class,
-            _ => return None,
-        };
-        let queue = self.queue_mut(class);
-        let Waiting { item, bytes, since } = queue.packets.pop_front()?;
+        let (index, class) = self.next()?;
+        if class != Class::Audio && !self.is_open() {
+            return None;
+        }
+        let queue = self.queues.get_mut(index)?;
+        let Packet { item, bytes, since } = queue.packets.pop_front()?;
         queue.bytes = queue.bytes.saturating_sub(bytes);
+        if let Some(waiting) = self.waiting_of(class, &item) {
+            match index {
+                BEHIND => waiting.behind = waiting.behind.saturating_sub(1),
+                _ => waiting.bytes = waiting.bytes.saturating_sub(bytes),
+            }
+        }
         self.charge(bytes);
         // Most leave at the moment at which they came.
         let waited = if since == now { Duration::ZERO } else { now.saturating_duration_since(since) };
@@ -206,13 +273,17 @@ impl<T: Copy> Pacer<T> {
 
     /// Sizes of the packets of a class that wait, in the order in which they will leave.
     pub fn waiting(&self, class: Class) -> impl Iterator<Item = usize> + '_ {
-        let queue = self.queues.get(class as usize);
-        queue.into_iter().flat_map(|queue| queue.packets.iter().map(|waiting| waiting.bytes))
+        self.packets(class).map(|packet| packet.bytes)
+    }
+
+    /// Whether one of those that wait is such a packet.
+    pub fn holds(&self, class: Class, is_such: impl Fn(&T) -> bool) -> bool {
+        self.packets(class).any(|packet| is_such(&packet.item))
     }
 
     /// When [`Self::poll`] or [`Self::padding_needed`] will have something; `None` while nothing waits.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.next_class() {
+        match self.next().map(|(_, class)| class) {
             Some(Class::Audio) => return Some(self.settled),
             None if self.probe.is_none() => return self.held.filter(|_| self.queued_bytes() > 0),
             _ => {}
@@ -251,7 +322,7 @@ impl<T: Copy> Pacer<T> {
     pub fn padding_needed(&mut self, now: Instant) -> Option<usize> {
         self.settle(now);
         let running = self.probe?;
-        if self.next_class().is_some() || !self.is_open() {
+        if self.next().is_some() || !self.is_open() {
             return None;
         }
         let packets = running.probe.packets_min.saturating_sub(running.packets).max(1) as usize;
@@ -269,15 +340,22 @@ impl<T: Copy> Pacer<T> {
         for queue in &mut self.queues {
             *queue = Queue::default();
         }
+        self.streams.clear();
     }
 
     /// Changes the sizes of queued packets of a class to those that `revise` names.
     pub fn revise(&mut self, class: Class, mut revise: impl FnMut(&T) -> Option<usize>) {
-        let queue = self.queue_mut(class);
-        for waiting in &mut queue.packets {
-            waiting.bytes = revise(&waiting.item).unwrap_or(waiting.bytes);
+        for (index, queue) in self.queues.iter_mut().enumerate().filter(|(index, _)| QUEUES.get(*index) == Some(&class))
+        {
+            for packet in &mut queue.packets {
+                let revised = revise(&packet.item).unwrap_or(packet.bytes);
+                if let Some(waiting) = self.streams.get_mut(packet.item.stream()).filter(|_| index == PROMPT) {
+                    waiting.bytes = (waiting.bytes + revised).saturating_sub(packet.bytes);
+                }
+                packet.bytes = revised;
+            }
+            queue.bytes = queue.packets.iter().map(|packet| packet.bytes).sum();
         }
-        queue.bytes = queue.packets.iter().map(|waiting| waiting.bytes).sum();
     }
 
     /// Bytes that wait, of all classes.
@@ -285,12 +363,16 @@ impl<T: Copy> Pacer<T> {
         self.queues.iter().map(|queue| queue.bytes).sum()
     }
 
-    /// The class that is served next.
-    fn next_class(&self) -> Option<Class> {
-        let classes = [Class::Audio, Class::Retransmission, Class::Video, Class::Padding];
-        let may_leave = |class: &Class| self.held.is_none() || *class < Class::Video;
-        let mut waiting = classes.into_iter().zip(&self.queues).filter(|(_, queue)| !queue.packets.is_empty());
-        waiting.next().map(|(class, _)| class).filter(may_leave)
+    /// The queue that is served next, and what is in it.
+    fn next(&self) -> Option<(usize, Class)> {
+        let may_leave = |(_, class): &(usize, Class)| self.held.is_none() || *class < Class::Video;
+        let index = self.queues.iter().position(|queue| !queue.packets.is_empty())?;
+        Some((index, *QUEUES.get(index)?)).filter(may_leave)
+    }
+
+    /// The packets of a class, in the order in which they will leave.
+    fn packets(&self, class: Class) -> impl Iterator<Item = &Packet<T>> {
+        self.queues.iter().zip(QUEUES).filter(move |(_, of)| *of == class).flat_map(|(queue, _)| &queue.packets)
     }
 
     /// Whether there is budget. A run begins when all is paid for and ends when a burst has been sent.
@@ -321,7 +403,7 @@ impl<T: Copy> Pacer<T> {
         self.held = self.held.filter(|until| now < *until);
         let lateness = match self.probe {
             Some(running) => bits_in(running.probe.rate, PROBE_CATCH_UP),
-            None if self.next_class().is_some() => bits_in(self.rate, BURST),
+            None if self.next().is_some() => bits_in(self.rate, BURST),
             None => 0,
         };
         self.debt = self.debt.saturating_sub(bits_in(self.current_rate(), elapsed)).max(self.debt.min(-lateness));
@@ -339,21 +421,12 @@ impl<T: Copy> Pacer<T> {
         let burst = if self.probe.is_some() { PROBE_BURST } else { self.burst };
         let rate = self.current_rate();
         let queue = usize::try_from(self.rate.bytes_in(MAX_QUEUE_DELAY)).unwrap_or(usize::MAX);
-        self.limits = Limits { burst: bits_in(rate, burst), debt: bits_in(rate, MAX_DEBT), queue };
+        let large = usize::try_from(self.rate.bytes_in(LARGE.0)).unwrap_or(usize::MAX).max(LARGE.1);
+        self.limits = Limits { burst: bits_in(rate, burst), debt: bits_in(rate, MAX_DEBT), queue, large };
     }
 
     fn current_rate(&self) -> Bitrate {
         self.probe.map_or(self.rate, |running| running.probe.rate)
-    }
-
-    fn queue_mut(&mut self, class: Class) -> &mut Queue<T> {
-        let [audio, retransmission, video, padding] = &mut self.queues;
-        match class {
-            Class::Audio => audio,
-            Class::Retransmission => retransmission,
-            Class::Video => video,
-            Class::Padding => padding,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Packets on their way to a receiver: from the forwarder into the pacer, and from the pacer into the send buffer.
 
 use super::estimate::SentPacket;
-use super::pace::{Class, Released};
+use super::pace::{Class, Paced, Released};
 use super::run::Run;
 use super::slot::Slot;
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
@@ -14,7 +14,7 @@ use crate::rtp::packet::RtpPacket;
 use crate::rtp::template::Stamp;
 use crate::sdp::SlotFeedback;
 use crate::snapshot::add;
-use crate::units::ExtSeq;
+use crate::units::{ExtSeq, Ssrc};
 use crate::uplink::store::StoredPacket;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
@@ -97,7 +97,11 @@ impl Downlink {
         let class = if slot.kind == MediaKind::Audio { Class::Audio } else { Class::Video };
         let before = slot.forwarder.current();
         let (pacer, mut refused, mut newest) = (&mut self.pacer, Vec::new(), slot.forwarder.newest());
+        let mut keyframe = None;
         run(&mut slot.forwarder, &mut |number, packet| {
+            if packet.is_some_and(|packet| packet.meta.frame.keyframe) {
+                keyframe = Some(number);
+            }
             let bytes = Slot::size_of(packet) + PACKET_OVERHEAD;
             let queued = Queued { number, slot: index as u32 };
             let accepted = if number > newest {
@@ -113,6 +117,9 @@ impl Downlink {
                 refused.push(queued);
             }
         });
+        if let Some(picture) = keyframe.and_then(|number| slot.forwarder.outgoing(number)) {
+            slot.keyframe = Some((picture.timestamp, now));
+        }
         let after = slot.forwarder.current();
         if let (Some(before), Some(after)) = (before, after)
             && after.encoding < before.encoding
@@ -198,6 +205,22 @@ impl Downlink {
         answered
     }
 
+    /// Whether a key frame is on its way to who asks for one: it waits in the pacer, or left less than a round trip ago. It answers the request, which was made
+    /// before it had arrived; a new one would wait behind it. Should it get lost, the receiver asks again.
+    pub fn brings_keyframe(&self, now: Instant, media: Ssrc) -> bool {
+        let Some((index, slot)) = self.slots(MediaKind::Video).find(|(_, slot)| slot.ssrc == media) else {
+            return false;
+        };
+        let answer = self.estimator.answer_time().unwrap_or(DEFAULT_RTT);
+        slot.keyframe.is_some_and(|(timestamp, left)| {
+            now < left + answer
+                || self.pacer.holds(Class::Video, |queued| {
+                    let outgoing = || slot.forwarder.outgoing(queued.number);
+                    queued.slot as usize == index && outgoing().is_some_and(|packet| packet.is_of(timestamp))
+                })
+        })
+    }
+
     /// Appends the next packet that is due to `out`, as plain RTP, padded where that joins it to the `run` that is being gathered.
     pub fn poll_packet(
         &mut self,
@@ -269,6 +292,9 @@ impl Downlink {
         {
             self.sent_numbers.note(packet.ssrc(), packet.seq(), self.transport_seq);
         }
+        if let Some((_, left)) = slot.keyframe.as_mut().filter(|(timestamp, _)| is_new && outgoing.is_of(*timestamp)) {
+            *left = now;
+        }
         let run_padding = run.pad(out, start, released.bytes, self.pacer.waiting(released.class));
         let bytes = out.len() - start + PACKET_OVERHEAD;
         self.sent_at = Some(now);
@@ -304,6 +330,12 @@ impl Downlink {
     /// The video slots on whose retransmission source padding can be sent.
     fn padding_slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots(MediaKind::Video).filter(|(_, slot)| slot.has_rtx())
+    }
+}
+
+impl Paced for Queued {
+    fn stream(&self) -> usize {
+        self.slot as usize
     }
 }
 

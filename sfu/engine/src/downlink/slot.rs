@@ -47,6 +47,8 @@ pub struct Slot {
     pub switched_by: Limit,
     /// Since when it waits for a key frame.
     pub waiting_since: Option<Instant>,
+    /// The slot's timestamp of the newest key frame, and when something of it came or left last.
+    pub keyframe: Option<(RtpTime, Instant)>,
     payloads: Vec<PayloadMapping>,
     /// The payload type under which the client takes redundant audio.
     red: Option<PayloadType>,
@@ -98,6 +100,7 @@ impl Slot {
             limit: Limit::default(),
             switched_by: Limit::default(),
             waiting_since: None,
+            keyframe: None,
             payloads: section.codecs.clone(),
             red: section.red,
             extensions: section.extensions.clone(),

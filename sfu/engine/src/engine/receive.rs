@@ -232,9 +232,11 @@ impl Engine {
         }
     }
 
-    /// A receiver cannot decode: asks the publisher of what flows there now.
+    /// A receiver cannot decode: asks the publisher of what flows there now, unless a key frame is on its way.
     fn receiver_needs_keyframe(&mut self, now: Instant, key: ParticipantKey, media: crate::units::Ssrc) {
-        let Some((track_key, encoding)) = self.participants.get(key).and_then(|p| p.downlink.playing(media)) else {
+        let Some(downlink) = self.participants.get(key).map(|p| &p.downlink) else { return };
+        let Some((track_key, encoding)) = downlink.playing(media).filter(|_| !downlink.brings_keyframe(now, media))
+        else {
             return;
         };
         self.request_keyframe(now, track_key, encoding);

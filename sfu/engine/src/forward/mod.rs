@@ -81,6 +81,11 @@ impl Outgoing {
         Outgoing { encoding, source: None, seq, timestamp, marker: false, picture: None, frame_number: 0, limit }
     }
 
+    /// Whether it has media of the picture with this timestamp on the slot.
+    pub fn is_of(&self, timestamp: RtpTime) -> bool {
+        self.source.is_some() && self.timestamp == timestamp
+    }
+
     /// No packet of any source: padding for a probe, which takes no number of the slot.
     pub fn padding() -> Self {
         Outgoing::empty(SeqNo(0), RtpTime(0))

@@ -55,6 +55,28 @@ fn where_what_is_asked_for_is_remembered_no_more_a_key_frame_is_asked_for() {
 }
 
 #[test]
+fn who_asks_for_a_key_frame_while_one_is_on_its_way_gets_that_one() {
+    let mut world = World::new(4);
+    world.join(1, Access::default(), &[Publish::Camera], (0, 0));
+    world.join(2, Access { down: delay(25), ..Access::default() }, &[], (0, 1));
+    world.run(seconds(8));
+    let track = world.client(1).track("0");
+    let ssrc = world.client(2).receiver_of(track).ssrc;
+    let asked = |world: &World| world.client(1).cameras[0].encodings.iter().map(|e| e.keyframe_requests).sum::<u32>();
+    let is_asked_on = |world: &mut World| {
+        let before = asked(world);
+        world.client_mut(2).transport.send_rtcp(&rtcp::pli(2, ssrc));
+        world.run_until(seconds(2), |world| asked(world) > before)
+    };
+    assert!(is_asked_on(&mut world));
+    let is_made = |world: &World| !world.client(1).cameras[0].encodings.iter().any(|e| e.wants_keyframe && e.flowing);
+    assert!(world.run_until(millis(100), is_made));
+    world.run(millis(5));
+    assert!(!is_asked_on(&mut world), "it has not arrived yet");
+    assert!(is_asked_on(&mut world), "that one was lost");
+}
+
+#[test]
 fn where_every_seventh_packet_is_lost_what_is_asked_for_goes_out_twice() {
     let repaired_at = |loss| {
         let mut world = World::new(3);

@@ -1,7 +1,7 @@
 //! A bottleneck, a receiver that reports and a sender with a pacer, for the tests of the estimator as a whole.
 
 use super::*;
-use crate::downlink::pace::{Class, Pacer};
+use crate::downlink::pace::{Class, Paced, Pacer};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use std::collections::VecDeque;
@@ -79,6 +79,12 @@ impl Scene {
     pub(super) fn run(&self, seconds: u64) -> Vec<Sample> {
         let mut run = Run::new(self);
         (0..seconds * 1000).map(|ms| run.tick(ms)).collect()
+    }
+}
+
+impl Paced for () {
+    fn stream(&self) -> usize {
+        0
     }
 }
 

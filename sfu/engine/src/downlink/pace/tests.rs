@@ -4,6 +4,13 @@ use proptest::prelude::*;
 
 const PACKET: usize = 1250;
 
+/// Numbers from 1000 on are of stream 1, from 2000 on of stream 2.
+impl Paced for u32 {
+    fn stream(&self) -> usize {
+        *self as usize / 1000
+    }
+}
+
 fn pacer(now: Instant, rate: Bitrate) -> Pacer<u32> {
     Pacer::new(now, rate)
 }
@@ -105,6 +112,62 @@ fn a_probe_takes_what_is_held_back() {
         }
         assert!(pacer.poll(now).is_some());
     }
+}
+
+#[test]
+fn what_is_large_of_a_stream_lets_others_pass() {
+    let now = Instant::now();
+    let mut pacer = pacer(now, Bitrate::kbps(1000));
+    // A key frame of half a second, and two packets of another stream.
+    let items = (1000..1050).chain([2000, 2001]);
+    items.for_each(|item| pacer.enqueue(now, Class::Video, PACKET, item).unwrap());
+    let out = drain(&mut pacer, now);
+    let order: Vec<_> = out.iter().map(|(_, released)| released.item).collect();
+    assert_eq!(order, (1000..1010).chain([2000, 2001]).chain(1010..1050).collect::<Vec<_>>());
+    let passed = out.iter().find(|(_, released)| released.item == 2001).unwrap().0;
+    assert!((100..=120).contains(&passed), "{passed} ms");
+}
+
+#[test]
+fn what_follows_on_something_large_does_not_overtake_it() {
+    let now = Instant::now();
+    let mut pacer = pacer(now, Bitrate::kbps(1000));
+    let enqueue = |pacer: &mut Pacer<u32>, items: std::ops::Range<u32>| {
+        items.for_each(|item| pacer.enqueue(now, Class::Video, PACKET, item).unwrap());
+    };
+    enqueue(&mut pacer, 1000..1012);
+    let left: Vec<_> = (0..6).filter_map(|n| pacer.poll(now + Duration::from_millis(10 * n))).map(|r| r.item).collect();
+    assert_eq!(left, (1000..1006).collect::<Vec<_>>());
+    // There is room before it again.
+    enqueue(&mut pacer, 1012..1014);
+    pacer.enqueue_late(now, Class::Video, PACKET, 1500, |queued| *queued == 1011).unwrap();
+    pacer.enqueue_late(now, Class::Video, PACKET, 1501, |queued| *queued == 1008).unwrap();
+    enqueue(&mut pacer, 2000..2001);
+    assert_eq!(pacer.waiting(Class::Video).count(), 11);
+    let order: Vec<_> = drain(&mut pacer, now).into_iter().map(|(_, r)| r.item).collect();
+    assert_eq!(order, [1006, 1007, 1501, 1008, 1009, 2000, 1010, 1500, 1011, 1012, 1013]);
+}
+
+#[test]
+fn the_usual_frames_of_a_slow_link_leave_as_they_came() {
+    let now = Instant::now();
+    let mut pacer = pacer(now, Bitrate::kbps(100));
+    let items: Vec<_> = (0..9).map(|n| 1000 + 1000 * (n / 7) + n).collect();
+    items.iter().for_each(|item| pacer.enqueue(now, Class::Video, PACKET, *item).unwrap());
+    assert_eq!(drain(&mut pacer, now).into_iter().map(|(_, r)| r.item).collect::<Vec<_>>(), items);
+}
+
+#[test]
+fn what_is_given_up_makes_room_for_the_rest_of_its_stream() {
+    let now = Instant::now();
+    let mut pacer = pacer(now, Bitrate::kbps(1000));
+    (1000..1010).for_each(|item| pacer.enqueue(now, Class::Video, PACKET, item).unwrap());
+    pacer.revise(Class::Video, |_| Some(50));
+    assert_eq!(pacer.queued_bytes(), 10 * 50);
+    (1010..1012).for_each(|item| pacer.enqueue(now, Class::Video, PACKET, item).unwrap());
+    pacer.enqueue(now, Class::Video, PACKET, 2000).unwrap();
+    let order: Vec<_> = drain(&mut pacer, now).into_iter().map(|(_, r)| r.item).collect();
+    assert_eq!(order, (1000..1012).chain([2000]).collect::<Vec<_>>());
 }
 
 #[test]
@@ -237,16 +300,17 @@ proptest! {
     #[test]
     fn no_packet_is_lost_or_reordered_and_no_more_leaves_than_the_rate_allows(
         kbps in 50u64..20_000,
-        steps in prop::collection::vec((0u64..40, 1usize..1400, 0u8..3), 1..200),
+        steps in prop::collection::vec((0u64..40, 1usize..1400, 0u8..3, 0u32..3), 1..200),
     ) {
         let start = Instant::now();
         let mut pacer = pacer(start, Bitrate::kbps(kbps));
         let (mut now, mut queued, mut released) = (start, Vec::new(), Vec::new());
-        for (number, (wait_ms, bytes, class)) in steps.iter().enumerate() {
+        for (number, (wait_ms, bytes, class, stream)) in steps.iter().enumerate() {
+            let item = 1000 * stream + number as u32;
             now += Duration::from_millis(*wait_ms);
             let class = [Class::Retransmission, Class::Video, Class::Padding][usize::from(*class)];
-            if pacer.enqueue(now, class, *bytes, number as u32).is_ok() {
-                queued.push(number as u32);
+            if pacer.enqueue(now, class, *bytes, item).is_ok() {
+                queued.push(item);
             }
             released.extend(std::iter::from_fn(|| pacer.poll(now)));
             let sent: usize = released.iter().map(|r| r.bytes).sum();
@@ -255,10 +319,14 @@ proptest! {
         }
         released.extend(drain(&mut pacer, now).into_iter().map(|(_, r)| r));
         for class in [Class::Retransmission, Class::Video, Class::Padding] {
-            prop_assert!(released.iter().filter(|r| r.class == class).is_sorted_by_key(|r| r.item));
+            for stream in 0..3 {
+                let of_stream = released.iter().filter(|r| r.class == class && r.item.stream() == stream);
+                prop_assert!(of_stream.is_sorted_by_key(|r| r.item));
+            }
         }
         let mut items: Vec<_> = released.iter().map(|r| r.item).collect();
         items.sort_unstable();
+        queued.sort_unstable();
         prop_assert_eq!(items, queued);
         prop_assert_eq!(pacer.queued_bytes(), 0);
     }
