@@ -34,6 +34,9 @@ const KEYFRAME_SPREAD_S: f64 = 3.0;
 const MAX_KEYFRAME_SHARE: f64 = 0.25;
 /// A change must fit into the budget less this share and rate, what is being sent may exceed it by as much: noise changes nothing.
 const SLACK: (f64, Bitrate) = (0.03, Bitrate::kbps(3));
+/// Points that a change must gain, and more, which takes from one picture to give to another. A measured frame rate swings by one frame per second,
+/// which is worth five points where the lowest temporal layer has seven: tracks that are alike would change places with it.
+const TRADE: u32 = 5;
 /// Loss beyond this is not repaired at the expense of new media.
 const MAX_REPAIRED_LOSS: f64 = 0.2;
 
@@ -137,8 +140,8 @@ enum Scope {
 }
 
 impl Allocator {
-    /// Chooses with hysteresis: the best solution a little below the budget, unless as much can be had within the `allowance` by going on
-    /// with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`];
+    /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from one to give to another, nearly
+    /// as much) can be had within the `allowance` by going on with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`];
     /// for the allowance see [`Patience`].
     pub fn choose<K: Copy>(
         &mut self,
@@ -152,10 +155,10 @@ impl Allocator {
         let new = self.solve_within(Scope::All, budget.minus(free), subscriptions, decisions);
         let mut kept = Vec::new();
         let held = self.solve_within(Scope::Held, allowance, subscriptions, &mut kept);
-        if new > held {
-            return summarise(subscriptions, decisions);
+        let trades = subscriptions.iter().zip(decisions.iter()).any(|(s, decision)| s.loses_by(&decision.choice));
+        if !gains(new, held, if trades { TRADE } else { 0 }) {
+            *decisions = kept;
         }
-        *decisions = kept;
         summarise(subscriptions, decisions)
     }
 
@@ -234,6 +237,12 @@ impl<K> Subscription<'_, K> {
         self.options.iter().find(|option| Some(option.target()) == self.current)
     }
 
+    /// Whether less is chosen than what is being sent.
+    fn loses_by(&self, choice: &Choice) -> bool {
+        let chosen = if let Choice::Layer(option) = choice { Some(option.target()) } else { None };
+        chosen < self.current
+    }
+
     /// Why nothing higher was chosen than this.
     pub fn limit(&self, chosen: &LayerOption) -> Limit {
         let is_higher = |option: &LayerOption| option.target() > chosen.target();
@@ -270,6 +279,12 @@ fn cost<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> Bitrate 
     }
     let share = (KEYFRAME_FRAMES - 1.0) / (f64::from(option.fps.max(1)) * KEYFRAME_SPREAD_S);
     option.rate.plus(option.rate.scale(share.min(MAX_KEYFRAME_SHARE)))
+}
+
+/// Whether a solution is worth more than another, by more than so many points, to the highest class to which it makes a difference.
+fn gains(new: Worth, other: Worth, points: u32) -> bool {
+    let differing = new.into_iter().zip(other).find(|(new, other)| new != other);
+    differing.is_some_and(|(new, other)| new > other.saturating_add(points))
 }
 
 fn summarise<K>(subscriptions: &[Subscription<'_, K>], decisions: &[Decision<K>]) -> Allocation {

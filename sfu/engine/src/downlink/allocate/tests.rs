@@ -177,6 +177,42 @@ fn what_is_sent_goes_on_within_the_allowance() {
     }
 }
 
+#[test]
+fn pictures_that_are_alike_do_not_change_places_with_each_frame_that_is_counted() {
+    let small = |temporal, kbps, fps| layer(0, temporal, kbps, 180, fps);
+    let measured =
+        |low, middle| [small(0, 28, low), small(1, 45, middle), small(2, 79, 30), layer(1, 0, 1600, 720, 30)];
+    let rates =
+        [(7, 15), (6, 14), (8, 16), (8, 15), (7, 16), (6, 15), (8, 14)].map(|(low, middle)| measured(low, middle));
+    let (budget, mut allocator, mut decisions) = (Bitrate::kbps(134), Allocator::default(), Vec::new());
+    let targets = |decisions: &[Decision<usize>]| -> Vec<_> {
+        let target = |choice| if let Choice::Layer(option) = choice { Some(option.target()) } else { None };
+        decisions.iter().map(|decision| target(decision.choice)).collect()
+    };
+    let even = [0, 1, 2].map(|key| camera(key, 720, &rates[0]));
+    allocator.choose(budget, 0.0, budget, &even, &mut decisions);
+    let sent = targets(&decisions);
+    assert!(sent.iter().any(|target| *target != sent[0]), "who gets more is a matter of chance: {sent:?}");
+    for (a, b) in rates.iter().flat_map(|a| rates.iter().map(move |b| (a, b))) {
+        let tiles = [a, b, &rates[0]].into_iter().enumerate();
+        let tiles: Vec<_> =
+            tiles.map(|(key, options)| Subscription { current: sent[key], ..camera(key, 720, options) }).collect();
+        allocator.choose(budget, 0.0, budget, &tiles, &mut decisions);
+        assert_eq!(targets(&decisions), sent, "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn a_picture_is_made_smaller_to_show_another() {
+    let options = simulcast();
+    let sent = Some(options[8].target());
+    let tiles = [Subscription { current: sent, ..camera(0, 720, &options) }, camera(1, 720, &options)];
+    let (budget, mut decisions) = (Bitrate::kbps(1750), Vec::new());
+    Allocator::default().choose(budget, 0.0, budget, &tiles, &mut decisions);
+    assert!(decisions.iter().all(|decision| matches!(decision.choice, Choice::Layer(_))), "{decisions:?}");
+    assert_ne!(decisions[0].choice, Choice::Layer(options[8]));
+}
+
 /// Prints what a choice costs. In release: `cargo test --release -p sfu-engine --lib cost_of_a_choice -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a test"]

@@ -4,6 +4,9 @@
 //! pair that best explains the last seconds is taken (maximum likelihood, the idea of libwebrtc's LossBasedBweV2). Loss that
 //! does not change with the rate is thus borne; loss that goes away when less is sent limits the rate.
 //!
+//! Where the link's end was met lately, by a queue that grew, too much would queue again: what is lost while nothing queues is then
+//! hardly its end.
+//!
 //! Packets that are lost one after the other, while nothing queues, are one accident of the path (a fading radio link) and no more evidence
 //! than one packet; those that a full queue drops are evidence each.
 
@@ -19,6 +22,8 @@ const OBSERVATIONS: usize = 24;
 const AGEING: f64 = 0.95;
 /// Likelihood (in nats) that a capacity must explain over random loss alone before it is believed in.
 const CAPACITY_EVIDENCE: f64 = 5.0;
+/// The same on a link that is known to queue, for what is lost while nothing does.
+const UNQUEUED_EVIDENCE: f64 = 20.0;
 /// Random loss is seldom higher; beyond, each percent needs evidence too.
 const USUAL_LOSS: f64 = 0.10;
 const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
@@ -120,8 +125,8 @@ impl LossControl {
         }
     }
 
-    /// Ends a feedback.
-    pub(super) fn end_feedback(&mut self) {
+    /// Ends a feedback. `queues`: the link's end was met lately, by a queue that grew.
+    pub(super) fn end_feedback(&mut self, queues: bool) {
         let Some((first, last)) = self.current_span else { return };
         let span = last.saturating_since(first);
         if span < OBSERVATION || self.current.packets < OBSERVATION_PACKETS {
@@ -134,7 +139,7 @@ impl LossControl {
         self.past.push_back(Observation { sent_rate, ..self.current });
         self.current = Observation::default();
         self.current_span = None;
-        self.limit = self.explain();
+        self.limit = self.explain(queues);
     }
 
     /// Forgets everything: after an outage or a change of the link the past explains nothing.
@@ -143,8 +148,9 @@ impl LossControl {
     }
 
     /// The capacity in the best explanation.
-    fn explain(&self) -> Option<Bitrate> {
-        let (lost, packets) = self.past.iter().fold((0, 0), |(l, p), o| (l + o.lost, p + o.packets));
+    fn explain(&self, queues: bool) -> Option<Bitrate> {
+        let sum = |counted: fn(&Observation) -> u32| self.past.iter().map(counted).sum::<u32>();
+        let (lost, stray, packets) = (sum(|o| o.lost), sum(|o| o.stray), sum(|o| o.packets));
         if f64::from(lost) <= NEGLIGIBLE * f64::from(packets) {
             return None;
         }
@@ -156,8 +162,9 @@ impl LossControl {
         let mean = delivered.clone().sum::<f64>() / delivered.count().max(1) as f64;
         let candidates =
             [lowest, (lowest + mean) / 2.0, mean, most, (mean + highest) / 2.0, highest * (1.0 - USUAL_LOSS)];
-        let unlimited = self.fit(None);
-        let best = candidates.into_iter().filter(|c| c.is_finite()).map(|c| self.fit(Some(c))).fold(unlimited, better);
+        let evidence = if queues && 2 * stray > lost { UNQUEUED_EVIDENCE } else { CAPACITY_EVIDENCE };
+        let limited = candidates.into_iter().filter(|c| c.is_finite()).map(|c| self.fit(Some(c), evidence));
+        let best = limited.fold(self.fit(None, 0.0), better);
         best.capacity.map(|bps| Bitrate::bps(bps as u64))
     }
 
@@ -168,7 +175,8 @@ impl LossControl {
     }
 
     /// A capacity with the random loss that goes best with it: the score is concave in that, so a ternary search finds it.
-    fn fit(&self, capacity: Option<f64>) -> Model {
+    /// `presumed` is taken off the score.
+    fn fit(&self, capacity: Option<f64>, presumed: f64) -> Model {
         let (mut low, mut high) = (0.0, MAX_RANDOM_LOSS);
         for _ in 0..12 {
             let third = (high - low) / 3.0;
@@ -178,13 +186,12 @@ impl LossControl {
                 high -= third;
             }
         }
-        Model { capacity, score: self.score(capacity, (low + high) / 2.0) }
+        Model { capacity, score: self.score(capacity, (low + high) / 2.0) - presumed }
     }
 
     /// Log likelihood of the observations, less what the explanation presumes.
     fn score(&self, capacity: Option<f64>, random_loss: f64) -> f64 {
-        let presumed = if capacity.is_some() { CAPACITY_EVIDENCE } else { 0.0 }
-            + (random_loss - USUAL_LOSS).max(0.0) * UNUSUAL_LOSS_EVIDENCE;
+        let presumed = (random_loss - USUAL_LOSS).max(0.0) * UNUSUAL_LOSS_EVIDENCE;
         let likelihood: f64 = weighted(self.past.iter().rev())
             .map(|(weight, o)| {
                 let excess = capacity.map_or(0.0, |c| (1.0 - c / o.sent_rate.max(1.0)).max(0.0));
@@ -230,8 +237,8 @@ mod tests {
     use rand_chacha::ChaCha12Rng;
 
     /// Sends at the rate that the controller allows for so many seconds, a feedback every 100 ms, over a link that drops
-    /// what is beyond `capacity` and, besides, `random` of all. Returns the rate at the end.
-    fn rate_after(seconds: u32, start: f64, capacity: f64, random: f64, seed: u64) -> f64 {
+    /// what is beyond `capacity` and, besides, `random` of all; whether it is known to queue is told. Returns the rate at the end.
+    fn rate_after(seconds: u32, start: f64, (capacity, queues): (f64, bool), random: f64, seed: u64) -> f64 {
         let (mut control, mut rng) = (LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
         let (mut rate, mut now) = (start, OurTime(0));
         for _ in 0..10 * seconds {
@@ -241,7 +248,7 @@ mod tests {
                 let beyond = (1.0 - capacity / rate).max(0.0);
                 control.observe(now, 1000, rng.random_bool(random) || rng.random_bool(beyond), false);
             }
-            control.end_feedback();
+            control.end_feedback(queues);
             if let Some(limit) = control.limit() {
                 rate = rate.min(limit.as_bps() as f64);
             }
@@ -252,10 +259,10 @@ mod tests {
     #[test]
     fn random_loss_is_borne() {
         for seed in 0..10 {
-            assert_eq!(rate_after(20, 3e6, 1e9, 0.01, seed), 3e6);
-            assert!(rate_after(20, 3e6, 1e9, 0.05, seed) > 2.9e6);
-            assert!(rate_after(20, 3e6, 1e9, 0.10, seed) > 2.3e6);
-            assert!(rate_after(20, 3e6, 1e9, 0.20, seed) > 1.2e6, "even a fifth");
+            assert_eq!(rate_after(20, 3e6, (1e9, false), 0.01, seed), 3e6);
+            assert!(rate_after(20, 3e6, (1e9, false), 0.05, seed) > 2.9e6);
+            assert!(rate_after(20, 3e6, (1e9, false), 0.10, seed) > 2.3e6);
+            assert!(rate_after(20, 3e6, (1e9, false), 0.20, seed) > 1.2e6, "even a fifth");
         }
     }
 
@@ -263,9 +270,18 @@ mod tests {
     fn loss_of_what_is_beyond_a_capacity_limits_the_rate_to_it() {
         for seed in 0..10 {
             for over in [1.25, 1.6, 3.0] {
-                let rate = rate_after(8, over * 1e6, 1e6, 0.0, seed);
+                let rate = rate_after(8, over * 1e6, (1e6, false), 0.0, seed);
                 assert!((0.8e6..1.12e6).contains(&rate), "{rate} at {over} with seed {seed}");
             }
+        }
+    }
+
+    #[test]
+    fn on_a_link_that_queues_a_fifth_is_borne_and_much_loss_of_what_is_beyond_a_capacity_is_not() {
+        for seed in 0..10 {
+            assert_eq!(rate_after(60, 3e6, (1e9, true), 0.20, seed), 3e6);
+            assert!(rate_after(60, 3e6, (1e9, false), 0.20, seed) < 2.7e6, "else it passes for congestion");
+            assert!(rate_after(8, 3e6, (1e6, true), 0.0, seed) < 1.3e6);
         }
     }
 
@@ -274,7 +290,7 @@ mod tests {
         let mut control = LossControl::default();
         for i in 0..100 {
             control.observe(OurTime(10_000 * i), 1000, true, false);
-            control.end_feedback();
+            control.end_feedback(false);
             control.recover();
             control.weigh();
         }
@@ -290,7 +306,7 @@ mod tests {
             for i in 0..packets {
                 now.0 += 1_000_000 / packets;
                 control.observe(now, 1000, second % 5 == 4 && (100..130).contains(&i), queueing);
-                control.end_feedback();
+                control.end_feedback(false);
             }
             limited |= control.limit().is_some();
         }
@@ -319,7 +335,7 @@ mod tests {
             let mut control = LossControl::default();
             for i in 0..2000 {
                 control.observe(OurTime(4000 * i), 1000, i % every < burst, false);
-                control.end_feedback();
+                control.end_feedback(false);
             }
             control.weigh();
             assert_eq!(control.loses_singly(), singly, "{burst} of {every}");

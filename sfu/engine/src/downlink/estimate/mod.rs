@@ -63,6 +63,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A queue longer than this that still grows is a surge.
 const SURGE_QUEUE: Duration = Duration::from_millis(40);
 const SURGE_GROWTH: Duration = Duration::from_millis(10);
+/// A link whose end was met by a queue within this time has one.
+const QUEUES: Duration = Duration::from_secs(30);
 /// No probing into a queue longer than this.
 const PROBE_QUEUE: Duration = Duration::from_millis(60);
 /// After an outage that lost media, the share of the former estimate to begin with.
@@ -467,7 +469,7 @@ impl Estimator {
         } else if let Some(found) = found.filter(|_| !self.control.is_draining()) {
             self.control.take_probe(now, &found);
         }
-        self.loss.end_feedback();
+        self.loss.end_feedback(self.control.has_met_bottleneck(now, QUEUES));
         let limit = self.loss.limit().map(|limit| match self.control.is_shared() {
             true => self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly)),
             false => limit,
