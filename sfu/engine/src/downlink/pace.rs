@@ -1,7 +1,7 @@
 //! Paced sending towards one receiver: audio at once, then retransmissions, then video, then padding, at a rate that keeps
 //! queues here, where they can still be changed, and not in the network.
 //!
-//! Video leaves in the order in which it came, but for a stream of which much waits: what comes of it beyond [`LARGE`] lets the other streams pass, so that
+//! Video leaves in the order in which it came, but for a stream of which much waits: what comes of it beyond `LARGE` lets the other streams pass, so that
 //! the key frame of a screen, which may take half a second, does not stop the cameras beside it.
 //!
 //! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in runs of
