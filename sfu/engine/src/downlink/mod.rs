@@ -311,7 +311,7 @@ impl Downlink {
             slot.bind(key, track.id, track.codec);
             self.states_changed = true;
             self.remembered = Duration::ZERO;
-            self.empty_queue(index);
+            send::empty_queue(&mut self.pacer, Class::Video, index);
         }
     }
 
@@ -330,7 +330,7 @@ impl Downlink {
             slot.set_codec(codec);
             slot.forwarder.bind();
             self.states_changed = true;
-            self.empty_queue(index);
+            send::empty_queue(&mut self.pacer, Class::Video, index);
         }
         self.guard.invalidate();
     }

@@ -1,7 +1,7 @@
 //! Packets on their way to a receiver: from the forwarder into the pacer, and from the pacer into the send buffer.
 
 use super::estimate::SentPacket;
-use super::pace::{Class, Paced, Released};
+use super::pace::{Class, Paced, Pacer, Released};
 use super::run::Run;
 use super::slot::Slot;
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
@@ -140,7 +140,7 @@ impl Downlink {
         if overflow {
             // What is queued would come too late: give it up and begin anew, at a key frame.
             slot.forwarder.bind();
-            self.pacer.revise(class, |queued| (queued.slot as usize == index).then_some(EMPTY_BYTES));
+            empty_queue(&mut self.pacer, class, index);
             for queued in refused {
                 // Where not even this fits, the receiver asks.
                 let _ = self.pacer.enqueue(now, class, EMPTY_BYTES, queued);
@@ -163,11 +163,6 @@ impl Downlink {
             add(down, slot.switched_by as usize, u64::from(after < before));
         }
         self.overflows += u64::from(overflow);
-    }
-
-    /// What is queued of a slot was forgotten. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
-    pub(super) fn empty_queue(&mut self, index: usize) {
-        self.pacer.revise(Class::Video, |queued| (queued.slot as usize == index).then_some(EMPTY_BYTES));
     }
 
     /// A receiver asks for packets again: queues those that are known, within the repair budget.
@@ -331,6 +326,11 @@ impl Downlink {
     fn padding_slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots(MediaKind::Video).filter(|(_, slot)| slot.has_rtx())
     }
+}
+
+/// What is queued of a slot was forgotten. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
+pub(super) fn empty_queue(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
+    pacer.revise(class, |queued| (queued.slot as usize == slot).then_some(EMPTY_BYTES));
 }
 
 impl Paced for Queued {
