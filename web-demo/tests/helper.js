@@ -236,7 +236,10 @@ export class Person {
     person.kind = kind;
     person.name = name;
     person.page = await openPage(kind, url.href, window);
-    await until(`${name} is in the room`, () => person.page.evaluate(() => Boolean(window.sluice)));
+    const says = () => person.page.evaluate(() => document.body.innerText);
+    await until(`${name} is in the room`, () => person.page.evaluate(() => Boolean(window.sluice))).catch(async (error) => {
+      throw new Error(`${error.message}; the page says ${JSON.stringify(await says().catch(String))}`);
+    });
     return person;
   }
 

@@ -44,6 +44,9 @@ export class Link {
     try {
       ip("netns", "add", this.#namespace);
       ip("link", "add", this.#near, "type", "veth", "peer", "name", this.#far, "netns", this.#namespace);
+      // No address of IPv6: it would come up to 2 s late, and a browser aborts what it is loading when the machine's addresses change.
+      ip("link", "set", this.#near, "addrgenmode", "none");
+      ip("-n", this.#namespace, "link", "set", this.#far, "addrgenmode", "none");
       ip("addr", "add", `${Link.here}/30`, "dev", this.#near);
       ip("link", "set", this.#near, "up");
       ip("-n", this.#namespace, "link", "set", "lo", "up");
