@@ -292,6 +292,25 @@ describe("errors in words", () => {
     await appears(ada.page, "[data-code=udp-blocked]");
   });
 
+  for (const kind of [CHROMIUM, FIREFOX]) {
+    test(`${kind}: a page one of whose scripts did not come says that it is to be reloaded`, async () => {
+      const page = the.leave(await openPage(kind, "about:blank"));
+      await page.setRequestInterception(true);
+      let refused = false;
+      page.on("request", (request) => {
+        if (refused || !request.url().endsWith("/theme.js")) return request.continue();
+        refused = true;
+        return request.abort();
+      });
+      await page.goto(the.server.url);
+      const shown = () => page.$eval("#app", (app) => app.checkVisibility({ visibilityProperty: true }) && app.firstElementChild.checkVisibility({ visibilityProperty: true }) && app.innerText);
+      await until("the page says so", async () => (await shown()) === "The page has not loaded completely. Reload it to try again.");
+      await page.reload();
+      await appears(page, ".prejoin");
+      await gone(page, ".overdue");
+    });
+  }
+
   test("a server that drains says so to who is in a call, and to who comes", async () => {
     const draining = await Server.start();
     the.leave({ close: () => void draining.stop("SIGKILL") });
