@@ -5,6 +5,7 @@ mod cli;
 mod doctor;
 mod lifecycle;
 mod logs;
+mod memory;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod rooms;

@@ -6,6 +6,7 @@ pub(crate) mod tls;
 use crate::addresses;
 use crate::lifecycle::{BUILD, Health, Manager, Signal, Signals};
 use crate::logs::LogFilter;
+use crate::memory;
 use crate::rooms::Rooms;
 use crate::settings::{KEYS, Loaded, Settings, Sources};
 use crate::shard::offload::Offload;
@@ -148,6 +149,7 @@ impl Service {
     /// Follows signals until the server shall end.
     async fn operate(&mut self, signals: &mut Signals, rooms: &Rooms, health: &Health) {
         let mut look = tokio::time::interval(tls::LOOK_INTERVAL);
+        let mut tidy = tokio::time::interval(memory::INTERVAL);
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -156,6 +158,7 @@ impl Service {
                     Signal::Drain => return self.drain(signals, rooms, health).await,
                 },
                 _ = look.tick() => if let Some(certificate) = &mut self.certificate { certificate.refresh(false) },
+                _ = tidy.tick() => memory::give_back(),
                 () = self.manager.pat_watchdog() => {}
             }
         }
