@@ -4,7 +4,8 @@
 #   cargo build --release --workspace && cargo bench --workspace --bench parts --no-run && loadtest/measure.sh [DIR [CASE...]]
 #
 # Results go to DIR (default target/measure) as JSON and HTML, one pair for each case, and as table.md. SLUICE names another binary of the server;
-# SERVER_CORE and LOAD_CORE choose other cores. Exit status 1 where a bound is missed.
+# SERVER_CORE and LOAD_CORE choose other cores. Both get real-time priority where that is allowed, so that other programs of the machine do not take
+# turns with them; PRIORITY= does without. Exit status 1 where a bound is missed.
 set -u
 cd "$(dirname "$0")/.."
 dir=${1:-target/measure}
@@ -12,6 +13,8 @@ dir=${1:-target/measure}
 cases=$*
 server=${SLUICE:-target/release/sluice}
 server_core=${SERVER_CORE:-0} load_core=${LOAD_CORE:-1}
+priority=${PRIORITY-$(chrt -f 20 true 2>/dev/null && echo chrt -f 20)}
+echo "priority: ${priority:-as usual}"
 mkdir -p "$dir"
 missed=0
 results=
@@ -30,7 +33,8 @@ measure() {
     cores=$server_core load=$load_core
     [ -z "$share" ] || { cores=$server_core,$load_core load=$cores; }
     rm -f "$dir/$name.log"
-    taskset -c "$cores" "$server" --shards "$shards" --http 127.0.0.1:0 --media-port 0 --media-listen 127.0.0.1 --advertise 127.0.0.1 \
+    # shellcheck disable=SC2086 # the priority is words
+    $priority taskset -c "$cores" "$server" --shards "$shards" --http 127.0.0.1:0 --media-port 0 --media-listen 127.0.0.1 --advertise 127.0.0.1 \
         >"$dir/$name.log" 2>&1 &
     pid=$!
     until grep -qs "Ctrl-C stops" "$dir/$name.log"; do
@@ -46,7 +50,7 @@ measure() {
     shift
     echo "== $name:$options"
     # shellcheck disable=SC2086 # the options are words
-    taskset -c "$load" target/release/loadtest run --server "$http" --server-pid $pid --json "$dir/$name.json" \
+    $priority taskset -c "$load" target/release/loadtest run --server "$http" --server-pid $pid --json "$dir/$name.json" \
         --html "$dir/$name.html" --quiet $options --assert joins_failed=0 'loss=0%' broken_frames=0 unauthentic=0 foreign=0 "$@" || missed=1
     results="$results $dir/$name.json"
     kill $pid
