@@ -168,7 +168,7 @@ impl<T: Paced> Pacer<T> {
 
     /// Queues a packet of `bytes` on the wire, behind all of its class and stream.
     pub fn enqueue(&mut self, now: Instant, class: Class, bytes: usize, item: T) -> Result<(), Overflow> {
-        self.insert(now, class, bytes, item, |_| None)
+        self.insert(now, class, bytes, item, None)
     }
 
     /// Queues a packet whose turn it would have been earlier: before the first of its class that `follows` it.
@@ -180,33 +180,34 @@ impl<T: Paced> Pacer<T> {
         item: T,
         follows: impl Fn(&T) -> bool,
     ) -> Result<(), Overflow> {
-        self.insert(now, class, bytes, item, |queue| queue.packets.iter().position(|packet| follows(&packet.item)))
+        let place = self.queues_of(class).find_map(|(index, queue)| {
+            Some((index, queue.packets.iter().position(|packet| follows(&packet.item))?))
+        });
+        self.insert(now, class, bytes, item, place)
     }
 
-    /// Queues a packet at its `place` in the first queue of its class where it has one, and behind all others where it has none.
+    /// Queues a packet at its place (queue, and position in it) where it has one, and behind all others where it has none.
     fn insert(
         &mut self,
         now: Instant,
         class: Class,
         bytes: usize,
         item: T,
-        place: impl Fn(&Queue<T>) -> Option<usize>,
+        place: Option<(usize, usize)>,
     ) -> Result<(), Overflow> {
         self.settle(now);
         let waits = matches!(class, Class::Retransmission | Class::Video);
         if waits && self.queued_bytes() > self.limits.queue {
             return Err(Overflow);
         }
-        let mut places = self.queues.iter().enumerate().zip(QUEUES).filter(|(_, of)| *of == class);
-        let placed = places.find_map(|((index, queue), _)| Some((index, place(queue)?)));
-        let index = placed.map_or_else(|| self.queue_for(class, bytes, &item), |(index, _)| index);
+        let index = place.map_or_else(|| self.queue_for(class, bytes, &item), |(index, _)| index);
         let Some(queue) = self.queues.get_mut(index) else { return Err(Overflow) };
         if queue.packets.len() >= MAX_QUEUE_PACKETS || queue.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
             return Err(Overflow);
         }
         let packet = Packet { item, bytes, since: now };
-        match placed {
-            Some((_, place)) => queue.packets.insert(place, packet),
+        match place {
+            Some((_, position)) => queue.packets.insert(position, packet),
             None => queue.packets.push_back(packet),
         }
         queue.bytes += bytes;
@@ -372,7 +373,13 @@ impl<T: Paced> Pacer<T> {
 
     /// The packets of a class, in the order in which they will leave.
     fn packets(&self, class: Class) -> impl Iterator<Item = &Packet<T>> {
-        self.queues.iter().zip(QUEUES).filter(move |(_, of)| *of == class).flat_map(|(queue, _)| &queue.packets)
+        self.queues_of(class).flat_map(|(_, queue)| &queue.packets)
+    }
+
+    /// The queues of a class with their places among all, in the order in which they are served.
+    fn queues_of(&self, class: Class) -> impl Iterator<Item = (usize, &Queue<T>)> {
+        let queues = self.queues.iter().enumerate().zip(&QUEUES);
+        queues.filter(move |(_, of)| **of == class).map(|(queue, _)| queue)
     }
 
     /// Whether there is budget. A run begins when all is paid for and ends when a burst has been sent.
