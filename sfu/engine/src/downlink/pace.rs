@@ -180,9 +180,9 @@ impl<T: Paced> Pacer<T> {
         item: T,
         follows: impl Fn(&T) -> bool,
     ) -> Result<(), Overflow> {
-        let place = self.queues_of(class).find_map(|(index, queue)| {
-            Some((index, queue.packets.iter().position(|packet| follows(&packet.item))?))
-        });
+        let place = self
+            .queues_of(class)
+            .find_map(|(index, queue)| Some((index, queue.packets.iter().position(|packet| follows(&packet.item))?)));
         self.insert(now, class, bytes, item, place)
     }
 
