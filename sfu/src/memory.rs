@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-/// How often it is worth looking for: joins leave most of it. A call of [`give_back`] takes 0.1 to 1 ms for a hundred participants, of which
-/// threads notice what they allocate themselves meanwhile.
+/// How often it is worth looking for: joins leave most of it. A call of [`give_back`] takes 0.1 to 1 ms with a hundred participants; a thread that
+/// allocates meanwhile may wait for it.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Gives whole pages that are free to the system. Does nothing where the C library is not glibc: others do so by themselves.
