@@ -183,7 +183,7 @@ impl Estimator {
         self.meter.add(now, packet.bytes);
         self.outage.on_sent(now);
         if let Some(id) = packet.probe {
-            self.prober.on_sent(id, packet.bytes);
+            self.prober.on_sent(self.sent.1, id, packet.bytes);
         }
     }
 
@@ -435,7 +435,7 @@ impl Estimator {
 
     /// An ordinary feedback: let the parts have their say.
     fn decide(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) {
-        let found = self.prober.end_feedback(now, self.estimate());
+        let found = self.prober.end_feedback(now, self.estimate(), newest_sent);
         match self.control.is_shared() {
             true => self.delay.hold_base(self.time(now)),
             false => self.delay.release_base(),

@@ -105,6 +105,8 @@ struct Running {
     expires: Instant,
     sent_packets: u32,
     sent_bytes: usize,
+    /// When the last of them left.
+    sent: OurTime,
     lost_packets: u32,
     arrived: Option<Arrived>,
 }
@@ -150,7 +152,9 @@ impl Prober {
             packets_min: PACKETS_MIN,
         };
         let expires = now + ANSWER_WITHIN + 2 * rtt;
-        self.running = Some(Running { probe, expires, sent_packets: 0, sent_bytes: 0, lost_packets: 0, arrived: None });
+        let sent = OurTime(0);
+        self.running =
+            Some(Running { probe, expires, sent_packets: 0, sent_bytes: 0, sent, lost_packets: 0, arrived: None });
         Some(probe)
     }
 
@@ -168,8 +172,9 @@ impl Prober {
     }
 
     /// A packet of a cluster leaves.
-    pub(super) fn on_sent(&mut self, id: ProbeId, bytes: usize) {
+    pub(super) fn on_sent(&mut self, now: OurTime, id: ProbeId, bytes: usize) {
         if let Some(running) = self.running_as(id) {
+            running.sent = now;
             running.sent_packets += 1;
             running.sent_bytes += bytes;
         }
@@ -203,10 +208,16 @@ impl Prober {
         }
     }
 
-    /// Ends a feedback: the result, once all packets of the cluster are accounted for.
-    pub(super) fn end_feedback(&mut self, now: Instant, estimate: Bitrate) -> Option<Found> {
-        let running = self.running.take_if(|running| running.is_answered())?;
+    /// Ends a feedback, whose newest packet was sent at `newest`: the result, once all packets of the cluster are accounted for, or will not be, as the feedback
+    /// that told of them was lost. Then the next cluster comes at once.
+    pub(super) fn end_feedback(&mut self, now: Instant, estimate: Bitrate, newest: Option<OurTime>) -> Option<Found> {
+        let running = self.running.take_if(|running| running.is_answered() || running.is_passed(newest))?;
         let found = running.judge();
+        if !running.is_answered() && found.is_none() {
+            add(&mut self.outcomes, ProbeOutcome::Unanswered as usize, 1);
+            self.next_at = now;
+            return None;
+        }
         let outcome = match found {
             Some(Found { bottleneck: Some(_), .. }) => ProbeOutcome::Limited,
             Some(Found { rate, .. }) if rate > estimate => ProbeOutcome::Raised,
@@ -275,9 +286,17 @@ impl Prober {
 }
 
 impl Running {
+    fn is_sent(&self) -> bool {
+        self.sent_packets >= self.probe.packets_min && self.sent_bytes >= self.probe.bytes_min
+    }
+
     fn is_answered(&self) -> bool {
-        let sent = self.sent_packets >= self.probe.packets_min && self.sent_bytes >= self.probe.bytes_min;
-        sent && self.arrived.as_ref().map_or(0, |a| a.packets) + self.lost_packets >= self.sent_packets
+        self.is_sent() && self.arrived.as_ref().map_or(0, |a| a.packets) + self.lost_packets >= self.sent_packets
+    }
+
+    /// Whether a packet that was sent after the cluster is reported.
+    fn is_passed(&self, newest: Option<OurTime>) -> bool {
+        self.is_sent() && newest.is_some_and(|newest| newest > self.sent)
     }
 
     /// `None`: the cluster proves nothing.
@@ -345,8 +364,8 @@ mod tests {
         let probe = prober.poll(now, ESTIMATE, CEILING, RTT).unwrap();
         let packets = 10.max(probe.bytes_min.div_ceil(1000)) as u32;
         for i in 0..packets {
-            prober.on_sent(probe.id, 1000);
             let sent = OurTime(0).plus(probe.rate.time_for(1000) * i);
+            prober.on_sent(sent, probe.id, 1000);
             match i < lost {
                 true => prober.on_lost(probe.id),
                 false => {
@@ -355,7 +374,7 @@ mod tests {
                 }
             }
         }
-        (probe, prober.end_feedback(now, ESTIMATE))
+        (probe, prober.end_feedback(now, ESTIMATE, None))
     }
 
     #[test]
@@ -396,6 +415,35 @@ mod tests {
         let silent = prober.poll(later, ESTIMATE, CEILING, RTT).unwrap();
         prober.handle_timeout(later + Duration::from_secs(2));
         assert!(prober.poll(later + Duration::from_secs(5), ESTIMATE, CEILING, RTT).unwrap().id != silent.id);
+    }
+
+    /// Sends a cluster of ten packets at the rate that gets through. Of these the first so many are reported, then one that was sent after them.
+    fn after_lost_feedback(reported: u32) -> (Prober, Option<Found>, Instant) {
+        let now = Instant::now();
+        let mut prober = Prober::new(now);
+        let probe = prober.poll(now, ESTIMATE, CEILING, RTT).unwrap();
+        let sent = |i: u32| OurTime(0).plus(probe.rate.time_for(1000) * i);
+        for i in 0..10 {
+            prober.on_sent(sent(i), probe.id, 1000);
+        }
+        for i in 0..reported {
+            let acked = Acked { sent: sent(i), arrival: ReceiverTime(i64::from(i) * 2_600), bytes: 1000 };
+            prober.on_acked(probe.id, &acked, Duration::ZERO);
+        }
+        let early = prober.end_feedback(now, ESTIMATE, Some(sent(9)));
+        assert_eq!((early, prober.running.is_some()), (None, true), "nothing that was sent later is reported yet");
+        let found = prober.end_feedback(now, ESTIMATE, Some(sent(10)));
+        (prober, found, now)
+    }
+
+    #[test]
+    fn a_cluster_whose_report_was_lost_is_judged_by_the_rest_or_sent_again_at_once() {
+        let (_, found, _) = after_lost_feedback(8);
+        assert!(found.unwrap().rate > Bitrate::kbps(2900), "{found:?}");
+        let (mut prober, found, now) = after_lost_feedback(7);
+        assert_eq!((found, prober.take_outcomes()), (None, [0, 0, 0, 1]));
+        let again = prober.poll(now, ESTIMATE, CEILING, RTT).unwrap();
+        assert_eq!(again.rate.time_for(again.bytes_min as u64), LENGTH, "it is no longer than the first");
     }
 
     #[test]
