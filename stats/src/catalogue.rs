@@ -173,6 +173,9 @@ catalogue! {
     Sharing: Gauge "receivers_sharing_bottleneck" ["participants"] {}
         "Receivers that wait in the same queue as others of their room, and are held to their part of what it lets through."
         "Many for long: people of one household or office; smaller pictures there are no fault of the server.";
+    Repeating: Gauge "receivers_with_repeated_sound" ["participants"] {}
+        "Receivers that lose packets without a queue, and are sent each packet of sound once or twice more within the next ones (RFC 2198)."
+        "Most of all receivers: the loss is near the server.";
     BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] { outcome: "raised, limited, unproven, unanswered" }
         "Probes of a downlink's capacity that ended: it takes more, its bottleneck was met, nothing was proven, or no feedback came."
         "None while subscriptions starve: receivers lack transport-wide feedback or RTX.";

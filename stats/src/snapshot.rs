@@ -59,6 +59,8 @@ pub struct ShardSnapshot {
     pub connections: Connections,
     /// Receivers that share a bottleneck with others of their room, now.
     pub sharing: u64,
+    /// Receivers for whom sound is repeated, now.
+    pub repeating: u64,
     /// Video subscriptions that carry media, by the encoding that flows, lowest first, now.
     pub encodings: Vec<u64>,
     /// Bandwidth probes by outcome; the engine owns the outcomes.

@@ -88,6 +88,20 @@ describe("the network panel", () => {
     assert.ok((await lossOf(alan)) < 0.05);
   });
 
+  meeting("sound that gets lost is heard all the same, by its repetitions in the packets that follow", async () => {
+    await join(CHROMIUM, "Grace", { params: { publish: "mic" } });
+    const ada = await join(CHROMIUM, "Ada", { params: { publish: "none" } });
+    await ada.hears("Grace");
+    await ada.click("Statistics");
+    await setNetwork(ada, { "down-loss": "20", "down-delay": "30" });
+    await until("the server repeats sound", async () => /^sluice_receivers_with_repeated_sound 1$/m.test(await the.server.metrics()));
+    const before = await ada.receives("Grace", "microphone");
+    const now = await ada.hears("Grace", { packets: 400 });
+    const [lost, concealed] = [now.lost - before.lost, (now.concealed - before.concealed) / (now.samples - before.samples)];
+    const share = lost / (lost + now.packets - before.packets);
+    assert.ok(share > 0.1 && concealed < share / 2, `${share} of the packets were lost, ${concealed} of the sound was made up`);
+  });
+
   meeting("a server without --dev has none", async () => {
     const server = await Server.start();
     the.leave({ close: () => void server.stop() });

@@ -84,6 +84,11 @@ export class Server {
     return (await fetch(`${this.admin}/api/v1/rooms/${room}/stats`)).json();
   }
 
+  /** The server's metrics, in Prometheus' text format. */
+  async metrics() {
+    return (await fetch(`${this.admin}/metrics`)).text();
+  }
+
   /** Mints an access token. @param {string[]} args @param {Record<string, string>} env the settings of the server that shall take it */
   static mint(args, env) {
     const { SLUICE_BIN: binary = "", ...environment } = process.env;
@@ -252,7 +257,7 @@ export class Person {
    * What arrives from somebody: null, or figures from getStats.
    * @param {string} name whose
    * @param {"camera" | "microphone" | "screen"} source
-   * @returns {Promise<null | { state: any, muted: boolean, codec: string, width: number, height: number, frames: number, energy: number, bytes: number, packets: number, repeated: number, freezes: number, frozen: number }>}
+   * @returns {Promise<null | { state: any, muted: boolean, codec: string, width: number, height: number, frames: number, energy: number, bytes: number, packets: number, lost: number, concealed: number, samples: number, repeated: number, freezes: number, frozen: number }>}
    */
   receives(name, source) {
     return this.room(async (room, name, source) => {
@@ -267,6 +272,9 @@ export class Person {
         frames: rtp.framesDecoded ?? 0, energy: rtp.totalAudioEnergy ?? 0, bytes: rtp.bytesReceived ?? 0, packets: rtp.packetsReceived ?? 0,
         // How often and for how many seconds pictures stood still.
         freezes: rtp.kind === "audio" ? 0 : rtp.freezeCount, frozen: rtp.totalFreezesDuration ?? 0,
+        lost: rtp.packetsLost ?? 0,
+        // Of the samples of sound that were played, those made up for want of a packet.
+        concealed: rtp.concealedSamples ?? 0, samples: rtp.totalSamplesReceived ?? 0,
         // Repetitions by redundant audio, in Chromium.
         repeated: rtp.fecPacketsReceived ?? 0,
       };

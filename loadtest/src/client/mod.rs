@@ -29,7 +29,7 @@ use publisher::Publisher;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use receiver::Receiver;
-use sdp::{Answer, Section};
+use sdp::{Answer, Codecs, Section};
 use sfu_engine::command::PublishHint;
 use sfu_engine::crypto::RTCCryptoProvider;
 use sfu_engine::event::SlotState;
@@ -128,8 +128,9 @@ impl Client {
     /// An offer of all its sections, and what the sending ones carry at a second of the run.
     pub fn offer(&mut self, second: f64) -> (String, Vec<PublishHint>) {
         self.negotiating = true;
-        let sdp =
-            sdp::offer(&self.sections, &self.transport.local(), &sdp::formats(self.spec.codec), self.spec.feedback);
+        let video = sdp::formats(self.spec.codec);
+        let codecs = Codecs { video: &video, red: true, feedback: self.spec.feedback };
+        let sdp = sdp::offer(&self.sections, &self.transport.local(), codecs);
         let hints = self.publisher.tracks.iter().filter_map(|track| {
             let source = match track.source() {
                 Source::Camera => media::Source::Camera,

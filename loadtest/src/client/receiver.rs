@@ -10,7 +10,9 @@ use crate::scenario::Codec;
 use sfu_engine::event::{Sending, SlotState};
 use sfu_engine::rtcp::{NtpTime, ReportBlock, write};
 use sfu_engine::rtp::packet::RtpPacket;
-use sfu_engine::units::{RtpTime, SeqNo, Ssrc};
+use sfu_engine::rtp::red::Redundant;
+use sfu_engine::units::{ExtSeq, RtpTime, SeqNo, Ssrc};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long a receiver waits for a key frame before it asks (again), as libwebrtc.
@@ -21,6 +23,11 @@ const STUCK: Duration = Duration::from_secs(3);
 const INACTIVE: Duration = Duration::from_secs(5);
 /// The NACK module looks this often.
 const NACK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A packet of sound that comes so many later is of no use.
+const SOUND_MEMORY: u64 = 50;
+/// Clock ticks of a packet of sound: 20 ms.
+const SOUND_TICKS: u16 = 960;
 
 /// The receiving half of a client.
 pub(super) struct Receiver {
@@ -44,8 +51,15 @@ struct Slot {
 }
 
 enum Kind {
-    Audio { newest: Option<SeqNo> },
+    Audio(Sound),
     Video(Box<Video>),
+}
+
+#[derive(Default)]
+struct Sound {
+    newest: Option<ExtSeq>,
+    /// Those of the last [`SOUND_MEMORY`] numbers that did not come.
+    missing: BTreeSet<u64>,
 }
 
 struct Video {
@@ -73,7 +87,7 @@ impl Receiver {
             if self.slots.iter().any(|slot| slot.mid == mid) {
                 continue;
             }
-            let kind = if *audio { Kind::Audio { newest: None } } else { Kind::Video(Box::new(Video::new())) };
+            let kind = if *audio { Kind::Audio(Sound::default()) } else { Kind::Video(Box::new(Video::new())) };
             let rtx_ssrc = section.rtx_ssrc;
             self.slots.push(Slot {
                 mid,
@@ -133,11 +147,11 @@ impl Receiver {
         }
         let (seq, timestamp) = (packet.seq(), packet.timestamp());
         slot.last_packet = Some(now);
-        let clock_rate = if matches!(slot.kind, Kind::Audio { .. }) { 48_000 } else { 90_000 };
+        let clock_rate = if matches!(slot.kind, Kind::Audio(_)) { 48_000 } else { 90_000 };
         let reception = slot.reception.get_or_insert_with(|| Reception::new(slot.ssrc, clock_rate, seq));
         reception.on_packet(now.saturating_duration_since(start), seq, timestamp);
         match slot.kind {
-            Kind::Audio { .. } => slot.take_audio(second, seq, packet.payload().len(), record),
+            Kind::Audio(_) => slot.take_audio(second, packet, record),
             Kind::Video(_) => {
                 let codec = codec_of(packet.payload_type().0);
                 slot.take_video(now, second, codec, (seq, timestamp, packet.marker()), packet.payload(), record);
@@ -206,20 +220,30 @@ impl Receiver {
 }
 
 impl Slot {
-    fn take_audio(&mut self, second: f64, seq: SeqNo, bytes: usize, record: &mut Record) {
-        let Kind::Audio { newest } = &mut self.kind else { return };
-        let ahead = newest.map_or(1, |newest| seq.distance(newest));
-        if ahead <= 0 {
+    fn take_audio(&mut self, second: f64, packet: &RtpPacket<'_>, record: &mut Record) {
+        let Kind::Audio(sound) = &mut self.kind else { return };
+        let redundant = Some(packet.payload()).filter(|_| packet.payload_type().0 == payload::RED);
+        let redundant = redundant.and_then(Redundant::parse);
+        let (seq, advanced) = sound.on_packet(packet.seq());
+        match advanced {
+            Some(advanced) => {
+                record.expected.add(second, advanced as f64);
+                record.lost.add(second, advanced as f64 - 1.0);
+                if let Some(track) = self.track {
+                    record.sounds.entry(track).or_default().arrivals.push(second);
+                }
+            }
             // It comes late, but it comes; playout may have gone on without it.
-            record.lost.add(second, -1.0);
-            return;
+            None if sound.missing.remove(&seq.0) => record.lost.add(second, -1.0),
+            None => return,
         }
-        *newest = Some(seq);
-        record.expected.add(second, f64::from(ahead));
-        record.lost.add(second, f64::from(ahead - 1));
+        let bytes = redundant.map_or(packet.payload(), |redundant| redundant.newest).len();
         record.media_bytes.add(second, bytes as f64);
-        if let Some(track) = self.track {
-            record.sounds.entry(track).or_default().arrivals.push(second);
+        for block in redundant.into_iter().flat_map(|redundant| redundant.older()) {
+            if sound.missing.remove(&(seq.0 - u64::from(block.offset / SOUND_TICKS))) {
+                record.lost.add(second, -1.0);
+                record.media_bytes.add(second, block.bytes.len() as f64);
+            }
         }
     }
 
@@ -251,9 +275,24 @@ impl Slot {
     fn note_paused(&self, second: f64, track: TrackRef, paused: bool, record: &mut Record) {
         match self.kind {
             Kind::Video(_) => record.screens.entry(track).or_default().set_paused(second, paused),
-            Kind::Audio { .. } if paused => record.sounds.entry(track).or_default().breaks.push(second),
-            Kind::Audio { .. } => {}
+            Kind::Audio(_) if paused => record.sounds.entry(track).or_default().breaks.push(second),
+            Kind::Audio(_) => {}
         }
+    }
+}
+
+impl Sound {
+    /// A packet arrived: its number, and by how many it is newer than all before where it is.
+    fn on_packet(&mut self, wire: SeqNo) -> (ExtSeq, Option<u64>) {
+        let newest = *self.newest.get_or_insert(ExtSeq(ExtSeq::first(wire).0 - 1));
+        let seq = newest.unwrap_near(wire);
+        let advanced = seq.0.checked_sub(newest.0).filter(|advanced| *advanced > 0);
+        if advanced.is_some() {
+            self.missing.extend(newest.0 + 1..seq.0);
+            self.missing = self.missing.split_off(&seq.0.saturating_sub(SOUND_MEMORY));
+            self.newest = Some(seq);
+        }
+        (seq, advanced)
     }
 }
 

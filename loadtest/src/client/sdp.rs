@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 pub mod payload {
     /// Opus.
     pub const OPUS: u8 = 111;
+    /// Opus with repetitions of older packets (RFC 2198).
+    pub const RED: u8 = 63;
     /// VP8 and its retransmissions.
     pub const VP8: (u8, u8) = (96, 97);
     /// H.264 and its retransmissions.
@@ -71,6 +73,17 @@ pub(crate) fn formats(codec: Codec) -> [VideoFormat; 2] {
     }
 }
 
+/// What is offered of codecs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Codecs<'a> {
+    /// Those of video.
+    pub video: &'a [VideoFormat],
+    /// Opus with repetitions, behind Opus alone.
+    pub red: bool,
+    /// How arrivals are reported.
+    pub feedback: Feedback,
+}
+
 /// One m= section of an offer. Its mid is its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
@@ -100,18 +113,13 @@ pub(crate) struct LocalTransport {
     pub fingerprint: String,
 }
 
-/// Writes an offer with these video formats.
-pub(crate) fn offer(
-    sections: &[Section],
-    transport: &LocalTransport,
-    video: &[VideoFormat],
-    feedback: Feedback,
-) -> String {
+/// Writes an offer.
+pub(crate) fn offer(sections: &[Section], transport: &LocalTransport, codecs: Codecs<'_>) -> String {
     let mut sdp = String::from("v=0\r\no=- 8037537629084944661 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE");
     (0..sections.len()).for_each(|mid| line(&mut sdp, format_args!(" {mid}")));
     sdp.push_str("\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS *\r\n");
     for (mid, section) in sections.iter().enumerate() {
-        write_section(&mut sdp, mid, section, transport, video, feedback);
+        write_section(&mut sdp, mid, section, transport, codecs);
     }
     sdp
 }
@@ -121,13 +129,13 @@ fn write_section(
     mid: usize,
     section: &Section,
     transport: &LocalTransport,
-    video: &[VideoFormat],
-    feedback: Feedback,
+    Codecs { video, red, feedback }: Codecs<'_>,
 ) {
     let LocalTransport { ufrag, pwd, fingerprint } = transport;
     let direction = if section.send.is_some() { "sendonly" } else { "recvonly" };
     let (kind, formats) = if section.audio {
-        ("audio", payload::OPUS.to_string())
+        let red = if red { format!(" {}", payload::RED) } else { String::new() };
+        ("audio", format!("{}{red}", payload::OPUS))
     } else {
         let types = video.iter().map(|VideoFormat { payload: (media, rtx), .. }| format!("{media} {rtx}"));
         ("video", types.collect::<Vec<_>>().join(" "))
@@ -158,6 +166,9 @@ fn write_section(
         );
         write_feedback(sdp, payload::OPUS, section, feedback);
         line(sdp, format_args!("a=fmtp:111 minptime=10;useinbandfec=1\r\n"));
+        if red {
+            line(sdp, format_args!("a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n"));
+        }
     } else {
         line(sdp, format_args!("a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"));
         line(sdp, format_args!("a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n"));

@@ -8,7 +8,7 @@ use super::stream::{Header, Stream};
 use super::totals::Totals;
 use crate::client::feedback::Feedback;
 use crate::client::payload as types;
-use crate::client::sdp::{self, Answer, Section, extension};
+use crate::client::sdp::{self, Answer, Codecs, Section, extension};
 use crate::client::transport::{Opened, Transport};
 use crate::scenario::Feedback as Wanted;
 use rand::{RngCore, SeedableRng};
@@ -137,7 +137,9 @@ impl Client {
 
     /// Its offer. The mid of a section is its place; what it sends comes first.
     pub(crate) fn offer(&self) -> String {
-        sdp::offer(&self.sections, &self.transport.local(), &[self.common.codec.format()], Wanted::TransportCc)
+        let video = [self.common.codec.format()];
+        let codecs = Codecs { video: &video, red: false, feedback: Wanted::TransportCc };
+        sdp::offer(&self.sections, &self.transport.local(), codecs)
     }
 
     /// The server's answer: from here on the client runs, and tells how far it gets.

@@ -284,6 +284,8 @@ pub struct EngineSnapshot {
     pub connections: [u64; 3],
     /// Receivers that are held to their part of a bottleneck which they share with others of their room.
     pub sharing: u64,
+    /// Receivers whose packets of sound repeat older ones because they lose many.
+    pub repeating: u64,
 }
 
 impl EngineSnapshot {
@@ -308,6 +310,7 @@ impl EngineSnapshot {
         }
         for participant in participants.values() {
             add(&mut snapshot.connections, participant.progress.connection(participant.connected), 1);
+            snapshot.repeating += u64::from(participant.downlink.repeats_sound());
         }
         for (kind, state) in participants.values().flat_map(|p| p.downlink.subscriptions()) {
             let counters = match state {

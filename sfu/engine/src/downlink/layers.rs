@@ -3,6 +3,7 @@
 
 use super::allocate::{Allocator, Choice, Decision, LayerOption, Strain, Subscription, video_budget};
 use super::estimate::UTILISATION;
+use super::redundancy::{self, Sound};
 use super::slot::Slot;
 use super::{ALLOCATE_INTERVAL, Downlink};
 use crate::command::Priority;
@@ -106,9 +107,9 @@ impl Downlink {
         }
     }
 
-    /// Sets the pauses of audio slots and returns what audio takes.
+    /// Sets the pauses of audio slots, chooses how often their packets are repeated, and returns what audio takes.
     fn allocate_audio(&mut self, now: Instant, room: &Room, tracks: &SlotMap<TrackKey, Track>) -> Bitrate {
-        let mut total = Bitrate::ZERO;
+        let mut sound = Sound::default();
         for slot in self.slots.iter_mut().flatten().filter(|s| s.kind == MediaKind::Audio) {
             let Some(key) = slot.binding.as_ref().map(|b| b.track) else { continue };
             let Some(track) = tracks.get(key) else { continue };
@@ -119,13 +120,18 @@ impl Downlink {
             } else if !room.is_heard(key, track) {
                 Some(PauseReason::NotTalking)
             } else {
-                total = total.plus(track.rate(now, slot.takes_repetitions()));
+                let (alone, all) = (track.rate(now, false), track.rate(now, slot.takes_repetitions()));
+                let repeatable = if slot.takes_repetitions() && all == alone { alone } else { Bitrate::ZERO };
+                sound.all = sound.all.plus(all);
+                sound.repeatable = sound.repeatable.plus(repeatable);
                 None
             };
             slot.forwarder.set_target(pause.is_none().then_some(Target::default()));
             set_pause(slot, pause, &mut self.states_changed);
         }
-        total
+        let (loss, alone) = (self.estimator.stray_loss(), self.demand == Bitrate::ZERO);
+        self.repetitions = redundancy::choose(self.repetitions, loss, sound, alone, self.estimator.estimate());
+        sound.repeated(self.repetitions)
     }
 
     /// What the video slots could be given; slots that are paused for a reason of their own get that reason instead.

@@ -11,6 +11,7 @@ mod ccfb;
 pub mod estimate;
 mod layers;
 pub mod pace;
+mod redundancy;
 mod repair;
 pub mod run;
 mod send;
@@ -121,6 +122,8 @@ pub struct Downlink {
     pacer: Pacer<Queued>,
     decisions: Vec<Decision<usize>>,
     repair: RepairBudget,
+    /// How many older packets each packet of sound repeats.
+    repetitions: u8,
     transport_seq: u16,
     /// Of the slots that are reported by RFC 8888.
     sent_numbers: SentNumbers,
@@ -168,6 +171,7 @@ impl Downlink {
             estimator,
             decisions: Vec::new(),
             repair: RepairBudget::new(now),
+            repetitions: 0,
             transport_seq: 0,
             sent_numbers: SentNumbers::default(),
             guard: SolveGuard::default(),
@@ -405,6 +409,11 @@ impl Downlink {
         self.reports.clear();
         self.sent_numbers.read(feedback, self.transport_seq, &mut self.reports);
         self.estimator.on_feedback(now, &Feedback { reports: &self.reports });
+    }
+
+    /// Whether its packets of sound repeat older ones because it loses many.
+    pub fn repeats_sound(&self) -> bool {
+        self.repetitions > 0
     }
 
     /// The jitter that the client reported last.

@@ -15,7 +15,7 @@ use crate::rtp::template::Stamp;
 use crate::sdp::SlotFeedback;
 use crate::snapshot::add;
 use crate::units::{ExtSeq, Ssrc};
-use crate::uplink::store::StoredPacket;
+use crate::uplink::store::{PacketStore, StoredPacket};
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
@@ -266,7 +266,8 @@ impl Downlink {
             number if is_new => slot.forwarder.outgoing(number)?,
             number => slot.forwarder.lookup(number)?,
         };
-        let stored = stored_of(tracks, track, &outgoing);
+        let store = store_of(tracks, track, &outgoing);
+        let stored = outgoing.source.and_then(|seq| store?.get(seq));
         if outgoing.source.is_some() && stored.is_none() {
             return None;
         }
@@ -274,7 +275,10 @@ impl Downlink {
         let stamp = Stamp { transport_seq: self.transport_seq, sent_us };
         let written = match queued.number {
             PLAIN_PADDING => slot.write_padding(outgoing.timestamp, stamp, out),
-            _ if is_new => slot.write(&outgoing, stored, stamp, out),
+            _ if is_new => {
+                let earlier = store.filter(|_| self.repetitions > 0).map(|store| (store, self.repetitions));
+                slot.write(&outgoing, stored, earlier, stamp, out)
+            }
             // A number that was only filled is repaired by an empty packet.
             _ => slot.write_rtx(&outgoing, stored, stamp, out),
         };
@@ -340,5 +344,9 @@ impl Paced for Queued {
 }
 
 fn stored_of<'a>(tracks: &'a SlotMap<TrackKey, Track>, key: TrackKey, outgoing: &Outgoing) -> Option<&'a StoredPacket> {
-    tracks.get(key)?.encoding(outgoing.encoding)?.store.get(outgoing.source?)
+    store_of(tracks, key, outgoing)?.get(outgoing.source?)
+}
+
+fn store_of<'a>(tracks: &'a SlotMap<TrackKey, Track>, key: TrackKey, outgoing: &Outgoing) -> Option<&'a PacketStore> {
+    tracks.get(key)?.encoding(outgoing.encoding).map(|encoding| &encoding.store)
 }

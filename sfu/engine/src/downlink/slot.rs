@@ -2,6 +2,7 @@
 //!
 //! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC 4588).
 
+use super::redundancy::blocks_before;
 use crate::engine::keys::TrackKey;
 use crate::event::{Limit, PauseReason, Sending, SlotState};
 use crate::forward::{Forwarder, Outgoing, Target};
@@ -15,7 +16,7 @@ use crate::rtp::red::{self, Block, Redundant};
 use crate::rtp::template::{HeaderTemplate, Stamp};
 use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotFeedback, SlotSection};
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
-use crate::uplink::store::StoredPacket;
+use crate::uplink::store::{PacketStore, StoredPacket};
 use rand::RngCore;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
@@ -173,7 +174,7 @@ impl Slot {
         !matches!(codec, Some(Codec::Av1 { .. })) || self.extensions.id(ExtensionKind::DependencyDescriptor).is_some()
     }
 
-    /// Whether the client is sent what a packet of audio repeats of older ones.
+    /// Whether the client is sent repetitions of older packets of audio.
     pub fn takes_repetitions(&self) -> bool {
         self.red.is_some()
     }
@@ -183,22 +184,24 @@ impl Slot {
         self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())
     }
 
-    /// Appends the packet to `out` as plain RTP; `None` where it cannot be built, with `out` perhaps longer.
+    /// Appends the packet to `out` as plain RTP, with so many packets of `earlier` repeated where it is sound that repeats none itself. `None` where it cannot
+    /// be built, with `out` perhaps longer.
     pub fn write(
         &mut self,
         outgoing: &Outgoing,
         packet: Option<&StoredPacket>,
+        earlier: Option<(&PacketStore, u8)>,
         stamp: Stamp,
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let start = out.len();
         let payload_type = self.binding.as_ref()?.payload.as_ref()?.payload_type;
-        let redundant = packet.and_then(|packet| self.redundant(packet));
-        let outer_type = redundant.map_or(payload_type, |(red, _)| red);
+        let redundant = packet.and_then(|packet| self.redundant(packet, earlier));
+        let outer_type = redundant.as_ref().map_or(payload_type, |(red, _)| *red);
         self.write_head(outgoing, (outer_type, self.ssrc, outgoing.seq), packet, stamp, out);
         let payload_at = out.len();
         match (redundant, packet) {
-            (Some((_, of)), Some(packet)) => red::write(self.repeated(packet, of), payload_type, of.newest, out),
+            (Some((_, blocks)), Some(packet)) => red::write(blocks, payload_type, packet.payload(), out),
             _ => write_payload(outgoing, packet, out)?,
         }
         if packet.is_none() {
@@ -217,20 +220,24 @@ impl Slot {
         self.newest.distance(seq) > 0
     }
 
-    /// What a packet repeats of older ones, and under which payload type that goes to the client; `None` where it is sent alone.
-    fn redundant<'a>(&self, packet: &'a StoredPacket) -> Option<(PayloadType, Redundant<'a>)> {
-        let red = self.red.filter(|_| packet.meta.redundant > 0)?;
-        let of = Redundant::parse(packet.whole_payload())?;
-        self.repeated(packet, of).next().is_some().then_some((red, of))
-    }
-
-    /// The older blocks that are true for this slot: of the codec that it carries, and from the run of packets that it is sent. Those
-    /// before it would be taken for a part of what was sent here under their times.
-    fn repeated<'a>(&self, packet: &StoredPacket, of: Redundant<'a>) -> impl Iterator<Item = Block<'a>> + Clone {
-        let (forwarder, newest) = (&self.forwarder, packet.meta.timestamp);
-        of.older().filter(move |block| {
-            block.payload_type == of.payload_type && forwarder.reaches(newest.offset(-i32::from(block.offset)))
-        })
+    /// What a packet repeats of older ones, and under which payload type that goes to the client; `None` where it is sent alone. Of the codec that the slot
+    /// carries, and from the run of packets that it is sent: what is from before that would be taken for a part of what was sent here under its time.
+    fn redundant<'a>(
+        &self,
+        packet: &'a StoredPacket,
+        earlier: Option<(&'a PacketStore, u8)>,
+    ) -> Option<(PayloadType, impl Iterator<Item = Block<'a>> + Clone + use<'a>)> {
+        let red = self.red.filter(|_| packet.meta.redundant > 0 || earlier.is_some())?;
+        let own = (packet.meta.redundant > 0).then(|| Redundant::parse(packet.whole_payload())).flatten();
+        let made = earlier.filter(|_| own.is_none()).map(|(store, times)| blocks_before(store, packet, times));
+        let (reaches, newest) = (self.forwarder.reach(), packet.meta);
+        let blocks = own
+            .into_iter()
+            .flat_map(|own| own.older())
+            .chain(made.into_iter().flatten().flatten())
+            .filter(move |block| block.payload_type == newest.payload_type)
+            .filter(move |block| reaches(newest.timestamp.offset(-i32::from(block.offset))));
+        blocks.clone().next().is_some().then_some((red, blocks))
     }
 
     /// Appends the packet as a retransmission (RFC 4588 section 4).

@@ -183,9 +183,10 @@ impl Forwarder {
         self.history.newest()
     }
 
-    /// Whether the source's packet of this timestamp lies in the run that flows: then the slot's timestamps count through to it.
-    pub fn reaches(&self, timestamp: RtpTime) -> bool {
-        self.began.is_some_and(|began| timestamp.distance(began) >= 0)
+    /// Tells whether the source's packet of a timestamp lies in the run that flows: then the slot's timestamps count through to it.
+    pub fn reach(&self) -> impl Fn(RtpTime) -> bool + Copy + use<> {
+        let began = self.began;
+        move |timestamp| began.is_some_and(|began| timestamp.distance(began) >= 0)
     }
 
     /// What flows now: `None` while paused and while nothing has been sent yet.

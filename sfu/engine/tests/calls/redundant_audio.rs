@@ -1,4 +1,4 @@
-//! A microphone whose packets repeat the ones before (RFC 2198).
+//! Packets of sound that repeat the ones before (RFC 2198), as the publisher made them or as the server does.
 
 use crate::harness::{Access, Publish, World, lossy, seconds};
 use sfu_engine::Preference;
@@ -51,4 +51,37 @@ fn nothing_is_repeated_of_before_the_slot_carried_the_track() {
     }
     assert!(audio.redundant() > 250, "{} of {} repeat another", audio.redundant(), audio.count());
     audio.check();
+}
+
+/// What becomes of 22 seconds of a microphone that repeats nothing, over a path to the receiver that loses this share from the third second on: packets
+/// lost, of these those heard by repetition, packets that repeat others, packets that came.
+fn hears_after_loss_of(share: f64, red: bool) -> (usize, usize, usize, usize) {
+    let mut world = World::new(5);
+    world.join(1, Access::default(), &[Publish::Microphone], (0, 0));
+    world.join(2, Access { down: lossy(20, share), red, ..Access::default() }, &[], (1, 0));
+    world.run(seconds(22));
+    let microphone = &world.client(1).microphones[0];
+    let audio = &world.client(2).receiver_of(world.client(1).track("0")).audio;
+    audio.check();
+    let lost = microphone.sent as usize - audio.heard(microphone.number);
+    (lost, audio.recovered(), audio.redundant(), audio.count())
+}
+
+#[test]
+fn on_a_path_that_loses_packets_the_server_repeats_what_the_publisher_does_not() {
+    let (lost, recovered, redundant, heard) = hears_after_loss_of(0.05, true);
+    assert!((30..80).contains(&lost) && redundant > 600, "{lost} lost, {redundant} of {heard} repeat others");
+    assert!(recovered * 10 > lost * 7, "{recovered} of {lost} lost packets are heard");
+    let (lost, recovered, redundant, heard) = hears_after_loss_of(0.2, true);
+    assert!((140..260).contains(&lost) && redundant > 450, "{lost} lost, {redundant} of {heard} repeat others");
+    assert!(recovered * 10 > lost * 7, "{recovered} of {lost} lost packets are heard");
+}
+
+#[test]
+fn nothing_is_repeated_where_nothing_gets_lost_or_who_hears_cannot_read_it() {
+    for (share, red) in [(0.0, true), (0.002, true), (0.2, false)] {
+        let (_, recovered, redundant, heard) = hears_after_loss_of(share, red);
+        assert!(heard > 750, "{heard} heard at a loss of {share}");
+        assert_eq!((recovered, redundant), (0, 0), "at a loss of {share}, offered: {red}");
+    }
 }

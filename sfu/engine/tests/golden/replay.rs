@@ -130,7 +130,7 @@ impl Replay {
                     track.encoding(outgoing.encoding).and_then(|encoding| encoding.store.get(seq)).unwrap()
                 });
                 let mut out = Vec::new();
-                slot.write(outgoing, source, Stamp { transport_seq: 0, sent_us: 0 }, &mut out).expect("a packet");
+                slot.write(outgoing, source, None, Stamp { transport_seq: 0, sent_us: 0 }, &mut out).expect("a packet");
                 let spatial = source.map_or(0, |packet| packet.meta.frame.spatial);
                 trace.push(Traced { bytes: out, at: *at, layer: (outgoing.encoding, spatial) });
             }

@@ -124,17 +124,24 @@ impl AudioReceiver {
         if !packet.payload.is_empty() {
             let mut payload = &packet.payload[..];
             if packet.header.payload_type == RED {
-                // One older block at most; without any it would come as it is.
-                if let [first, a, b, c, last, rest @ ..] = payload
+                let mut older = Vec::new();
+                while let [first, a, b, c, rest @ ..] = payload
                     && first & 0x80 != 0
                 {
-                    assert_eq!((first & 0x7F, *last), (OPUS, OPUS));
+                    assert_eq!(first & 0x7F, OPUS);
                     let both = u32::from_be_bytes([0, *a, *b, *c]);
-                    let (older, newest) = rest.split_at((both & 0x3FF) as usize);
-                    let repeated = self.repeated.insert(packet.header.timestamp.wrapping_sub(both >> 10), read(older));
-                    assert!(repeated.is_none_or(|before| before == read(older)), "two sounds at one time");
+                    older.push((both >> 10, (both & 0x3FF) as usize));
+                    payload = rest;
+                }
+                assert!(!older.is_empty(), "without any older block it would come as it is");
+                assert_eq!(payload[0], OPUS);
+                payload = &payload[1..];
+                for (offset, length) in older {
+                    let (block, rest) = payload.split_at(length);
+                    let repeated = self.repeated.insert(packet.header.timestamp.wrapping_sub(offset), read(block));
+                    assert!(repeated.is_none_or(|before| before == read(block)), "two sounds at one time");
                     self.redundant.insert(seq);
-                    payload = newest;
+                    payload = rest;
                 }
             } else {
                 assert_eq!(packet.header.payload_type, OPUS);
@@ -147,7 +154,7 @@ impl AudioReceiver {
         seq
     }
 
-    /// Packets that repeated the one before.
+    /// Packets that repeated others.
     pub fn redundant(&self) -> usize {
         self.redundant.len()
     }
@@ -197,8 +204,9 @@ impl AudioReceiver {
         }
         for (timestamp, (microphone, number)) in &self.repeated {
             let first = self.heard.values().find(|(_, _, at)| (timestamp.wrapping_sub(*at) as i32) < 0).unwrap();
-            let next = (first.0, first.1, first.2.wrapping_sub(*timestamp));
-            assert_eq!(next, (*microphone, number + 1, TICKS), "it is the one before the packet that repeats it");
+            let (next, back) = ((first.0, first.1, first.2.wrapping_sub(*timestamp)), first.1 - number);
+            assert_eq!(next, (*microphone, number + back, back * TICKS), "it is one before the packet that repeats it");
+            assert!((1..=2).contains(&back), "{back} back");
         }
     }
 }

@@ -30,8 +30,8 @@ const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
 const MAX_RANDOM_LOSS: f64 = 0.5;
 /// Stray loss beyond this, in bursts no longer than that, is many single packets.
 const SINGLY: (f32, f64) = (0.07, 2.0);
-/// After so many observations: what is lost while a link is first filled, or just after it was, is its own doing.
-const SINGLY_AFTER: usize = 8;
+/// After so many observations stray loss is the path's: what is lost while a link is first filled, or just after it was, is its own doing.
+const STRAY_AFTER: usize = 8;
 /// Less loss than this is repaired without anybody noticing.
 const NEGLIGIBLE: f64 = 0.005;
 
@@ -88,7 +88,12 @@ impl LossControl {
 
     /// Whether many packets are lost, hardly one the cause of the next.
     pub(super) fn loses_singly(&self) -> bool {
-        self.past.len() >= SINGLY_AFTER && self.stray > SINGLY.0 && self.burst_length() < SINGLY.1
+        self.tells_stray() && self.stray > SINGLY.0 && self.burst_length() < SINGLY.1
+    }
+
+    /// Whether enough was observed to take [`Self::stray_loss`] for the path's.
+    pub(super) fn tells_stray(&self) -> bool {
+        self.past.len() >= STRAY_AFTER
     }
 
     /// All that a feedback reports has been taken: brings [`Self::loss`] and [`Self::stray_loss`] up to date.

@@ -288,6 +288,11 @@ impl Estimator {
         if self.has_transport_feedback(self.now) { self.loss.loss() } else { self.reports.loss() }
     }
 
+    /// The same of what was lost while nothing queued: as much would get lost if less were sent. 0 while that is not told yet.
+    pub fn stray_loss(&self) -> f32 {
+        if self.loss.tells_stray() { self.loss.stray_loss() } else { 0.0 }
+    }
+
     /// How many copies to send of what is sent again: two where the path loses so many packets, one by one, that the first often is lost too.
     pub fn repair_copies(&self) -> u32 {
         if self.loss.loses_singly() { 2 } else { 1 }
