@@ -2,6 +2,7 @@
 //! and how noisy the path is.
 
 use super::feedback::{Acked, OurTime, ReceiverTime};
+use super::jitter::Jitter;
 use std::time::Duration;
 
 /// The lowest delay is taken over one to two of these, so that clock drift and a new route are forgotten.
@@ -18,6 +19,10 @@ const NOISE_CAP_US: f64 = 20_000.0;
 const MAX_TRANSMISSION: Duration = Duration::from_millis(100);
 /// A queue shorter than this is never taken for congestion.
 const LEAST_QUEUE_US: f64 = 5_000.0;
+/// So many times the noise may a delay vary.
+const DEVIATIONS: f64 = 3.0;
+/// Jitter does not hide a longer queue.
+const MOST_HELD_US: f64 = 40_000.0;
 
 /// Delays of one path.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ pub(super) struct OneWayDelay {
     /// Of the last packet.
     above_lowest_us: i64,
     noise_us: f64,
+    jitter: Jitter,
     impossible_in_a_row: u32,
 }
 
@@ -45,6 +51,7 @@ impl OneWayDelay {
             last_queue_us: None,
             above_lowest_us: 0,
             noise_us: 1_000.0,
+            jitter: Jitter::new(),
             impossible_in_a_row: 0,
         }
     }
@@ -66,6 +73,7 @@ impl OneWayDelay {
             self.lowest = [i64::MAX, self.lowest[0]];
             self.latest = [i64::MIN, self.latest[0]];
         }
+        self.jitter.add(packet, transmission);
         let one_way = packet.arrival.0.saturating_sub(packet.sent.0);
         let back = packet.arrival.0.saturating_sub(now.0);
         self.lowest[0] = self.lowest[0].min(one_way);
@@ -104,7 +112,13 @@ impl OneWayDelay {
 
     /// Delay above which a packet has queued rather than jittered.
     pub(super) fn queue_threshold(&self) -> Duration {
-        Duration::from_micros((3.0 * self.noise_us).max(LEAST_QUEUE_US) as u64)
+        let held = self.jitter.held().map_or(0.0, |held| (DEVIATIONS * held.as_micros() as f64).min(MOST_HELD_US));
+        Duration::from_micros((DEVIATIONS * self.noise_us).max(held).max(LEAST_QUEUE_US) as u64)
+    }
+
+    /// By how much delays vary on a path that jitters; `None` where queues alone make them vary.
+    pub(super) fn spread(&self) -> Option<Duration> {
+        self.jitter.held().map(|_| self.queue_threshold())
     }
 
     /// Ends a feedback. `true`: the receiver's clock was set anew, and all that was measured on it is void.

@@ -15,6 +15,7 @@ mod feedback;
 mod friendly;
 mod groups;
 mod history;
+mod jitter;
 mod loss;
 mod outage;
 mod probe;
@@ -343,7 +344,7 @@ impl Estimator {
         if !self.may_probe(now) {
             return None;
         }
-        self.prober.poll(now, self.estimate(), self.ceiling(), self.rtt.or_guess())
+        self.prober.poll(now, self.estimate(), self.ceiling(), self.rtt.or_guess(), self.delay.spread())
     }
 
     /// To be called at the time of [`Self::poll_timeout`].

@@ -3,7 +3,7 @@
 //!
 //! One probe at a time. A probe that gets through is followed at once by one twice as fast; one that meets the bottleneck
 //! measures it, and the next comes after a pause. Clusters are short in time (20 ms), so that a failed one queues little; where
-//! such prove nothing, because an end stalls for longer than that, they become longer.
+//! the path jitters, and where such prove nothing, because an end stalls for longer than that, they are longer.
 
 use super::aimd::UTILISATION;
 use super::feedback::{Acked, OurTime, ProbeId, ReceiverTime};
@@ -16,6 +16,8 @@ const FACTOR: f64 = 2.0;
 /// A rate that close to what is wanted needs no probe.
 const WORTHWHILE: f64 = 1.05;
 const LENGTH: Duration = Duration::from_millis(20);
+/// Where the path jitters a cluster lasts twice as long as delays vary, this at most.
+const JITTERING_LENGTH: Duration = Duration::from_millis(60);
 /// After so many clusters in a row that proved nothing the length does not double any more.
 const MAX_DOUBLINGS: u32 = 3;
 /// Finding less than this share of the estimate, which media has filled without queueing, proves nothing.
@@ -137,18 +139,26 @@ impl Prober {
         }
     }
 
-    /// The next probe, where one is due. `ceiling`: the highest rate of any use.
-    pub(super) fn poll(&mut self, now: Instant, estimate: Bitrate, ceiling: Bitrate, rtt: Duration) -> Option<Probe> {
+    /// The next probe, where one is due. `ceiling`: the highest rate of any use; `spread`: by how much delays vary on a path that jitters.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        estimate: Bitrate,
+        ceiling: Bitrate,
+        rtt: Duration,
+        spread: Option<Duration>,
+    ) -> Option<Probe> {
         if self.running.is_some() || now < self.next_at || !is_worthwhile(estimate, ceiling) {
             return None;
         }
         let factor = if self.last_id == 0 { FIRST_FACTOR } else { FACTOR };
         let rate = estimate.scale(factor).min(ceiling);
         self.last_id = self.last_id.wrapping_add(1);
+        let exact = spread.map_or(LENGTH, |spread| (2 * spread).clamp(LENGTH, JITTERING_LENGTH));
         let probe = Probe {
             id: ProbeId(self.last_id),
             rate,
-            bytes_min: rate.bytes_in(LENGTH * 2u32.pow(self.unproven.min(MAX_DOUBLINGS))) as usize,
+            bytes_min: rate.bytes_in(exact * 2u32.pow(self.unproven.min(MAX_DOUBLINGS))) as usize,
             packets_min: PACKETS_MIN,
         };
         let expires = now + ANSWER_WITHIN + 2 * rtt;
@@ -361,7 +371,7 @@ mod tests {
         lost: u32,
         queued: Duration,
     ) -> (Probe, Option<Found>) {
-        let probe = prober.poll(now, ESTIMATE, CEILING, RTT).unwrap();
+        let probe = prober.poll(now, ESTIMATE, CEILING, RTT, None).unwrap();
         let packets = 10.max(probe.bytes_min.div_ceil(1000)) as u32;
         for i in 0..packets {
             let sent = OurTime(0).plus(probe.rate.time_for(1000) * i);
@@ -385,7 +395,7 @@ mod tests {
         assert_eq!(probe.rate, Bitrate::kbps(3000));
         let found = found.unwrap();
         assert!(found.bottleneck.is_none() && found.rate > Bitrate::kbps(2950) && found.rate <= probe.rate);
-        assert_eq!(prober.poll(now, found.rate, CEILING, RTT).unwrap().rate, found.rate.scale(2.0));
+        assert_eq!(prober.poll(now, found.rate, CEILING, RTT, None).unwrap().rate, found.rate.scale(2.0));
     }
 
     #[test]
@@ -395,8 +405,8 @@ mod tests {
         let found = result(&mut prober, now, 4_000, 0, Duration::from_millis(12)).1.unwrap();
         assert!((1_995..=2_005).contains(&(found.bottleneck.unwrap().as_bps() / 1000)), "{found:?}");
         assert_eq!(found.rate, found.bottleneck.unwrap().scale(UTILISATION));
-        assert_eq!(prober.poll(now, found.rate, CEILING, RTT), None);
-        assert!(prober.poll(now + PAUSE.1, found.rate, CEILING, RTT).is_some());
+        assert_eq!(prober.poll(now, found.rate, CEILING, RTT, None), None);
+        assert!(prober.poll(now + PAUSE.1, found.rate, CEILING, RTT, None).is_some());
     }
 
     #[test]
@@ -412,16 +422,16 @@ mod tests {
         let mut prober = Prober::new(now);
         assert_eq!(result(&mut prober, now, 2_600, 3, Duration::ZERO).1, None, "loss");
         let later = now + Duration::from_secs(20);
-        let silent = prober.poll(later, ESTIMATE, CEILING, RTT).unwrap();
+        let silent = prober.poll(later, ESTIMATE, CEILING, RTT, None).unwrap();
         prober.handle_timeout(later + Duration::from_secs(2));
-        assert!(prober.poll(later + Duration::from_secs(5), ESTIMATE, CEILING, RTT).unwrap().id != silent.id);
+        assert!(prober.poll(later + Duration::from_secs(5), ESTIMATE, CEILING, RTT, None).unwrap().id != silent.id);
     }
 
     /// Sends a cluster of ten packets at the rate that gets through. Of these the first so many are reported, then one that was sent after them.
     fn after_lost_feedback(reported: u32) -> (Prober, Option<Found>, Instant) {
         let now = Instant::now();
         let mut prober = Prober::new(now);
-        let probe = prober.poll(now, ESTIMATE, CEILING, RTT).unwrap();
+        let probe = prober.poll(now, ESTIMATE, CEILING, RTT, None).unwrap();
         let sent = |i: u32| OurTime(0).plus(probe.rate.time_for(1000) * i);
         for i in 0..10 {
             prober.on_sent(sent(i), probe.id, 1000);
@@ -442,7 +452,7 @@ mod tests {
         assert!(found.unwrap().rate > Bitrate::kbps(2900), "{found:?}");
         let (mut prober, found, now) = after_lost_feedback(7);
         assert_eq!((found, prober.take_outcomes()), (None, [0, 0, 0, 1]));
-        let again = prober.poll(now, ESTIMATE, CEILING, RTT).unwrap();
+        let again = prober.poll(now, ESTIMATE, CEILING, RTT, None).unwrap();
         assert_eq!(again.rate.time_for(again.bytes_min as u64), LENGTH, "it is no longer than the first");
     }
 
@@ -474,9 +484,9 @@ mod tests {
     fn there_is_no_probing_beyond_what_is_wanted() {
         let now = Instant::now();
         let mut prober = Prober::new(now);
-        assert_eq!(prober.poll(now, ESTIMATE, ESTIMATE, RTT), None);
+        assert_eq!(prober.poll(now, ESTIMATE, ESTIMATE, RTT, None), None);
         assert_eq!(prober.poll_timeout(ESTIMATE, ESTIMATE), None);
-        assert_eq!(prober.poll(now, ESTIMATE, Bitrate::kbps(1300), RTT).unwrap().rate, Bitrate::kbps(1300));
+        assert_eq!(prober.poll(now, ESTIMATE, Bitrate::kbps(1300), RTT, None).unwrap().rate, Bitrate::kbps(1300));
     }
 
     #[test]
