@@ -4,59 +4,66 @@
 use super::feedback::{Acked, OurTime, ReceiverTime};
 use std::time::Duration;
 
-/// Weight of the latest packet in the share that arrives together, and of the latest burst in how long they are held up.
-const WEIGHTS: (f64, f64) = (0.02, 0.05);
+/// Weight of the latest packet in the share that arrives together, and of the latest burst in how long they are held up: one of so many.
+const WEIGHTS: (i64, i64) = (50, 20);
+/// All packets.
+const ALL: i64 = 1_000_000;
 /// From this share of packets on the path jitters.
-const SHARE: f64 = 0.15;
+const SHARE: i64 = ALL * 15 / 100;
 /// What takes less time at the bottleneck may arrive with another by the resolution of the receiver's clock.
 const RESOLVED: Duration = Duration::from_millis(1);
-
-/// Longer bursts come after a standstill, which is no jitter.
-const LONGEST: Duration = Duration::from_millis(100);
+/// Longer bursts come after a standstill, which is no jitter. In microseconds.
+const LONGEST_US: i64 = 100_000;
 
 /// The jitter of one path.
 #[derive(Debug)]
 pub(super) struct Jitter {
-    last: Option<ReceiverTime>,
-    /// Share of packets that arrived with the one before or ahead of it.
-    together: f64,
+    /// Arrival of the packet before.
+    last: ReceiverTime,
+    /// Share of packets that arrived with the one before or ahead of it, of [`ALL`].
+    together: i64,
     /// When the first and the last packet of the present burst were sent.
     burst: [OurTime; 2],
     /// How long the first packet of a burst is held up on the mean, in microseconds.
-    held_us: f64,
+    held_us: i64,
 }
 
 impl Jitter {
     pub(super) fn new() -> Self {
-        Jitter { last: None, together: 0.0, burst: [OurTime(0); 2], held_us: 0.0 }
+        Jitter { last: ReceiverTime(i64::MIN), together: 0, burst: [OurTime(0); 2], held_us: 0 }
     }
 
     /// Takes a packet, in the order of sending; its own transmission takes `transmission` at the bottleneck.
     pub(super) fn add(&mut self, packet: &Acked, transmission: Duration) {
-        let Some(before) = self.last.replace(packet.arrival) else { return };
-        let together = packet.arrival <= before;
-        if together && transmission < RESOLVED {
-            return;
-        }
+        let together = packet.arrival <= std::mem::replace(&mut self.last, packet.arrival);
         let [first, last] = self.burst;
         if together {
+            if transmission < RESOLVED {
+                return;
+            }
             self.burst = [first, packet.sent];
-            if packet.sent.saturating_since(first) > LONGEST {
+            if packet.sent.us_since(first) > LONGEST_US {
                 return;
             }
         } else {
-            let held = last.saturating_since(first);
-            if !held.is_zero() && held <= LONGEST {
-                self.held_us += WEIGHTS.1 * (held.as_micros() as f64 - self.held_us);
+            if last != first {
+                self.note_burst(last.us_since(first));
             }
             self.burst = [packet.sent; 2];
         }
-        self.together += WEIGHTS.0 * (f64::from(u8::from(together)) - self.together);
+        let counted = if together { ALL } else { 0 };
+        self.together += (counted - self.together) / WEIGHTS.0;
+    }
+
+    fn note_burst(&mut self, held_us: i64) {
+        if held_us <= LONGEST_US {
+            self.held_us += (held_us - self.held_us) / WEIGHTS.1;
+        }
     }
 
     /// How long packets are held up on the mean; `None` where the path does not jitter so.
     pub(super) fn held(&self) -> Option<Duration> {
-        (self.together >= SHARE).then(|| Duration::from_micros(self.held_us as u64))
+        (self.together >= SHARE).then(|| Duration::from_micros(self.held_us.unsigned_abs()))
     }
 }
 
