@@ -67,7 +67,7 @@ async fn a_server_that_nobody_elsewhere_could_reach_is_not_ready() {
     let ready = server.admin("/readyz").await;
     assert_eq!(ready.status, 503);
     assert!(ready.body.contains("--advertise"), "{}", ready.body);
-    assert!(server.log().contains("--advertise"), "{}", server.log());
+    server.logs("--advertise").await;
     assert_eq!(server.admin("/livez").await.status, 200);
 }
 
@@ -92,7 +92,7 @@ async fn sigterm_lets_calls_end_by_themselves() {
         leaving.signaling.closed().await;
     }
     assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
-    assert!(server.log().contains("all calls are over"), "{}", server.log());
+    server.logs("all calls are over").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,7 +110,7 @@ async fn draining_has_a_deadline_and_a_second_signal_ends_it() {
             server.signal(signal);
         }
         assert_eq!(server.exit().await.code(), Some(0), "{}", server.log());
-        assert!(server.log().contains(expected), "{expected}: {}", server.log());
+        server.logs(expected).await;
         ada.signaling.nth("going-away", 1).await;
         ada.signaling.closed().await;
     }
