@@ -193,17 +193,18 @@ impl RateControl {
 
     /// The result of a probe. One that agrees with the known capacity makes that more exact, in both directions, so that
     /// noise does not ratchet the rate up; one that meets a bottleneck about where the rate is makes it known. One that promises more than
-    /// the known capacity must be repeated to be believed.
-    pub(super) fn take_probe(&mut self, now: Instant, found: &Found) {
+    /// the known capacity must be repeated to be believed: then true.
+    pub(super) fn take_probe(&mut self, now: Instant, found: &Found) -> bool {
         if let Some(capacity) = self.known_capacity(now) {
             if found.rate > capacity.scale(1.0 + AGREEMENT) && !std::mem::replace(&mut self.promised, true) {
-                return;
+                return true;
             }
             if let Some(bottleneck) = found.bottleneck.filter(|b| agree(*b, capacity)) {
                 let refined = capacity.scale(0.75).plus(bottleneck.scale(0.25));
                 self.capacity = Some((refined, now));
                 self.promised = false;
-                return self.set(refined.scale(UTILISATION));
+                self.set(refined.scale(UTILISATION));
+                return false;
             }
         }
         self.promised = false;
@@ -212,6 +213,7 @@ impl RateControl {
             self.capacity = found.bottleneck.map(|bottleneck| (bottleneck, now));
             self.set(found.rate);
         }
+        false
     }
 
     /// One feedback. Returns whether the rate was decreased.
@@ -505,12 +507,12 @@ mod tests {
         assert!(
             control.has_met_bottleneck(now + second, second) && !control.has_met_bottleneck(now + 2 * second, second)
         );
-        control.take_probe(now, &Found { rate: Bitrate::kbps(2090), bottleneck: Some(Bitrate::kbps(2200)) });
+        assert!(!control.take_probe(now, &Found { rate: Bitrate::kbps(2090), bottleneck: Some(Bitrate::kbps(2200)) }));
         assert_eq!(control.rate(), Bitrate::bps(1_947_500), "about the same link, measured again");
         let higher = Found { rate: Bitrate::kbps(4000), bottleneck: None };
-        control.take_probe(now, &higher);
+        assert!(control.take_probe(now, &higher), "it must be repeated");
         assert_eq!(control.rate(), Bitrate::bps(1_947_500));
-        control.take_probe(now, &higher);
+        assert!(!control.take_probe(now, &higher));
         assert_eq!(control.rate(), Bitrate::kbps(4000));
     }
 

@@ -473,7 +473,10 @@ impl Estimator {
             self.loss.reset(); // it was the delay of a full queue that explains what was lost
             self.delivery.mark();
         } else if let Some(found) = found.filter(|_| !self.control.is_draining()) {
-            self.control.take_probe(now, &found);
+            let is_to_be_repeated = self.control.take_probe(now, &found);
+            if is_to_be_repeated {
+                self.prober.ask_soon(now);
+            }
         }
         self.loss.end_feedback(self.control.has_met_bottleneck(now, QUEUES));
         let limit = self.loss.limit().map(|limit| match self.control.is_shared() {

@@ -260,7 +260,7 @@ impl Prober {
         self.next_at = self.next_at.max(now + self.pause);
     }
 
-    /// A queue has gone: what filled it may have gone too.
+    /// A queue has gone, and what filled it may have gone too; or what was found is to be confirmed.
     pub(super) fn ask_soon(&mut self, now: Instant) {
         self.next_at = now;
     }
