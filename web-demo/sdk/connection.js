@@ -194,7 +194,7 @@ export class Connection extends Emitter {
       if (kind === "video") receiveDependencies(transceiver);
       /** @type {Slot} */
       const slot = { kind, transceiver, decryption: null };
-      this.#encryption?.receive(transceiver.receiver, (status) => {
+      this.#encryption?.receive(transceiver, (status) => {
         slot.decryption = status;
         this.emit("decryption", transceiver.mid);
       });

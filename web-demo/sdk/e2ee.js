@@ -60,11 +60,16 @@ export class Encryption {
     return CARRIED.includes(mimeType.toLowerCase());
   }
 
-  /** Decrypts what is received. @param {RTCRtpReceiver} receiver @param {(status: Decryption) => void} listener is told when that changes */
-  receive(receiver, listener) {
+  /** Decrypts what is received. @param {RTCRtpTransceiver} transceiver @param {(status: Decryption) => void} listener is told when that changes */
+  receive(transceiver, listener) {
+    const { receiver } = transceiver;
     const id = this.#listeners.size;
     this.#listeners.set(id, listener);
     receiver.transform = new RTCRtpScriptTransform(this.#worker, { id });
+    if (receiver.track.kind !== "audio") return;
+    // The server repeats sound for who takes repetitions (RED): what comes then is several frames in one, which nobody can decrypt.
+    const codecs = RTCRtpReceiver.getCapabilities("audio")?.codecs ?? [];
+    transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => this.carries(mimeType)));
   }
 
   close() {
