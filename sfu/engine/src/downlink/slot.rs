@@ -230,13 +230,12 @@ impl Slot {
         let red = self.red.filter(|_| packet.meta.redundant > 0 || earlier.is_some())?;
         let own = (packet.meta.redundant > 0).then(|| Redundant::parse(packet.whole_payload())).flatten();
         let made = earlier.filter(|_| own.is_none()).map(|(store, times)| blocks_before(store, packet, times));
-        let (reaches, newest) = (self.forwarder.reach(), packet.meta);
+        let (reaches, codec, newest) = (self.forwarder.reach(), packet.meta.payload_type, packet.meta.timestamp);
         let blocks = own
             .into_iter()
             .flat_map(|own| own.older())
             .chain(made.into_iter().flatten().flatten())
-            .filter(move |block| block.payload_type == newest.payload_type)
-            .filter(move |block| reaches(newest.timestamp.offset(-i32::from(block.offset))));
+            .filter(move |block| block.payload_type == codec && reaches(newest.offset(-i32::from(block.offset))));
         blocks.clone().next().is_some().then_some((red, blocks))
     }
 
