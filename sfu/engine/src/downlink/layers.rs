@@ -120,8 +120,9 @@ impl Downlink {
             } else if !room.is_heard(key, track) {
                 Some(PauseReason::NotTalking)
             } else {
-                let (alone, all) = (track.rate(now, false), track.rate(now, slot.takes_repetitions()));
-                let repeatable = if slot.takes_repetitions() && all == alone { alone } else { Bitrate::ZERO };
+                let (once, all) = (track.rate(now, false), track.rate(now, slot.takes_repetitions()));
+                // What its publisher repeats is not repeated again.
+                let repeatable = if slot.takes_repetitions() && all == once { once } else { Bitrate::ZERO };
                 sound.all = sound.all.plus(all);
                 sound.repeatable = sound.repeatable.plus(repeatable);
                 None

@@ -2,7 +2,7 @@
 //! media comes in steps, so nearly every increase is found this way.
 //!
 //! One probe at a time. A probe that gets through is followed at once by one twice as fast; one that meets the bottleneck
-//! measures it, and the next comes after a pause. Clusters are short in time (20 ms), so that a failed one queues little; where
+//! measures it, and the next comes after a pause, or at once where that is to be confirmed. Clusters are short in time (20 ms), so that a failed one queues little; where
 //! the path jitters, and where such prove nothing, because an end stalls for longer than that, they are longer.
 
 use super::aimd::UTILISATION;
