@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_standstill_does_not_jitter() {
-        let stands_still = |i: i64| if i % 250 < 125 { 4 * (i - i % 250 + 125) } else { 4 * i };
+    fn a_standstill_is_forgotten_a_quarter_of_a_second_later() {
+        let stands_still = |i: i64| if (305..430).contains(&i) { 4 * 430 } else { 4 * i };
         assert_eq!(held(stands_still, 2 * RESOLVED), None);
     }
 
