@@ -9,8 +9,11 @@
 //!
 //! Packets that are lost one after the other, while nothing queues, are one accident of the path (a fading radio link) and no more evidence
 //! than one packet; those that a full queue drops are evidence each.
+//!
+//! A network that queues nothing at all is `policer`'s to recognise.
 
 use super::feedback::OurTime;
+use super::policer::{Policer, Sent};
 use crate::units::Bitrate;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -44,6 +47,9 @@ pub(super) struct LossControl {
     in_burst: bool,
     past: VecDeque<Observation>,
     limit: Option<Bitrate>,
+    policer: Policer,
+    /// The last packet of the last observation.
+    ended: Option<OurTime>,
     loss: f32,
     stray: f32,
 }
@@ -58,6 +64,8 @@ struct Observation {
     /// Independent losses: a burst of stray ones counts once.
     events: u32,
     bytes: u64,
+    /// Of these, in packets that were reported lost.
+    lost_bytes: u64,
     /// In bits per second.
     sent_rate: f64,
 }
@@ -86,14 +94,24 @@ impl LossControl {
         self.stray
     }
 
+    /// Whether the network is known to drop what is beyond a rate, and to queue nothing.
+    pub(super) fn is_policed(&self) -> bool {
+        self.policer.is_met()
+    }
+
+    /// Whether it may be such a network: what is sent at once gets lost there.
+    pub(super) fn drops_bursts(&self) -> bool {
+        self.policer.is_met() || self.policer.suspected().is_some()
+    }
+
     /// Whether many packets are lost, hardly one the cause of the next.
     pub(super) fn loses_singly(&self) -> bool {
         self.tells_stray() && self.stray > SINGLY.0 && self.burst_length() < SINGLY.1
     }
 
-    /// Whether enough was observed to take [`Self::stray_loss`] for the path's.
+    /// Whether enough was observed to take [`Self::stray_loss`] for the path's, and not for what a policer drops.
     pub(super) fn tells_stray(&self) -> bool {
-        self.past.len() >= STRAY_AFTER
+        self.past.len() >= STRAY_AFTER && !self.is_policed()
     }
 
     /// All that a feedback reports has been taken: brings [`Self::loss`] and [`Self::stray_loss`] up to date.
@@ -116,6 +134,7 @@ impl LossControl {
         self.current.stray += u32::from(lost && !queueing);
         self.current.events += u32::from(lost && !follows);
         self.current.bytes += bytes as u64;
+        self.current.lost_bytes += if lost { bytes as u64 } else { 0 };
         let (first, last) = self.current_span.get_or_insert((sent, sent));
         (*first, *last) = ((*first).min(sent), (*last).max(sent));
     }
@@ -124,6 +143,7 @@ impl LossControl {
     pub(super) fn recover(&mut self) {
         let observations = std::iter::once(&mut self.current).chain(self.past.iter_mut().rev());
         if let Some(observation) = observations.into_iter().find(|o| o.lost > 0) {
+            observation.lost_bytes -= observation.lost_bytes / u64::from(observation.lost);
             observation.lost -= 1;
             observation.stray = observation.stray.min(observation.lost);
             observation.events = observation.events.min(observation.lost);
@@ -138,18 +158,35 @@ impl LossControl {
             return;
         }
         let sent_rate = Bitrate::of(self.current.bytes, span).as_bps() as f64;
+        let since = self.ended.replace(last).filter(|ended| first.saturating_since(*ended) < OBSERVATION);
+        let rate = Bitrate::of(self.current.bytes, last.saturating_since(since.unwrap_or(first))).as_bps() as f64;
         if self.past.len() == OBSERVATIONS {
             self.past.pop_front();
         }
-        self.past.push_back(Observation { sent_rate, ..self.current });
+        let observation = Observation { sent_rate, ..self.current };
+        self.past.push_back(observation);
         self.current = Observation::default();
         self.current_span = None;
-        self.limit = self.explain(queues);
+        self.watch_policer(&observation, rate, last, queues);
+        let explained = self.explain(queues);
+        let suspected = self.policer.suspected().filter(|_| explained.is_some());
+        self.limit = [explained, suspected, self.policer.rate(last)].into_iter().flatten().min();
     }
 
-    /// Forgets everything: after an outage or a change of the link the past explains nothing.
+    fn watch_policer(&mut self, observed: &Observation, rate: f64, at: OurTime, queues: bool) {
+        if queues || 2 * observed.stray < observed.lost {
+            return self.policer.forget();
+        }
+        let bytes = observed.bytes as f64;
+        let loss = observed.lost_bytes as f64 / bytes.max(1.0);
+        self.policer.observe(&Sent { at, rate, bytes, loss });
+    }
+
+    /// Forgets everything but a policer: after an outage or a change of the link the past explains nothing.
     pub(super) fn reset(&mut self) {
-        *self = LossControl::default();
+        let policer = std::mem::take(&mut self.policer);
+        let limit = self.limit.filter(|_| policer.is_met());
+        *self = LossControl { limit, policer, ..LossControl::default() };
     }
 
     /// The capacity in the best explanation.

@@ -4,7 +4,7 @@
 //! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
 //! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
-//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss`, `probe`, `friendly` (what would TCP get), `repairs` (can it be probed at all); then `aimd` decides. Feedback
+//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss` and `policer`, `probe`, `friendly` (what would TCP get), `repairs` (can it be probed at all); then `aimd` decides. Feedback
 //! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
 
 mod aimd;
@@ -18,6 +18,7 @@ mod history;
 mod jitter;
 mod loss;
 mod outage;
+mod policer;
 mod probe;
 mod repairs;
 mod reports;
@@ -306,16 +307,14 @@ impl Estimator {
 
     /// Rate for the pacer.
     pub fn pacing_rate(&self) -> Bitrate {
-        let tight = self.control.is_near_capacity(self.now);
-        let pace = self.estimate().scale(if tight { PACING.0 } else { PACING.1 });
+        let pace = self.estimate().scale(if self.has_room() { PACING.1 } else { PACING.0 });
         self.control.draining_pace().map_or(pace, |draining| draining.min(pace))
     }
 
     /// How much of it the pacer may send at once: little where that would queue in the network.
     pub fn pacing_burst(&self) -> Duration {
-        let has_room =
-            !self.control.is_near_capacity(self.now) && self.last_feedback.is_some() && self.queue < PROBE_QUEUE;
-        if has_room { BURSTS.1 } else { BURSTS.0 }
+        let at_once = self.has_room() && self.last_feedback.is_some() && self.queue < PROBE_QUEUE;
+        if at_once { BURSTS.1 } else { BURSTS.0 }
     }
 
     /// Whether the network's queue has been long enough lately for [`Self::likeness`] to tell something.
@@ -520,6 +519,11 @@ impl Estimator {
             && !self.repairs.are_unheard()
             && self.meter.sent_within(now, IDLE)
             && self.reports.remb(now).is_none()
+    }
+
+    /// Nothing is known of the link that more than the estimate would fill or overflow.
+    fn has_room(&self) -> bool {
+        !self.control.is_near_capacity(self.now) && !self.loss.drops_bursts()
     }
 
     fn has_transport_feedback(&self, now: Instant) -> bool {
