@@ -30,3 +30,40 @@ fn a_narrow_downlink_gets_a_lower_layer_until_it_is_wide_again() {
     video.check();
     world.client(2).receiver_of(voice).audio.check();
 }
+
+/// A link that was too narrow for any picture loses nearly all that is on its way then; of a packet now and then it takes long to learn anything.
+#[test]
+fn who_was_too_narrow_for_any_picture_gets_the_higher_layer_back_too() {
+    for cameras in [1, 2] {
+        narrow_and_back(30_000, cameras, 0);
+    }
+}
+
+/// A receiver of so many cameras, which does not hear what is sent again of `deaf` of them, has so many bits per second for 20 seconds.
+fn narrow_and_back(narrow: u64, cameras: u64, deaf: usize) {
+    let mut world = World::new(7);
+    for publisher in 0..cameras {
+        world.join(10 + publisher, Access::default(), &[Publish::Camera], (0, 1));
+    }
+    let down = narrowing(20, [(10, narrow), (30, 10_000_000)]);
+    world.join(2, Access { down, ..Access::default() }, &[], (0, 2));
+    world.client_mut(2).receivers.deaf_to_repairs = deaf;
+
+    world.run(seconds(10));
+    let track = world.client(10).track("0");
+    assert_eq!(world.client(2).receiver_of(track).video.height(), 720, "{narrow} {cameras} {deaf}");
+    world.run(seconds(20));
+    let paused = matches!(world.client(2).sending(track), Some(Sending::Paused(_)));
+    assert_eq!(paused, narrow < 100_000, "{:?} at {narrow}", world.client(2).sending(track));
+
+    let is_back = |sending| matches!(sending, Some(Sending::Layer { size: Some((_, 720)), limit: Limit::Source, .. }));
+    let widened = world.run_until(seconds(10), |w| is_back(w.client(2).sending(track)));
+    let sending = world.client(2).sending(track);
+    assert!(widened, "{narrow} {cameras} {deaf}: the top encoding is back, not {sending:?}");
+    let back = world.now;
+    world.run(seconds(5));
+    let video = &world.client(2).receiver_of(track).video;
+    video.check();
+    let pictures = video.decoded_since(back).count();
+    assert!(pictures > 140, "{narrow} {cameras} {deaf}: {pictures} pictures");
+}

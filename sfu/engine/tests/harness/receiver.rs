@@ -46,6 +46,8 @@ pub struct Receivers {
     stopped: Vec<u32>,
     /// Probe packets and other padding.
     pub padding: u32,
+    /// On so many video slots what comes on the source of retransmissions is not heard of.
+    pub deaf_to_repairs: usize,
 }
 
 impl Receivers {
@@ -83,6 +85,10 @@ impl Receivers {
     }
 
     pub fn handle_packet(&mut self, now: Instant, packet: &Packet) {
+        let mut deaf = self.by_mid.values().filter(|r| r.kind == MediaKind::Video).take(self.deaf_to_repairs);
+        if deaf.any(|r| r.rtx_ssrc == Some(packet.header.ssrc)) {
+            return;
+        }
         let transport_seq =
             packet.header.get_extension(ext::TRANSPORT_CC).expect("packets carry a transport-wide number");
         let transport_seq = u16::from_be_bytes([transport_seq[0], transport_seq[1]]);

@@ -23,6 +23,8 @@ const OBSERVATION_PACKETS: u32 = 10;
 /// Observations kept, the oldest weighing least.
 const OBSERVATIONS: usize = 24;
 const AGEING: f64 = 0.95;
+/// Where little is sent they span more than that many quarters of a second; what is older says nothing about the link as it is now.
+const MAX_AGE: Duration = Duration::from_secs(8);
 /// Likelihood (in nats) that a capacity must explain over random loss alone before it is believed in.
 const CAPACITY_EVIDENCE: f64 = 5.0;
 /// The same on a link that is known to queue, for what is lost while nothing does.
@@ -68,6 +70,8 @@ struct Observation {
     lost_bytes: u64,
     /// In bits per second.
     sent_rate: f64,
+    /// When the last of them was sent.
+    at: OurTime,
 }
 
 /// One explanation of what was observed.
@@ -154,32 +158,36 @@ impl LossControl {
     pub(super) fn end_feedback(&mut self, queues: bool) {
         let Some((first, last)) = self.current_span else { return };
         let span = last.saturating_since(first);
-        if span < OBSERVATION || self.current.packets < OBSERVATION_PACKETS {
-            return;
+        let is_complete = span >= OBSERVATION && self.current.packets >= OBSERVATION_PACKETS;
+        if is_complete {
+            let sent_rate = Bitrate::of(self.current.bytes, span).as_bps() as f64;
+            let observed = Observation { sent_rate, at: last, ..std::mem::take(&mut self.current) };
+            self.current_span = None;
+            self.past.push_back(observed);
+            self.watch_policer(&observed, first, queues);
         }
-        let sent_rate = Bitrate::of(self.current.bytes, span).as_bps() as f64;
-        let since = self.ended.replace(last).filter(|ended| first.saturating_since(*ended) < OBSERVATION);
-        let rate = Bitrate::of(self.current.bytes, last.saturating_since(since.unwrap_or(first))).as_bps() as f64;
-        if self.past.len() == OBSERVATIONS {
+        let known = self.past.len();
+        while self.past.len() > OBSERVATIONS || self.past.front().is_some_and(|o| last.saturating_since(o.at) > MAX_AGE)
+        {
             self.past.pop_front();
         }
-        let observation = Observation { sent_rate, ..self.current };
-        self.past.push_back(observation);
-        self.current = Observation::default();
-        self.current_span = None;
-        self.watch_policer(&observation, rate, last, queues);
-        let explained = self.explain(queues);
-        let suspected = self.policer.suspected().filter(|_| explained.is_some());
-        self.limit = [explained, suspected, self.policer.rate(last)].into_iter().flatten().min();
+        if is_complete || self.past.len() < known {
+            let explained = self.explain(queues);
+            let suspected = self.policer.suspected().filter(|_| explained.is_some());
+            self.limit = [explained, suspected, self.policer.rate(last)].into_iter().flatten().min();
+        }
     }
 
-    fn watch_policer(&mut self, observed: &Observation, rate: f64, at: OurTime, queues: bool) {
+    /// `first`: when the first packet of what was observed was sent.
+    fn watch_policer(&mut self, observed: &Observation, first: OurTime, queues: bool) {
+        let since = self.ended.replace(observed.at).filter(|ended| first.saturating_since(*ended) < OBSERVATION);
         if queues || 2 * observed.stray < observed.lost {
             return self.policer.forget();
         }
+        let rate = Bitrate::of(observed.bytes, observed.at.saturating_since(since.unwrap_or(first))).as_bps() as f64;
         let bytes = observed.bytes as f64;
         let loss = observed.lost_bytes as f64 / bytes.max(1.0);
-        self.policer.observe(&Sent { at, rate, bytes, loss });
+        self.policer.observe(&Sent { at: observed.at, rate, bytes, loss });
     }
 
     /// Forgets everything but a policer: after an outage or a change of the link the past explains nothing.
@@ -324,6 +332,23 @@ mod tests {
             assert_eq!(rate_after(60, 3e6, (1e9, true), 0.20, seed), 3e6);
             assert!(rate_after(60, 3e6, (1e9, false), 0.20, seed) < 2.7e6, "else it passes for congestion");
             assert!(rate_after(8, 3e6, (1e6, true), 0.0, seed) < 1.3e6);
+        }
+    }
+
+    #[test]
+    fn where_little_is_sent_a_limit_is_forgotten_as_soon_as_elsewhere() {
+        for every_ms in [10, 200] {
+            let mut control = LossControl::default();
+            for i in 0..200 {
+                control.observe(OurTime(2000 * i), 1000, i % 10 > 0, false);
+                control.end_feedback(false);
+            }
+            assert!(control.limit().is_some());
+            for i in 0..10_000 / every_ms {
+                control.observe(OurTime(400_000 + 1000 * every_ms * i), 100, false, false);
+                control.end_feedback(false);
+            }
+            assert_eq!(control.limit(), None, "{every_ms}");
         }
     }
 
