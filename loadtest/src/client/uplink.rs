@@ -56,7 +56,7 @@ impl UplinkControl {
             probing.packets = probing.packets.saturating_sub(1);
             probing.id
         });
-        self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe, repair: false });
+        self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe, repair: None });
         if self.probe.as_ref().is_some_and(|probing| probing.bytes == 0 && probing.packets == 0) {
             self.probe = None;
         }

@@ -197,7 +197,7 @@ pub fn estimate() -> impl FnMut() {
     let (mut now, mut transport_seq, mut reports) = (start, 0u16, Vec::new());
     move || {
         now += Duration::from_millis(2);
-        estimator.on_sent(now, SentPacket { transport_seq, bytes: 1200, probe: None, repair: false });
+        estimator.on_sent(now, SentPacket { transport_seq, bytes: 1200, probe: None, repair: None });
         let at = now.duration_since(start) + Duration::from_millis(20);
         reports.push(PacketReport { transport_seq, arrival: Some(ReceiverTime(at.as_micros() as i64)) });
         transport_seq = transport_seq.wrapping_add(1);

@@ -1,9 +1,9 @@
 //! Packets on their way to a receiver: from the forwarder into the pacer, and from the pacer into the send buffer.
 
-use super::estimate::SentPacket;
+use super::estimate::{RepairSource, SentPacket};
 use super::pace::{Class, Paced, Pacer, Released};
 use super::run::Run;
-use super::slot::Slot;
+use super::slot::{Slot, Source};
 use super::{DEFAULT_RTT, Downlink, Written, slot_of};
 use crate::engine::keys::TrackKey;
 use crate::forward::{Emit, EncodingView, Forwarder, Outgoing};
@@ -243,7 +243,7 @@ impl Downlink {
     /// When everything is paused for want of bandwidth, a packet of padding now and then brings the feedback that can end the
     /// pause. Where nothing was ever sent, because the only layer is beyond the first guess, the first goes out at once.
     pub(super) fn trickle_timeout(&self) -> Option<Instant> {
-        let can_pad = || self.padding_slots().any(|(_, slot)| slot.binding.is_some());
+        let can_pad = || self.padding_slots().next().is_some();
         let due = self.sent_at.map_or(self.allocated_at, |at| Some(at + TRICKLE_INTERVAL));
         due.filter(|_| self.starved && can_pad())
     }
@@ -273,8 +273,14 @@ impl Downlink {
         }
         let start = out.len();
         let stamp = Stamp { transport_seq: self.transport_seq, sent_us };
+        let repairs = RepairSource::of(queued.slot as usize);
+        let source = match queued.number {
+            PLAIN_PADDING => slot.pads_on(self.estimator.hears_repairs(repairs))?,
+            _ if is_new => Source::Media,
+            _ => Source::Retransmission,
+        };
         let written = match queued.number {
-            PLAIN_PADDING => slot.write_padding(outgoing.timestamp, stamp, out),
+            PLAIN_PADDING => slot.write_padding(now, source, stamp, out),
             _ if is_new => {
                 let earlier = store.filter(|_| self.repetitions > 0).map(|store| (store, self.repetitions));
                 slot.write(&outgoing, stored, earlier, stamp, out)
@@ -299,7 +305,7 @@ impl Downlink {
         self.sent_at = Some(now);
         self.rate.on_packet(now, bytes);
         self.pacer.on_written(bytes);
-        let (transport_seq, repair) = (self.transport_seq, !is_new);
+        let (transport_seq, repair) = (self.transport_seq, (source == Source::Retransmission).then_some(repairs));
         self.estimator.on_sent(now, SentPacket { transport_seq, bytes, probe: released.probe, repair });
         self.transport_seq = self.transport_seq.wrapping_add(1);
         let latency = stored
@@ -311,8 +317,8 @@ impl Downlink {
     /// What to pad a probe with: the newest packet of a video slot sent again, which repairs loss that nobody noticed yet, or plain padding
     /// where that packet is much larger than wanted or forgotten.
     fn padding(&self, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
-        let newest = self.padding_slots().find_map(|(index, slot)| {
-            let outgoing = slot.forwarder.last_sent()?;
+        let newest = self.padding_slots().find_map(|(index, slot, source)| {
+            let outgoing = slot.forwarder.last_sent().filter(|_| source == Source::Retransmission)?;
             let bytes = Slot::size_of(Some(stored_of(tracks, slot.binding.as_ref()?.track, &outgoing)?));
             let queued = Queued { number: slot.forwarder.newest(), slot: index as u32 };
             (bytes < wanted.saturating_mul(2)).then_some((bytes + PACKET_OVERHEAD, queued))
@@ -321,14 +327,17 @@ impl Downlink {
     }
 
     pub(super) fn plain_padding(&self) -> Option<(usize, Queued)> {
-        let (index, _) = self.padding_slots().find(|(_, slot)| slot.binding.is_some())?;
+        let (index, ..) = self.padding_slots().min_by_key(|(.., source)| *source == Source::Media)?;
         let queued = Queued { number: PLAIN_PADDING, slot: index as u32 };
         Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, queued))
     }
 
-    /// The video slots on whose retransmission source padding can be sent.
-    fn padding_slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
-        self.slots(MediaKind::Video).filter(|(_, slot)| slot.has_rtx())
+    /// The video slots on which padding can be sent now, and on which of their sources.
+    fn padding_slots(&self) -> impl Iterator<Item = (usize, &Slot, Source)> {
+        self.slots(MediaKind::Video).filter_map(|(index, slot)| {
+            let hears = self.estimator.hears_repairs(RepairSource::of(index));
+            Some((index, slot, slot.pads_on(hears)?))
+        })
     }
 }
 

@@ -71,6 +71,15 @@ pub struct Slot {
     reported: Option<SlotState>,
 }
 
+/// The two RTP sources of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The media itself.
+    Media,
+    /// What is sent again (RFC 4588).
+    Retransmission,
+}
+
 /// The track behind a slot.
 #[derive(Clone, Debug)]
 pub struct Binding {
@@ -256,16 +265,37 @@ impl Slot {
         Some(())
     }
 
-    /// Appends a packet of nothing but padding on the retransmission source, for probes.
-    pub fn write_padding(&mut self, timestamp: RtpTime, stamp: Stamp, out: &mut Vec<u8>) -> Option<()> {
+    /// Appends a packet of nothing but padding, for probes.
+    pub fn write_padding(&mut self, now: Instant, on: Source, stamp: Stamp, out: &mut Vec<u8>) -> Option<()> {
         let start = out.len();
-        let payload_type = self.binding.as_ref()?.payload.as_ref()?.rtx?;
-        let (ssrc, seq) = (self.rtx_ssrc?, self.rtx_seq);
-        let outgoing = Outgoing::empty(seq, timestamp);
-        self.write_head(&outgoing, (payload_type, ssrc, seq), None, stamp, out);
+        let payload = self.binding.as_ref()?.payload.as_ref()?;
+        let (media, rtx) = (payload.payload_type, payload.rtx);
+        match on {
+            Source::Retransmission => {
+                let (payload_type, ssrc, seq) = (rtx?, self.rtx_ssrc?, self.rtx_seq);
+                self.rtx_seq = SeqNo(seq.0.wrapping_add(1));
+                let outgoing = Outgoing::empty(seq, RtpTime(0));
+                self.write_head(&outgoing, (payload_type, ssrc, seq), None, stamp, out);
+            }
+            Source::Media => {
+                let outgoing = self.forwarder.pad(now)?;
+                self.write_head(&outgoing, (media, self.ssrc, outgoing.seq), None, stamp, out);
+                self.newest = outgoing.seq;
+                self.packets = self.packets.wrapping_add(1);
+            }
+        }
         append_padding(out, start, u8::MAX);
-        self.rtx_seq = SeqNo(seq.0.wrapping_add(1));
         Some(())
+    }
+
+    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or where there is none that the client `hears`, on that of
+    /// the media between two pictures.
+    pub fn pads_on(&self, hears: bool) -> Option<Source> {
+        let has_payload = self.binding.as_ref().is_some_and(|b| b.payload.is_some());
+        match self.has_rtx() && hears {
+            true => Some(Source::Retransmission),
+            false => (has_payload && self.forwarder.may_pad()).then_some(Source::Media),
+        }
     }
 
     /// Whether retransmissions can be sent for the present track.

@@ -86,7 +86,7 @@ impl Outgoing {
         self.source.is_some() && self.timestamp == timestamp
     }
 
-    /// No packet of any source: padding for a probe, which takes no number of the slot.
+    /// No packet of any source: padding for a probe, which has no number yet.
     pub fn padding() -> Self {
         Outgoing::empty(SeqNo(0), RtpTime(0))
     }
@@ -112,6 +112,8 @@ pub struct Forwarder {
     sent: ExtSeq,
     /// Timestamp at the source of the first packet of the present run.
     began: Option<RtpTime>,
+    /// The newest number that nothing but padding got.
+    padding: Option<ExtSeq>,
     /// Encoding and numbers, first to last, of the pictures that were given up last.
     given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
     /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
@@ -133,6 +135,7 @@ impl Forwarder {
             history: History::new(remembered, ExtSeq::first(first_seq)),
             sent: ExtSeq::first(first_seq),
             began: None,
+            padding: None,
             given_up: None,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
@@ -230,6 +233,24 @@ impl Forwarder {
         if is_new && bytes <= most && first.meta.arrival + PacketStore::FRESH >= now {
             self.start(now, encoding, first, tracks, emit);
         }
+    }
+
+    /// Whether padding may take a number now: not in the midst of a picture, whose packets receivers know by the numbers that follow each other.
+    pub fn may_pad(&self) -> bool {
+        let newest = self.history.newest();
+        let ends_picture = || matches!(self.history.get(newest), Some(Entry::Sent(sent)) if sent.marker);
+        self.selector.current().is_none() || self.padding == Some(newest) || ends_picture()
+    }
+
+    /// Takes a number for a packet of nothing but padding, where [that is possible](Self::may_pad). It is not sent again.
+    pub fn pad(&mut self, now: Instant) -> Option<Outgoing> {
+        if !self.may_pad() {
+            return None;
+        }
+        let timestamp = self.rewriter.timestamp();
+        let number = self.history.push(now, Entry::Forgotten(timestamp));
+        (self.sent, self.padding) = (number, Some(number));
+        Some(Outgoing::empty(number.wire(), timestamp))
     }
 
     /// What is to leave under a number that was emitted: without payload where it was given up since, or another track is bound. `None` where that is too

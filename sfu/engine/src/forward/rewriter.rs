@@ -164,6 +164,11 @@ impl Rewriter {
         self.last?.source
     }
 
+    /// The slot's timestamp of the newest packet, or of the first that will be.
+    pub(super) fn timestamp(&self) -> RtpTime {
+        self.last.map_or(self.first_timestamp, |last| last.timestamp)
+    }
+
     /// The slot's timestamp `step` microseconds after the newest packet.
     pub(super) fn time_after(&self, step: i64) -> Option<RtpTime> {
         Some(RtpTime(self.last?.timestamp.0.wrapping_add(self.ticks(step) as u32)))

@@ -39,6 +39,14 @@ fn who_was_too_narrow_for_any_picture_gets_the_higher_layer_back_too() {
     }
 }
 
+/// A Firefox that has forgotten sources of retransmissions: what nobody hears proves nothing about the link.
+#[test]
+fn who_does_not_hear_what_is_sent_again_gets_the_higher_layer_back_too() {
+    for (narrow, cameras, deaf) in [(250_000, 1, 1), (30_000, 1, 1), (30_000, 2, 1), (30_000, 2, 2)] {
+        narrow_and_back(narrow, cameras, deaf);
+    }
+}
+
 /// A receiver of so many cameras, which does not hear what is sent again of `deaf` of them, has so many bits per second for 20 seconds.
 fn narrow_and_back(narrow: u64, cameras: u64, deaf: usize) {
     let mut world = World::new(7);

@@ -44,8 +44,6 @@ const LOADED_BY_LITTLE: f64 = 1.1;
 /// Two measurements of a capacity that differ by less than this are of the same capacity.
 const AGREEMENT: f64 = 0.2;
 const RISE_PER_SECOND: f64 = 1.08;
-/// Where the receiver cannot be probed.
-const UNPROBED_RISE_PER_SECOND: f64 = 1.25;
 /// Towards our part of a shared link.
 const SHARED_RISE_PER_SECOND: f64 = 1.5;
 /// What is sent there in full and does not arrive beyond this share is too much.
@@ -80,8 +78,6 @@ pub(super) struct Signals {
     pub(super) sent: Bitrate,
     /// The media does not fill the estimate, so that its arrival proves nothing about a higher rate.
     pub(super) app_limited: bool,
-    /// Nor can a probe prove it: there is nothing but time to raise the rate, and the queue to lower it again.
-    pub(super) unprobed: bool,
     /// No increase by time beyond this.
     pub(super) ceiling: Bitrate,
 }
@@ -248,8 +244,7 @@ impl RateControl {
         if signals.queue <= DRAINED {
             self.shared.on_alone(now, self.rate);
         }
-        let filled = !signals.app_limited || signals.unprobed;
-        if signals.usage == Usage::Normal && filled && signals.queue <= FULL_QUEUE {
+        if signals.usage == Usage::Normal && !signals.app_limited && signals.queue <= FULL_QUEUE {
             self.increase(now, elapsed, signals);
         }
         false
@@ -352,13 +347,11 @@ impl RateControl {
             let packets = Bitrate::bps((seconds * PACKET_BITS / response) as u64);
             self.rate.plus(packets.min(self.rate.scale(seconds * NEAR_RISE_PER_SECOND)))
         } else {
-            let rise = if signals.unprobed { UNPROBED_RISE_PER_SECOND } else { RISE_PER_SECOND };
-            self.rate.scale(rise.powf(seconds)).plus(Bitrate::bps((seconds * 1000.0) as u64))
+            self.rate.scale(RISE_PER_SECOND.powf(seconds)).plus(Bitrate::bps((seconds * 1000.0) as u64))
         };
         // Near the capacity only what is filled rises; what lies beyond is for probes to find.
         let beyond = if near { NEAR_PROVEN } else { PROVEN };
         let proven = match signals.delivered {
-            _ if signals.unprobed && !near => self.max,
             Some(rate) => rate.scale(beyond).plus(Bitrate::kbps(10)),
             None => self.rate,
         };
@@ -391,7 +384,6 @@ mod tests {
             since_sent: Duration::ZERO,
             sent: Bitrate::kbps(1000),
             app_limited: false,
-            unprobed: false,
             ceiling: Bitrate::kbps(100_000),
         }
     }

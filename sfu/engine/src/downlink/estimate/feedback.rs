@@ -1,6 +1,7 @@
 //! What a receiver reports about the packets it was sent, free of any wire format, so that transport-wide feedback
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01) and RFC 8888 feed the same estimator.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 /// A time on our clock in microseconds since the estimator began. Feedback is full of differences of times, which cost a few instructions each
@@ -73,8 +74,24 @@ pub struct SentPacket {
     pub bytes: usize,
     /// The probe that it was part of.
     pub probe: Option<ProbeId>,
-    /// It goes on the retransmission source: padding, or something sent again.
-    pub repair: bool,
+    /// It is padding or something sent again, on this source.
+    pub repair: Option<RepairSource>,
+}
+
+/// Names a source of retransmissions: each slot has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairSource(NonZeroU8);
+
+impl RepairSource {
+    /// That of a slot. Those of the 255th and all that follow are taken for one.
+    pub fn of(slot: usize) -> RepairSource {
+        let index = u8::try_from(slot).unwrap_or(u8::MAX);
+        RepairSource(NonZeroU8::MIN.saturating_add(index))
+    }
+
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0.get() - 1)
+    }
 }
 
 /// A sent packet that the receiver has plausibly acknowledged for the first time.

@@ -2,7 +2,7 @@
 //!
 //! Bounded in packets and in age. A packet is acknowledged once; what was never sent is not found.
 
-use super::feedback::{OurTime, ProbeId, SentPacket};
+use super::feedback::{OurTime, ProbeId, RepairSource, SentPacket};
 use crate::units::{ExtSeq, SeqNo};
 use prefetch::fetch;
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     sent_us: u32,
     pub(super) probe: Option<ProbeId>,
     bytes: u16,
-    pub(super) repair: bool,
+    pub(super) repair: Option<RepairSource>,
     pub(super) fate: Fate,
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn packet(transport_seq: u16) -> SentPacket {
-        SentPacket { transport_seq, bytes: 1000 + usize::from(transport_seq) % 100, probe: None, repair: false }
+        SentPacket { transport_seq, bytes: 1000 + usize::from(transport_seq) % 100, probe: None, repair: None }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
 //! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
-//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss` and `policer`, `probe`, `friendly` (what would TCP get), `repairs` (can it be probed at all); then `aimd` decides. Feedback
+//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss` and `policer`, `probe`, `friendly` (what would TCP get), `repairs` (where can padding go); then `aimd` decides. Feedback
 //! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
 
 mod aimd;
@@ -33,7 +33,7 @@ mod trendline;
 mod trial;
 
 pub use aimd::UTILISATION;
-pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, SentPacket};
+pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, RepairSource, SentPacket};
 pub use probe::{Probe, ProbeOutcome};
 
 use crate::units::Bitrate;
@@ -300,6 +300,11 @@ impl Estimator {
         if self.loss.loses_singly() { 2 } else { 1 }
     }
 
+    /// Whether the receiver takes in what is sent again there; padding that it does not would be lost.
+    pub fn hears_repairs(&self, source: RepairSource) -> bool {
+        !self.repairs.are_unheard(source)
+    }
+
     /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
     pub fn queue_passed(&self) -> Option<Instant> {
         self.control.queue_passed()
@@ -384,10 +389,11 @@ impl Estimator {
                 entry.fate = Fate::Missing;
                 batch.lost += 1;
                 entry.probe.into_iter().for_each(|id| self.prober.on_lost(id));
-                if entry.repair && self.repairs.on_lost() {
+                let repair = entry.repair;
+                if repair.is_some_and(|source| self.repairs.on_lost(source)) {
                     self.loss.reset(); // it was not the network that lost them
                 }
-                if !(entry.repair && self.repairs.are_unheard()) {
+                if !repair.is_some_and(|source| self.repairs.are_unheard(source)) {
                     self.loss.observe(sent, entry.bytes(), true, queueing);
                     self.friendly.observe(sent, true, rtt);
                 }
@@ -407,8 +413,8 @@ impl Estimator {
         }
         let packet = Acked { sent, arrival, bytes: entry.bytes() };
         let probe = entry.probe;
-        if entry.repair {
-            self.repairs.on_arrived();
+        if let Some(source) = entry.repair {
+            self.repairs.on_arrived(source);
         }
         batch.received += 1;
         batch.newest_sent = batch.newest_sent.max(Some(packet.sent));
@@ -460,7 +466,6 @@ impl Estimator {
             since_sent: newest_sent.map_or(Duration::ZERO, |sent| self.time(now).saturating_since(sent)),
             sent: self.meter.rate(now),
             app_limited: self.meter.is_app_limited(now, self.control.rate()),
-            unprobed: self.repairs.are_unheard(),
             ceiling: self.ceiling(),
         };
         let was_draining = self.control.is_draining();
@@ -515,10 +520,7 @@ impl Estimator {
 
     fn may_probe(&self, now: Instant) -> bool {
         let queueing = self.queue > PROBE_QUEUE || self.control.is_draining() || self.trendline.usage() == Usage::Over;
-        !queueing
-            && !self.repairs.are_unheard()
-            && self.meter.sent_within(now, IDLE)
-            && self.reports.remb(now).is_none()
+        !queueing && self.meter.sent_within(now, IDLE) && self.reports.remb(now).is_none()
     }
 
     /// Nothing is known of the link that more than the estimate would fill or overflow.

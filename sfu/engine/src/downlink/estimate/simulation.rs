@@ -25,8 +25,8 @@ pub(super) struct Scene {
     pub(super) jitter: Duration,
     /// The receiving process reads its socket, and notes arrivals, only so often: random pauses within these milliseconds.
     pub(super) reads_after_ms: std::ops::RangeInclusive<u64>,
-    /// The receiver drops padding unread.
-    pub(super) hears_no_padding: bool,
+    /// The receiver drops unread what comes on the source of retransmissions.
+    pub(super) hears_no_repairs: bool,
     pub(super) feedback_every_ms: u64,
     /// Milliseconds in which no feedback gets back.
     pub(super) deaf: std::ops::Range<u64>,
@@ -57,7 +57,7 @@ impl Default for Scene {
             random_loss: 0.0,
             jitter: Duration::ZERO,
             reads_after_ms: 0..=0,
-            hears_no_padding: false,
+            hears_no_repairs: false,
             feedback_every_ms: 60,
             deaf: 0..0,
             start: Bitrate::kbps(300),
@@ -190,9 +190,11 @@ impl<'a> Run<'a> {
             let (seq, bytes) = (self.next_seq, released.bytes.saturating_sub(overstated).max(1));
             self.next_seq = seq.wrapping_add(1);
             self.pacer.on_written(bytes);
-            let repair = released.class == Class::Padding;
+            let source = RepairSource::of(0);
+            let repair = released.class == Class::Padding && self.estimator.hears_repairs(source);
+            let repair = repair.then_some(source);
             self.estimator.on_sent(now, SentPacket { transport_seq: seq, bytes, probe: released.probe, repair });
-            if repair && self.scene.hears_no_padding {
+            if repair.is_some() && self.scene.hears_no_repairs {
                 continue;
             }
             let queued: usize = self.queue.iter().map(|(_, bytes)| bytes).sum();

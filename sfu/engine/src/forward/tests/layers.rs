@@ -181,6 +181,33 @@ fn padding_of_the_publisher_is_not_forwarded_and_leaves_no_hole() {
 }
 
 #[test]
+fn padding_takes_numbers_between_pictures_and_while_nothing_flows() {
+    let mut slot = Slot::video(&[0]);
+    let first = slot.pad().unwrap();
+    assert_eq!((first.seq, first.timestamp, first.source), (super::FIRST_SEQ, super::FIRST_TIME, None));
+    slot.target(0, 0);
+    let packets = slot.encode(0, 3, true);
+    let mut numbers = vec![first.seq];
+    for (index, packet) in packets.iter().enumerate() {
+        numbers.extend(slot.deliver(0, packet).iter().map(|out| out.seq));
+        assert_eq!(slot.forwarder.may_pad(), index == 2, "in the midst of a picture");
+        let Some(padding) = slot.pad() else { continue };
+        numbers.push(padding.seq);
+        assert_eq!(slot.lookup(padding.seq), None, "nobody needs it again");
+        numbers.push(slot.pad().unwrap().seq);
+    }
+    numbers.extend(slot.frame(0, false).iter().map(|out| out.seq));
+    let after: Vec<_> = numbers.iter().map(|seq| seq.distance(first.seq)).collect();
+    assert_eq!(after, [0, 1, 2, 3, 4, 5, 6]);
+
+    let packets = slot.encode(0, 2, false);
+    slot.deliver(0, &packets[0]);
+    assert!(slot.pad().is_none());
+    slot.forwarder.set_target(None);
+    assert!(slot.pad().is_some(), "nobody waits for the rest of a picture that was given up");
+}
+
+#[test]
 fn an_encoder_that_starts_over_is_waited_for_like_a_new_one() {
     for jump in [20_000u64, 1] {
         let mut slot = Slot::video(&[0, 0]);

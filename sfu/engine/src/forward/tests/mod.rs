@@ -86,6 +86,11 @@ impl Slot {
         sent.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect()
     }
 
+    /// A packet of padding.
+    fn pad(&mut self) -> Option<Outgoing> {
+        self.forwarder.pad(self.began + Duration::from_micros(u64::from(self.tick) * 100_000 / 3))
+    }
+
     /// What it sends of what is stored.
     fn start_from_store(&mut self, most: usize) -> Vec<Outgoing> {
         let now = self.began + Duration::from_micros(u64::from(self.tick) * 100_000 / 3);
