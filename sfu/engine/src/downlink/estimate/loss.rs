@@ -25,6 +25,8 @@ const OBSERVATIONS: usize = 24;
 const AGEING: f64 = 0.95;
 /// Where little is sent they span more than that many quarters of a second; what is older says nothing about the link as it is now.
 const MAX_AGE: Duration = Duration::from_secs(8);
+/// After so long without loss what was lost before limits nothing: a new probe tells more.
+const CLEAN: Duration = Duration::from_secs(2);
 /// Likelihood (in nats) that a capacity must explain over random loss alone before it is believed in.
 const CAPACITY_EVIDENCE: f64 = 5.0;
 /// The same on a link that is known to queue, for what is lost while nothing does.
@@ -47,6 +49,8 @@ pub(super) struct LossControl {
     current_span: Option<(OurTime, OurTime)>,
     /// The last packet was lost.
     in_burst: bool,
+    /// When a packet was sent last that was lost.
+    lost_at: OurTime,
     past: VecDeque<Observation>,
     limit: Option<Bitrate>,
     policer: Policer,
@@ -133,6 +137,9 @@ impl LossControl {
     /// A packet sent at `sent` was reported for the first time. `queueing`: packets wait long at the bottleneck.
     pub(super) fn observe(&mut self, sent: OurTime, bytes: usize, lost: bool, queueing: bool) {
         let follows = std::mem::replace(&mut self.in_burst, lost) && !queueing;
+        if lost {
+            self.lost_at = self.lost_at.max(sent);
+        }
         self.current.packets += 1;
         self.current.lost += u32::from(lost);
         self.current.stray += u32::from(lost && !queueing);
@@ -167,6 +174,9 @@ impl LossControl {
             self.watch_policer(&observed, first, queues);
         }
         let known = self.past.len();
+        if self.limit.is_some() && !self.is_policed() && last.saturating_since(self.lost_at) > CLEAN {
+            self.past.clear();
+        }
         while self.past.len() > OBSERVATIONS || self.past.front().is_some_and(|o| last.saturating_since(o.at) > MAX_AGE)
         {
             self.past.pop_front();
@@ -335,21 +345,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn where_little_is_sent_a_limit_is_forgotten_as_soon_as_elsewhere() {
-        for every_ms in [10, 200] {
-            let mut control = LossControl::default();
-            for i in 0..200 {
-                control.observe(OurTime(2000 * i), 1000, i % 10 > 0, false);
-                control.end_feedback(false);
-            }
-            assert!(control.limit().is_some());
-            for i in 0..10_000 / every_ms {
-                control.observe(OurTime(400_000 + 1000 * every_ms * i), 100, false, false);
-                control.end_feedback(false);
-            }
-            assert_eq!(control.limit(), None, "{every_ms}");
+    /// Nearly all is lost for 0.4 s, then one packet of `of`, sent so many milliseconds apart. When the limit is forgotten, in milliseconds.
+    fn limited_for(apart_ms: i64, of: i64) -> Option<i64> {
+        let mut control = LossControl::default();
+        for i in 0..200 {
+            control.observe(OurTime(2000 * i), 1000, i % 10 > 0, false);
+            control.end_feedback(false);
         }
+        assert!(control.limit().is_some());
+        (1..20_000 / apart_ms).map(|i| apart_ms * i).find(|ms| {
+            control.observe(OurTime(400_000 + 1000 * ms), 100, ms / apart_ms % of == 0, false);
+            control.end_feedback(false);
+            control.limit().is_none()
+        })
+    }
+
+    #[test]
+    fn a_limit_is_forgotten_when_nothing_is_lost_any_more_and_by_time_where_little_is_sent() {
+        assert!((2000..2100).contains(&limited_for(10, i64::MAX).unwrap()));
+        assert!((2000..2300).contains(&limited_for(200, i64::MAX).unwrap()));
+        assert!((8000..10_500).contains(&limited_for(200, 8).unwrap()), "{:?}", limited_for(200, 8));
     }
 
     #[test]
