@@ -136,16 +136,16 @@ impl LossControl {
 
     /// A packet sent at `sent` was reported for the first time. `queueing`: packets wait long at the bottleneck.
     pub(super) fn observe(&mut self, sent: OurTime, bytes: usize, lost: bool, queueing: bool) {
+        self.current.packets += 1;
+        self.current.bytes += bytes as u64;
         let follows = std::mem::replace(&mut self.in_burst, lost) && !queueing;
         if lost {
+            self.current.lost += 1;
+            self.current.stray += u32::from(!queueing);
+            self.current.events += u32::from(!follows);
+            self.current.lost_bytes += bytes as u64;
             self.lost_at = self.lost_at.max(sent);
         }
-        self.current.packets += 1;
-        self.current.lost += u32::from(lost);
-        self.current.stray += u32::from(lost && !queueing);
-        self.current.events += u32::from(lost && !follows);
-        self.current.bytes += bytes as u64;
-        self.current.lost_bytes += if lost { bytes as u64 } else { 0 };
         let (first, last) = self.current_span.get_or_insert((sent, sent));
         (*first, *last) = ((*first).min(sent), (*last).max(sent));
     }
@@ -197,7 +197,8 @@ impl LossControl {
         let rate = Bitrate::of(observed.bytes, observed.at.saturating_since(since.unwrap_or(first))).as_bps() as f64;
         let bytes = observed.bytes as f64;
         let loss = observed.lost_bytes as f64 / bytes.max(1.0);
-        self.policer.observe(&Sent { at: observed.at, rate, bytes, loss });
+        let limited = self.limit.is_some();
+        self.policer.observe(&Sent { at: observed.at, rate, bytes, loss, limited });
     }
 
     /// Forgets everything but a policer: after an outage or a change of the link the past explains nothing.

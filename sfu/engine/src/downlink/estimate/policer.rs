@@ -15,8 +15,10 @@ const MUCH: f64 = 0.10;
 const NOTHING: f64 = 0.02;
 /// So many observations one after the other tell its rate; the first is left out, as the bucket was not empty all the time.
 const RUN: u32 = 3;
-/// So many in which no more than its rate was sent, and nothing lost, prove it.
+/// So many in which no more than its rate was sent, because of what was lost, and nothing was lost any more, prove it.
 const PROOF: u32 = 4;
+/// By so much may be sent more then: rates of a quarter of a second vary.
+const EXACT: f64 = 0.05;
 /// Rates sent that vary by this factor tell it from loss at random.
 const VARIED: f64 = 1.3;
 /// What is sent beyond its rate without loss, and is more than buckets hold, refutes it.
@@ -48,6 +50,8 @@ pub(super) struct Sent {
     pub(super) bytes: f64,
     /// Share of these bytes, 0 to 1: where a token is left, it is small packets that get through.
     pub(super) loss: f64,
+    /// Loss limited the rate.
+    pub(super) limited: bool,
 }
 
 /// Observations with much loss, one after the other.
@@ -137,7 +141,8 @@ impl Policer {
         self.found.take_if(|found| found.beyond.refutes(found.rate, sent));
         self.suspect.take_if(|suspect| {
             let goes_on = sent.loss > NOTHING && sent.rate < suspect.rate * (1.0 - SAME);
-            suspect.clean += u32::from(sent.loss <= NOTHING && sent.rate <= suspect.rate * (1.0 + SAME));
+            let fits = sent.rate <= suspect.rate * (1.0 + EXACT);
+            suspect.clean += u32::from(sent.limited && fits && sent.loss <= NOTHING);
             goes_on || suspect.beyond.refutes(suspect.rate, sent)
         });
         if let Some(Suspect { rate, .. }) = self.suspect.take_if(|suspect| suspect.clean >= PROOF) {
@@ -234,7 +239,7 @@ mod tests {
                 self.tokens -= passed;
                 let loss = 1.0 - passed / bytes;
                 lost += loss / f64::from(4 * seconds);
-                self.policer.observe(&Sent { at: self.now, rate, bytes, loss });
+                self.policer.observe(&Sent { at: self.now, rate, bytes, loss, limited: true });
             }
             lost
         }
@@ -290,19 +295,19 @@ mod tests {
             for (tick, rate) in [3e6, 3e6, 2.5e6, 2e6, 1.6e6].into_iter().enumerate() {
                 let loss = if random { 0.3 } else { 1.0 - 1e6 / rate };
                 let at = OurTime(250_000 * tick as i64);
-                policer.observe(&Sent { at, rate, bytes: rate / 32.0, loss });
+                policer.observe(&Sent { at, rate, bytes: rate / 32.0, loss, limited: true });
                 assert_eq!(policer.suspected().is_some(), !random && tick >= 3, "{random} {tick}");
             }
         }
     }
 
-    /// Whether a policer is ever recognised in so many observations of a rate, in Mb/s, and loss.
-    fn recognised(observations: &[(usize, f64, f64)]) -> bool {
+    /// Whether a policer is ever recognised in so many observations of a rate, in Mb/s, and loss, which limits the rate or not.
+    fn recognised(limited: bool, observations: &[(usize, f64, f64)]) -> bool {
         let (mut policer, mut at, mut met) = (Policer::default(), OurTime(0), false);
         for (count, mbps, loss) in observations {
             for _ in 0..*count {
                 at = at.plus(Duration::from_millis(250));
-                policer.observe(&Sent { at, rate: mbps * 1e6, bytes: mbps * 31_250.0, loss: *loss });
+                policer.observe(&Sent { at, rate: mbps * 1e6, bytes: mbps * 31_250.0, loss: *loss, limited });
                 met |= policer.is_met();
             }
         }
@@ -311,10 +316,18 @@ mod tests {
 
     #[test]
     fn it_takes_a_while_of_loss_that_ends_with_what_is_beyond_its_rate() {
-        assert!(recognised(&[(3, 2.0, 0.3), (4, 1.4, 0.0)]));
-        assert!(!recognised(&[(2, 2.0, 0.3), (40, 1.4, 0.0)]), "a short burst");
-        assert!(!recognised(&[(4, 2.0, 0.3), (40, 2.0, 0.0), (9, 1.4, 0.0)]), "a burst that ended by itself");
-        assert!(!recognised(&[(4, 2.0, 0.2), (1, 1.2, 0.05), (40, 1.6, 0.0)]), "less was sent, and lost all the same");
-        assert!(!recognised(&[(4, 2.0, 0.2), (40, 1.0, 0.2)]), "loss at random");
+        assert!(recognised(true, &[(3, 2.0, 0.3), (4, 1.4, 0.0)]));
+        assert!(
+            !recognised(false, &[(3, 2.0, 0.3), (40, 1.4, 0.0)]),
+            "a burst while less happened to be sent afterwards"
+        );
+        assert!(!recognised(true, &[(3, 2.0, 0.2), (40, 1.8, 0.0)]), "what is a little less");
+        assert!(!recognised(true, &[(2, 2.0, 0.3), (40, 1.4, 0.0)]), "a short burst");
+        assert!(!recognised(true, &[(4, 2.0, 0.3), (40, 2.0, 0.0), (9, 1.4, 0.0)]), "a burst that ended by itself");
+        assert!(
+            !recognised(true, &[(4, 2.0, 0.2), (1, 1.2, 0.05), (40, 1.6, 0.0)]),
+            "less was sent, and lost all the same"
+        );
+        assert!(!recognised(true, &[(4, 2.0, 0.2), (40, 1.0, 0.2)]), "loss at random");
     }
 }
