@@ -176,9 +176,12 @@ catalogue! {
     Repeating: Gauge "receivers_with_repeated_sound" ["participants"] {}
         "Receivers that lose packets without a queue, and are sent each packet of sound once or twice more within the next ones (RFC 2198)."
         "Most of all receivers: the loss is near the server.";
+    Policed: Gauge "receivers_policed" ["participants"] {}
+        "Receivers whose network drops what is beyond a rate instead of queueing it (a policer), and who are kept to that rate."
+        "Many at one place: a contract, a firewall or a limit of UDP there; larger pictures need a higher one.";
     BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] { outcome: "raised, limited, unproven, unanswered" }
         "Probes of a downlink's capacity that ended: it takes more, its bottleneck was met, nothing was proven, or no feedback came."
-        "None while subscriptions starve: receivers lack transport-wide feedback or RTX.";
+        "None while subscriptions starve: receivers lack transport-wide feedback.";
     DownlinkEstimate: Histogram "downlink_estimate_bytes_per_second" ["bytes per second"] {}
         "Estimated capacity of each connected participant's downlink, every two seconds."
         "Most at the start value (62 500): no feedback comes.";

@@ -117,6 +117,7 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     }
     series.count(Id::Sharing, &[], snapshot.sharing);
     series.count(Id::Repeating, &[], snapshot.repeating);
+    series.count(Id::Policed, &[], snapshot.policed);
     series.count(Id::Peers, &["connecting"], snapshot.connections.connecting);
     series.count(Id::Peers, &["connected"], snapshot.connections.connected);
     series.count(Id::Peers, &["lost"], snapshot.connections.lost);
@@ -345,6 +346,7 @@ mod tests {
             probes: vec![("raised", 1)],
             sharing: 2,
             repeating: 3,
+            policed: 1,
             panics: vec![("participant", 1)],
             rtcp_packets: vec![("pli", PerDirection { received: 1, sent: 2 })],
             join: vec![("ice", Distribution::new(&[1.0]))],
@@ -370,6 +372,7 @@ mod tests {
             "sluice_bandwidth_probes_total{outcome=\"raised\"} 2",
             "sluice_receivers_sharing_bottleneck 4",
             "sluice_receivers_with_repeated_sound 6",
+            "sluice_receivers_policed 2",
             "sluice_panics_total{about=\"participant\"} 2",
             "sluice_shard_busy_ratio{shard=\"0\"} 0.25",
             "sluice_shard_busy_ratio{shard=\"1\"} 0.5",

@@ -61,6 +61,8 @@ pub struct ShardSnapshot {
     pub sharing: u64,
     /// Receivers for whom sound is repeated, now.
     pub repeating: u64,
+    /// Receivers behind a policer, now.
+    pub policed: u64,
     /// Video subscriptions that carry media, by the encoding that flows, lowest first, now.
     pub encodings: Vec<u64>,
     /// Bandwidth probes by outcome; the engine owns the outcomes.

@@ -286,6 +286,8 @@ pub struct EngineSnapshot {
     pub sharing: u64,
     /// Receivers whose packets of sound repeat older ones because they lose many.
     pub repeating: u64,
+    /// Receivers whose network drops what is beyond a rate, and queues nothing.
+    pub policed: u64,
 }
 
 impl EngineSnapshot {
@@ -311,6 +313,7 @@ impl EngineSnapshot {
         for participant in participants.values() {
             add(&mut snapshot.connections, participant.progress.connection(participant.connected), 1);
             snapshot.repeating += u64::from(participant.downlink.repeats_sound());
+            snapshot.policed += u64::from(participant.downlink.is_policed());
         }
         for (kind, state) in participants.values().flat_map(|p| p.downlink.subscriptions()) {
             let counters = match state {

@@ -45,6 +45,7 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         connections: Connections { connecting, connected, lost },
         sharing: engine.sharing,
         repeating: engine.repeating,
+        policed: engine.policed,
         rtp_packets: PerDirection { received: kinds(counters.rtp_packets_in), sent: kinds(counters.rtp_packets_out) },
         rtp_bytes: PerDirection { received: kinds(counters.rtp_bytes_in), sent: kinds(counters.rtp_bytes_out) },
         rtp_packets_lost: PerDirection { received: kinds(counters.rtp_lost_in), sent: kinds(counters.rtp_lost_out) },

@@ -416,6 +416,11 @@ impl Downlink {
         self.repetitions > 0
     }
 
+    /// Whether its network drops what is beyond a rate, and queues nothing.
+    pub fn is_policed(&self) -> bool {
+        self.estimator.is_policed()
+    }
+
     /// The jitter that the client reported last.
     pub fn jitter(&self) -> Duration {
         self.jitter

@@ -274,6 +274,11 @@ impl Estimator {
         self.control.has_met_bottleneck(now, time)
     }
 
+    /// Whether the network is known to drop what is beyond a rate, and to queue nothing.
+    pub fn is_policed(&self) -> bool {
+        self.loss.is_policed()
+    }
+
     /// Smoothed round trip including the receiver's wait before it reports; `None` before the first feedback.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt.smoothed()
