@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Growth per second before the first objection, and after.
 const RISE_PER_SECOND: (f64, f64) = (2.0, 1.15);
+/// And where so many times the limit has met none: the link is another one.
+const OUTGROWN: (f64, f64) = (4.0, 1.5);
 /// The rate is raised so often.
 const STEP: Duration = Duration::from_millis(100);
 /// How long an objection takes to have an effect: no rise, and loss is not heard again.
@@ -90,6 +92,7 @@ impl Trial {
             None => (RISE_PER_SECOND.0, useful),
             Some(objection) if now < objection.at + SETTLE => return rate,
             Some(objection) if now < objection.until => (RISE_PER_SECOND.1, useful.min(objection.limit)),
+            Some(objection) if rate >= objection.limit.scale(OUTGROWN.0) => (OUTGROWN.1, useful),
             Some(_) => (RISE_PER_SECOND.1, useful),
         };
         let raised = rate.scale(rise.powf(elapsed)).min(limit).max(rate);
@@ -185,6 +188,23 @@ mod tests {
         assert_eq!(trial.on_remb(now, Bitrate::kbps(150), Bitrate::kbps(700)), Some(Bitrate::kbps(150)));
         let rate = raised(&mut trial, &mut now, Bitrate::kbps(150), 8);
         assert!(rate > Bitrate::kbps(200), "another limit is believed for five seconds again: {rate}");
+    }
+
+    #[test]
+    fn what_lies_far_beyond_the_limit_is_tried_faster() {
+        let (mut trial, mut now) = (Trial::default(), Instant::now());
+        let low = Bitrate::kbps(100);
+        trial.on_remb(now, Bitrate::kbps(900), Bitrate::kbps(700));
+        assert_eq!(trial.on_remb(now, low, Bitrate::kbps(700)), Some(low));
+        now += TRUST.0;
+        for (rate, rise) in [(4.0 * LIMIT - 0.1, RISE_PER_SECOND.1), (4.0 * LIMIT + 0.1, OUTGROWN.1)] {
+            let rate = low.scale(rate);
+            let raised = trial.raise(now, rate, Bitrate::kbps(20_000));
+            now += STEP;
+            let grown = trial.raise(now, raised, Bitrate::kbps(20_000)).as_bps() as f64 / raised.as_bps() as f64;
+            assert!((grown - rise.powf(0.1)).abs() < 1e-3, "{grown} at {rate}");
+            now += STEP;
+        }
     }
 
     #[test]
