@@ -174,6 +174,7 @@ impl LossControl {
             self.watch_policer(&observed, first, queues);
         }
         let known = self.past.len();
+        // A policer's limit does not come from what was lost lately.
         if self.limit.is_some() && !self.is_policed() && last.saturating_since(self.lost_at) > CLEAN {
             self.past.clear();
         }

@@ -64,10 +64,11 @@ struct Run {
     spread: Option<[(f64, f64); 2]>,
 }
 
-/// A rate that was met, and is not proven: so many observations speak for it.
+/// A rate that was met, and is not proven.
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
     rate: f64,
+    /// So many observations speak for it.
     clean: u32,
     beyond: Beyond,
     /// It is hardly loss at random.
