@@ -1,13 +1,15 @@
 //! A simulated client: negotiates, connects, publishes, receives and reports as a browser does. Sans-IO like the engine.
 //!
-//! `sdp` writes its offers, `transport` is its ICE, DTLS and SRTP; `publisher` with `encoder` and `packetize` is what it sends;
-//! `receiver` with `decoder`, `playout`, `nack` and `reception` what it does with what it gets; `feedback` is what it tells of its downlink, and
+//! `sdp` writes its offers, `transport` is its ICE, DTLS and SRTP; `publisher` with `encoder`, `packetize`, `history` and `pacer` is what it
+//! sends; `receiver` with `decoder`, `playout`, `nack` and `reception` what it does with what it gets; `feedback` is what it tells of its downlink, and
 //! `uplink` what it makes of what the server tells.
 
 mod decoder;
 mod encoder;
 pub(crate) mod feedback;
+mod history;
 pub(crate) mod nack;
+mod pacer;
 mod packetize;
 mod playout;
 mod publisher;
@@ -253,7 +255,7 @@ impl Client {
         rtcp::parse(bytes, |part| match part {
             Rtcp::SenderReport(report) => self.receiver.handle_sender_report(now, report.ssrc, report.ntp),
             Rtcp::TransportFeedback(feedback) => self.publisher.handle_feedback(now, &feedback),
-            Rtcp::Nack(nack) => self.publisher.handle_nack(&nack),
+            Rtcp::Nack(nack) => self.publisher.handle_nack(now, self.transport.rtt(), &nack),
             Rtcp::Pli { media, .. } => request_keyframe(&mut self.publisher, &mut self.record, second, media),
             Rtcp::Fir(fir) => {
                 for (media, _) in fir.entries() {

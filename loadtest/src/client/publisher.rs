@@ -1,6 +1,8 @@
 //! What a client sends: its encoders, their packets, retransmissions for the server, and the pacer that spreads key frames.
 
 use super::encoder::Encoder;
+use super::history::{History, Sent};
+use super::pacer::{Pacer, Resent};
 use super::packetize::{Stamp, Vp8Numbers, packetize};
 use super::sdp::{Sending, extension, payload};
 use super::uplink::UplinkControl;
@@ -12,7 +14,6 @@ use sfu_engine::rtcp::{Nack, NtpTime, TransportFeedback};
 use sfu_engine::rtp::extension::{AbsSendTime, AudioLevel};
 use sfu_engine::rtp::packet::{RtpHeader, write_header};
 use sfu_engine::units::{PayloadType, RtpTime, SeqNo, Ssrc};
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Shortest time between two key frames that were asked for, as in libwebrtc.
@@ -21,8 +22,6 @@ const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
 const PACING_FACTOR: f64 = 2.5;
 /// The pacer never goes below this, in bit/s.
 const PACING_FLOOR: f64 = 1_000_000.0;
-/// Packets kept for retransmission, per encoding.
-const HISTORY: usize = 1024;
 /// Audio packets are this long.
 const AUDIO_PACKET: Duration = Duration::from_millis(20);
 /// RTP clock of video in Hz.
@@ -39,8 +38,7 @@ pub(super) struct Publisher {
     rng: ChaCha12Rng,
     /// The tracks in the order of the scenario.
     pub tracks: Vec<LocalTrack>,
-    paced: VecDeque<Vec<u8>>,
-    next_paced: Option<Instant>,
+    pacer: Pacer,
     transport_seq: u16,
     /// Speaks, or is quiet.
     speaks: bool,
@@ -84,7 +82,7 @@ pub(super) struct LocalEncoding {
     rtx_seq: u16,
     ts_offset: u32,
     numbers: Vp8Numbers,
-    history: VecDeque<(u16, RtpTime, bool, Vec<u8>)>,
+    history: History,
     packets: u32,
     octets: u32,
 }
@@ -107,8 +105,7 @@ impl Publisher {
             start,
             rng,
             tracks,
-            paced: VecDeque::new(),
-            next_paced: None,
+            pacer: Pacer::default(),
             transport_seq: 0,
             speaks,
             control: limited.then(|| UplinkControl::new(start)),
@@ -140,45 +137,45 @@ impl Publisher {
         });
         let (track_index, index) = found?;
         let track = &mut self.tracks[track_index];
-        for (other, encoding) in track.encodings.iter_mut().enumerate() {
-            // libvpx encodes all simulcast layers of VP8 in one encoder: a key frame of one is one of all.
-            encoding.keyframe_wanted |= other == index || codec == Codec::Vp8;
+        // What is not sent begins with a key frame; libwebrtc asks for none of it.
+        if track.encodings[index].flowing {
+            track.want_keyframe(codec, index);
         }
         found
     }
 
-    /// The server misses packets: sends them again.
-    pub(super) fn handle_nack(&mut self, nack: &Nack<'_>) {
+    /// The server misses packets: sends them again. `rtt` is the round trip to it, where that is known.
+    pub(super) fn handle_nack(&mut self, now: Instant, rtt: Option<Duration>, nack: &Nack<'_>) {
         let found = self.tracks.iter().enumerate().find_map(|(index, track)| {
             Some((index, track.encodings.iter().position(|encoding| encoding.ssrc == nack.media)?))
         });
-        let Some((track_index, index)) = found else { return };
+        let Some((track, encoding)) = found else { return };
         for seq in nack.seqs() {
-            self.retransmit(track_index, index, seq);
+            self.resend(now, rtt.unwrap_or_default(), Resent { track, encoding, seq: seq.0 }, false);
         }
     }
 
-    /// Queues a packet again, in front of all others.
-    fn retransmit(&mut self, track_index: usize, index: usize, seq: SeqNo) {
-        let codec = self.codec;
-        let track = &mut self.tracks[track_index];
+    /// Queues a packet again, before all others, if it may be sent again now. What is `padding` is not counted.
+    fn resend(&mut self, now: Instant, rtt: Duration, wanted: Resent, padding: bool) {
+        let Publisher { codec, tracks, control, .. } = self;
+        let track = &mut tracks[wanted.track];
         let mid = track.mid;
-        let encoding = &mut track.encodings[index];
-        let Some((_, timestamp, marker, body)) = encoding.history.iter().rev().find(|(sent, ..)| *sent == seq.0) else {
-            return;
-        };
+        let encoding = &mut track.encodings[wanted.encoding];
+        let control = control.as_mut().filter(|_| !padding);
+        let allowed = |sent: &Sent| control.is_none_or(|control| control.may_resend(now, sent.body.len()));
+        let Some(sent) = encoding.history.resend(now, rtt, wanted.seq, allowed) else { return };
         let header = RtpHeader {
-            marker: *marker,
-            payload_type: PayloadType(video_payload(codec).1),
+            marker: sent.marker,
+            payload_type: PayloadType(video_payload(*codec).1),
             seq: SeqNo(encoding.rtx_seq),
-            timestamp: *timestamp,
+            timestamp: sent.timestamp,
             ssrc: encoding.rtx_ssrc,
         };
         encoding.rtx_seq = encoding.rtx_seq.wrapping_add(1);
-        let body = [&seq.0.to_be_bytes()[..], body].concat();
+        let body = [&wanted.seq.to_be_bytes()[..], &sent.body].concat();
         let rid = encoding.rid.clone().map(|rid| (extension::REPAIRED_RID, rid));
         let packet = self.packet(header, mid, rid, None, &body);
-        self.paced.push_front(packet);
+        self.pacer.push_first(now, packet, wanted);
     }
 
     /// The server tells what arrived.
@@ -191,20 +188,21 @@ impl Publisher {
 
     /// The next packet to seal and send.
     pub(super) fn poll_packet(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if self.next_paced.is_some_and(|at| at > now) {
+        if !self.pacer.is_due(now) {
             return None;
         }
-        if self.paced.is_empty() && self.control.as_ref().is_some_and(UplinkControl::wants_padding) {
-            self.pad();
+        if self.pacer.is_empty() && self.control.as_ref().is_some_and(UplinkControl::wants_padding) {
+            self.pad(now);
         }
-        let mut packet = self.paced.pop_front()?;
-        self.depart(now, &mut packet);
         let rates: f64 =
             self.tracks.iter().flat_map(|t| &t.encodings).filter(|e| e.flowing).map(|encoding| encoding.rate).sum();
         let unlimited = (rates * PACING_FACTOR).max(PACING_FLOOR);
         let pace = self.control.as_ref().map_or(unlimited, UplinkControl::pace);
-        let took = Duration::from_secs_f64(packet.len() as f64 * 8.0 / pace);
-        self.next_paced = Some(self.next_paced.map_or(now, |at| at.max(now)) + took);
+        let (mut packet, resends) = self.pacer.poll(now, pace)?;
+        if let Some(Resent { track, encoding, seq }) = resends {
+            self.tracks[track].encodings[encoding].history.on_resent(now, seq);
+        }
+        self.depart(now, &mut packet);
         Some(packet)
     }
 
@@ -212,7 +210,8 @@ impl Publisher {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let frames = self.tracks.iter().flat_map(|t| &t.encodings).filter_map(|encoding| encoding.next_frame).min();
         let padding = self.control.as_ref().is_some_and(UplinkControl::wants_padding);
-        let paced = self.next_paced.filter(|_| !self.paced.is_empty() || (padding && self.newest_packet().is_some()));
+        let pads = || padding && self.newest_packet().is_some();
+        let paced = self.pacer.poll_timeout().filter(|_| !self.pacer.is_empty() || pads());
         let control = self.control.as_ref().and_then(UplinkControl::poll_timeout);
         frames.into_iter().chain(paced).chain(control).min()
     }
@@ -303,6 +302,10 @@ impl Publisher {
         let resumed = !std::mem::replace(&mut encoding.flowing, true);
         let may = encoding.last_keyframe.is_none_or(|at| now.saturating_duration_since(at) >= KEYFRAME_INTERVAL);
         let keyframe = resumed || (encoding.keyframe_wanted && may);
+        if resumed {
+            track.want_keyframe(codec, index);
+        }
+        let encoding = &mut track.encodings[index];
         let frame = encoding.encoder.encode(&mut self.rng, keyframe, factor * encoding.share);
         if frame.is_keyframe() {
             (encoding.keyframe_wanted, encoding.last_keyframe) = (false, Some(now));
@@ -327,13 +330,10 @@ impl Publisher {
             let encoding = &mut self.tracks[track_index].encodings[index];
             let header = encoding.header(video_payload(codec).0, number == last, ticks(source, since));
             encoding.count(body.len());
-            if encoding.history.len() >= HISTORY {
-                encoding.history.pop_front();
-            }
             let rid = encoding.rid.clone().map(|rid| (extension::RID, rid));
-            encoding.history.push_back((header.seq.0, header.timestamp, header.marker, body.clone()));
+            encoding.history.push(header.seq.0, header.timestamp, header.marker, body.clone());
             let packet = self.packet(header, mid, rid, None, &body);
-            self.paced.push_back(packet);
+            self.pacer.push(now, packet);
         }
     }
 
@@ -364,19 +364,22 @@ impl Publisher {
     }
 
     /// Queues a packet for a probe: the newest one again, as libwebrtc pads.
-    fn pad(&mut self) {
-        if let Some((track, encoding, seq)) = self.newest_packet() {
-            self.retransmit(track, encoding, SeqNo(seq));
+    fn pad(&mut self, now: Instant) {
+        if let Some(newest) = self.newest_packet() {
+            self.resend(now, Duration::ZERO, newest, true);
         }
     }
 
-    /// Track, encoding and number of the packet that was last made on the highest encoding that flows.
-    fn newest_packet(&self) -> Option<(usize, usize, u16)> {
+    /// The packet that was last made on the highest encoding that flows.
+    fn newest_packet(&self) -> Option<Resent> {
         let tracks = self.tracks.iter().enumerate().filter(|(_, track)| track.source != Source::Microphone);
         let encodings =
             tracks.flat_map(|(index, track)| track.encodings.iter().enumerate().map(move |(e, x)| (index, e, x)));
         let flowing = encodings.filter(|(_, _, encoding)| encoding.flowing);
-        flowing.filter_map(|(track, index, encoding)| Some((track, index, encoding.history.back()?.0))).next_back()
+        let newest = |(track, index, encoding): (usize, usize, &LocalEncoding)| {
+            Some(Resent { track, encoding: index, seq: encoding.history.newest()?.seq })
+        };
+        flowing.filter_map(newest).next_back()
     }
 
     /// Everything of a packet but what [`Publisher::depart`] writes.
@@ -436,13 +439,21 @@ impl LocalTrack {
                     rtx_seq: (rng.next_u32() & 0x7fff) as u16,
                     ts_offset: rng.next_u32(),
                     numbers: Vp8Numbers { picture_id: (rng.next_u32() & 0x7fff) as u16, tl0: rng.next_u32() as u8 },
-                    history: VecDeque::new(),
+                    history: History::default(),
                     packets: 0,
                     octets: 0,
                 }
             })
             .collect();
         LocalTrack { spec: spec.clone(), mid, source: spec.source, encodings }
+    }
+
+    /// A key frame of an encoding is wanted, or it begins. libvpx encodes all simulcast layers of VP8 in one encoder: a key frame of one is one
+    /// of all that are sent.
+    fn want_keyframe(&mut self, codec: Codec, index: usize) {
+        for (other, encoding) in self.encodings.iter_mut().enumerate().filter(|(_, encoding)| encoding.flowing) {
+            encoding.keyframe_wanted |= other == index || codec == Codec::Vp8;
+        }
     }
 
     /// What it shows.

@@ -6,12 +6,18 @@ use sfu_engine::downlink::estimate::{
 };
 use sfu_engine::rtcp::TransportFeedback;
 use sfu_engine::units::Bitrate;
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-/// An encoding above the lowest is sent from this share of its rate on.
+/// An encoding above the lowest that is wanted is sent from this share of its rate on. The lowest gets what there is, as measured of
+/// Chromium 156 behind 0.2 and 0.35 Mb/s.
 const LEAST_SHARE: f64 = 0.35;
 /// What is sent already stays until it gets less than this over the least.
 const HYSTERESIS: f64 = 0.8;
+/// The pacer sends this much faster than the estimate, as in libwebrtc.
+const PACING_FACTOR: f64 = 2.5;
+/// Retransmissions within this time may take what the estimate allows for it, as in libwebrtc.
+const RESENT_WINDOW: Duration = Duration::from_millis(500);
 /// IP, UDP and SRTP tag.
 const PACKET_OVERHEAD: usize = 20 + 8 + 16;
 /// Headers make packets larger than the encoders' rate by about this.
@@ -23,6 +29,8 @@ pub(super) struct UplinkControl {
     estimator: Estimator,
     probe: Option<Probing>,
     reports: Vec<PacketReport>,
+    /// When how many bytes were sent again lately.
+    resent: VecDeque<(Instant, usize)>,
 }
 
 #[derive(Debug)]
@@ -37,7 +45,7 @@ impl UplinkControl {
     /// A control that knows nothing yet.
     pub(super) fn new(now: Instant) -> UplinkControl {
         let estimator = Estimator::new(now, EstimatorConfig::default());
-        UplinkControl { estimator, probe: None, reports: Vec::new() }
+        UplinkControl { estimator, probe: None, reports: Vec::new(), resent: VecDeque::new() }
     }
 
     /// The share of each encoding's rate that is affordable, lowest encoding first; 0 is off. `rates` are bit/s, `sending` tells
@@ -45,7 +53,7 @@ impl UplinkControl {
     pub(super) fn shares(&mut self, now: Instant, rates: &[f64], sending: &[bool], audio: f64) -> Vec<f64> {
         let wanted = (rates.iter().sum::<f64>() + audio) * HEADERS;
         self.estimator.set_demand(now, Bitrate::bps(wanted as u64));
-        affordable(self.estimator.estimate().as_bps() as f64 / HEADERS - audio, rates, sending)
+        affordable(self.estimate() / HEADERS - audio, rates, sending)
     }
 
     /// A packet leaves under a transport-wide number.
@@ -76,8 +84,24 @@ impl UplinkControl {
 
     /// How fast the pacer sends, in bit/s.
     pub(super) fn pace(&self) -> f64 {
-        let rate = self.probe.as_ref().map_or(self.estimator.pacing_rate(), |probing| probing.rate);
-        rate.as_bps().max(1) as f64
+        self.probe.as_ref().map_or(self.estimate() * PACING_FACTOR, |probing| probing.rate.as_bps() as f64).max(1.0)
+    }
+
+    /// Whether a packet of `bytes` may be sent again, which counts it.
+    pub(super) fn may_resend(&mut self, now: Instant, bytes: usize) -> bool {
+        while self.resent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= RESENT_WINDOW) {
+            self.resent.pop_front();
+        }
+        let sum = bytes + self.resent.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        let may = sum as f64 * 8.0 <= self.estimate() * RESENT_WINDOW.as_secs_f64();
+        if may {
+            self.resent.push_back((now, bytes));
+        }
+        may
+    }
+
+    fn estimate(&self) -> f64 {
+        self.estimator.estimate().as_bps() as f64
     }
 
     /// Whether the pacer should fill up with padding.
@@ -105,14 +129,16 @@ impl UplinkControl {
     }
 }
 
-/// The lowest encoding gets what there is, each higher one what is left, if that is enough for it.
+/// The lowest encoding gets what there is, each higher one what is left, if that is enough for it. A rate of 0 is an encoding that is not
+/// wanted.
 pub fn affordable(available: f64, rates: &[f64], sending: &[bool]) -> Vec<f64> {
     let mut left = available.max(0.0);
     let mut blocked = false;
+    let lowest = rates.iter().position(|rate| *rate > 0.0);
     let shares = rates.iter().enumerate().map(|(index, rate)| {
         let least = rate * LEAST_SHARE * if sending.get(index) == Some(&true) { HYSTERESIS } else { 1.0 };
-        blocked |= index > 0 && left < least;
-        let share = if blocked { 0.0 } else { (left / rate).min(1.0) };
+        blocked |= lowest != Some(index) && left < least;
+        let share = if blocked || *rate == 0.0 { 0.0 } else { (left / rate).min(1.0) };
         left -= share * rate;
         share
     });
@@ -130,5 +156,17 @@ mod tests {
         assert_eq!(affordable(1400.0, &rates, &[false; 3]), [1.0, 1.0, 0.5]);
         assert_eq!(affordable(900.0, &rates, &[false; 3]), [1.0, 1.0, 0.0]);
         assert_eq!(affordable(75.0, &rates, &[true; 3]), [0.5, 0.0, 0.0]);
+        assert_eq!(affordable(300.0, &[0.0, 0.0, 1500.0], &[false; 3]), [0.0, 0.0, 0.2], "the only one that is wanted");
+    }
+
+    #[test]
+    fn retransmissions_stay_within_the_estimate() {
+        let now = Instant::now();
+        let mut control = UplinkControl::new(now);
+        let estimate = control.estimate();
+        let packets = (0..1000).filter(|_| control.may_resend(now, 1000)).count();
+        assert_eq!(packets, (estimate / 2.0 / 8000.0) as usize, "half a second's worth");
+        assert!(!control.may_resend(now + RESENT_WINDOW / 2, 1000));
+        assert!(control.may_resend(now + RESENT_WINDOW, 1000));
     }
 }

@@ -157,17 +157,20 @@ impl Ladder {
             .collect()
     }
 
-    /// What a publisher's own way to the server leaves of its camera's encodings; empty where that is not limited.
+    /// What a publisher's own way to the server leaves of its camera's encodings; empty where that is not limited. Those who publish by one
+    /// path share it equally.
     fn affordable(&self, member: &Member, second: f64) -> Vec<f64> {
         let Some(limit) = member.up.and_then(|path| self.limits.get(path)?.at(second).limit()) else {
             return Vec::new();
         };
+        let shares = |m: &&Member| m.up == member.up && !m.spec.publish.is_empty() && m.present(second);
+        let limit = limit as f64 / self.cast.iter().filter(shares).count().max(1) as f64;
         let audio = member.spec.publish.iter().filter(|publish| publish.source == Source::Microphone);
         let audio: f64 =
             audio.map(|publish| publish.ladder()[0].rate.finite() as f64 + AUDIO_PACKETS * AUDIO_OVERHEAD * 8.0).sum();
         let camera = member.spec.publish.iter().find(|publish| publish.source != Source::Microphone);
         let rates: Vec<f64> = camera.iter().flat_map(|c| c.ladder()).map(|e| e.rate.finite() as f64).collect();
-        affordable((limit as f64 - audio) / UPLINK_HEADERS, &rates, &[])
+        affordable((limit - audio) / UPLINK_HEADERS, &rates, &[])
     }
 }
 
