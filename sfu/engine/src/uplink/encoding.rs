@@ -15,6 +15,7 @@ use crate::uplink::keyframe::{KeyframeRequester, Method};
 use crate::uplink::nack::{NackGenerator, Repair};
 use crate::uplink::rates::{LayerRates, RateMeter};
 use crate::uplink::reception::{Received, Reception};
+use crate::uplink::shortfall::Shortfall;
 use crate::uplink::store::PacketStore;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ pub struct Encoding {
     pub repetitions: RateMeter,
     /// Whether it flows.
     pub activity: Activity,
+    /// Whether the publisher's network carries it.
+    pub shortfall: Shortfall,
     /// Arrival statistics; there from the first packet on.
     pub reception: Option<Reception>,
     /// Reads what packets say about their frames.
@@ -106,6 +109,7 @@ impl Encoding {
             rates: LayerRates::default(),
             repetitions: RateMeter::default(),
             activity: Activity::new(kind),
+            shortfall: Shortfall::default(),
             reception: None,
             reader: Reader::default(),
             ssrc: None,
@@ -175,9 +179,12 @@ impl Encoding {
         }
         self.mapping = self.clock.mapping(publisher).unwrap_or(self.mapping);
         let started = self.activity.on_packet(now, meta.frame.starts_frame) == Some(Change::Started);
-        if started && self.rates.size().is_none() {
-            // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
-            self.keyframe.request(now);
+        if started {
+            self.shortfall.on_started(now);
+            if self.rates.size().is_none() {
+                // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
+                self.keyframe.request(now);
+            }
         }
         started
     }
@@ -256,29 +263,14 @@ impl Encoding {
     /// Appends the layers that a receiver could be given. A switched-off encoding counts with what it cost last.
     pub fn layer_options(&self, now: Instant, index: EncodingIndex, options: &mut Vec<LayerOption>) {
         if self.activity.active_since().is_none() {
-            let comes_back = match self.demand {
-                Demand::Unwanted => true,
-                Demand::Wanted { since, .. } => since.is_some_and(|at| now.saturating_duration_since(at) < COMEBACK),
-            };
-            if comes_back {
+            if self.comes_back(now) {
                 options.extend_from_slice(&self.remembered);
             }
             return;
         }
         let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         if is_young {
-            // What is measured so far says nothing yet: assume all temporal layers, and what the publisher announces or such a picture usually costs.
-            let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
-            for spatial in 0..self.rates.spatial_layers(now).max(1) {
-                let (width, height) = self.rates.size_of(spatial).unwrap_or((0, 0));
-                let pixels = u64::from(width) * u64::from(height) * USUAL_FPS;
-                let usual = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
-                let allocated = self.allocation.get(usize::from(spatial)).copied().flatten();
-                let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO).unwrap_or(usual);
-                let fps = allocated.and_then(|layer| layer.frame_rate()).unwrap_or(fps);
-                options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
-            }
-            return;
+            return self.usual_options(now, index, options);
         }
         for spatial in 0..self.rates.spatial_layers(now).max(1) {
             let height = self.rates.size_of(spatial).map_or(0, |(_, height)| height);
@@ -290,8 +282,34 @@ impl Encoding {
         }
     }
 
-    /// Notes whether anybody takes it. True where the publisher must be told something else than before.
-    pub fn update_demand(&mut self, now: Instant, taken: bool, index: EncodingIndex) -> bool {
+    /// What its layers could cost where what is measured says nothing: all temporal layers, and what the publisher announces or such a picture
+    /// usually takes.
+    fn usual_options(&self, now: Instant, index: EncodingIndex, options: &mut Vec<LayerOption>) {
+        let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
+        for spatial in 0..self.rates.spatial_layers(now).max(1) {
+            let (width, height) = self.rates.size_of(spatial).unwrap_or((0, 0));
+            let pixels = u64::from(width) * u64::from(height) * USUAL_FPS;
+            let usual = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
+            let allocated = self.allocation.get(usize::from(spatial)).copied().flatten();
+            let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO).unwrap_or(usual);
+            let fps = allocated.and_then(|layer| layer.frame_rate()).unwrap_or(fps);
+            options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
+        }
+    }
+
+    /// Whether it can be expected to flow once somebody takes it.
+    pub fn comes_back(&self, now: Instant) -> bool {
+        match self.demand {
+            Demand::Unwanted => true,
+            Demand::Wanted { since, .. } => since.is_some_and(|at| now.saturating_duration_since(at) < COMEBACK),
+        }
+    }
+
+    /// Notes whether anybody takes it; nobody can where it is `too_much` for the publisher's network. True where the publisher must be told
+    /// something else than before.
+    pub fn update_demand(&mut self, now: Instant, taken: bool, too_much: bool, index: EncodingIndex) -> bool {
+        let taken = taken && !too_much;
+        let after = if too_much { Duration::ZERO } else { UNWANTED_AFTER };
         let flows = self.activity.active_since().is_some();
         match (self.demand, taken) {
             (Demand::Unwanted, true) => {
@@ -308,14 +326,19 @@ impl Encoding {
                 self.demand = Demand::Wanted { since, idle: None };
                 false
             }
-            (Demand::Wanted { since, idle: None }, false) => {
+            (Demand::Wanted { since, idle: None }, false) if !too_much => {
                 self.demand = Demand::Wanted { since, idle: Some(now) };
                 false
             }
-            (Demand::Wanted { idle: Some(at), .. }, false) if now.saturating_duration_since(at) >= UNWANTED_AFTER => {
-                self.remembered.clear();
+            (Demand::Wanted { idle, .. }, false) if now.saturating_duration_since(idle.unwrap_or(now)) >= after => {
                 let mut options = Vec::new();
-                self.layer_options(now, index, &mut options);
+                if too_much {
+                    // What comes of it, and what is announced, is what the network leaves of it.
+                    self.allocation = StreamAllocation::default();
+                    self.usual_options(now, index, &mut options);
+                } else {
+                    self.layer_options(now, index, &mut options);
+                }
                 self.remembered = options;
                 self.demand = Demand::Unwanted;
                 true
@@ -494,6 +517,48 @@ mod tests {
             assert_eq!(encoding.store.get(ExtSeq(109)).is_some(), goes_on);
             assert_eq!(encoding.poll_timeout().is_some(), goes_on);
         }
+    }
+
+    /// Five seconds of 30 pictures a second, then as long with one.
+    fn trickles(encoding: &mut Encoding, start: Instant) -> Instant {
+        let times = (0..150).map(|n| n * 1000 / 30).chain((5..10).map(|n| n * 1000));
+        let times = times.map(|ms: u64| start + Duration::from_millis(ms));
+        for (seq, now) in (1..).zip(times.clone()) {
+            let meta = PacketMeta {
+                frame: FrameMeta { size: Some((1280, 720)), ..meta(now, seq, 0).frame },
+                ..meta(now, seq, 0)
+            };
+            encoding.note_media(now, &meta, 7000, false, &PublisherClock::new(start));
+            encoding.rates.refresh(now, crate::media::Source::Camera);
+        }
+        start + Duration::from_secs(9)
+    }
+
+    #[test]
+    fn what_was_switched_off_as_too_much_is_offered_by_what_it_usually_costs() {
+        let index = EncodingIndex(2);
+        for too_much in [false, true] {
+            let (mut encoding, start) = (Encoding::new(MediaKind::Video, None, Method::Pli), Instant::now());
+            let now = trickles(&mut encoding, start);
+            assert_eq!(encoding.update_demand(now, true, too_much, index), too_much, "at once");
+            assert_eq!(encoding.is_wanted(), !too_much);
+            let mut options = Vec::new();
+            let stopped = now + Duration::from_secs(10);
+            assert!(encoding.handle_timeout(stopped));
+            encoding.layer_options(stopped, index, &mut options);
+            let offered: Vec<_> = options.iter().map(|o| (o.height, o.fps, o.rate.as_bps() / 100_000)).collect();
+            assert_eq!(offered, if too_much { vec![(720, 30, 16)] } else { vec![] });
+        }
+    }
+
+    #[test]
+    fn what_the_publisher_begins_to_send_again_falls_short_no_longer() {
+        let (mut encoding, start) = (Encoding::new(MediaKind::Video, None, Method::Pli), Instant::now());
+        let counts = |overdue| crate::uplink::shortfall::Counts { sent: 100, overdue, gaps: overdue };
+        assert!(!encoding.shortfall.update(start, counts(0)) && encoding.shortfall.update(start, counts(50)));
+        assert!(encoding.shortfall.is_short(start));
+        encoding.note_media(start, &meta(start, 1, 0), 100, false, &PublisherClock::new(start));
+        assert!(!encoding.shortfall.is_short(start));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod nack;
 pub mod rates;
 pub mod reception;
 pub mod rtx;
+pub mod shortfall;
 pub mod store;
 pub mod streams;
 pub mod track;

@@ -4,6 +4,7 @@
 //! moment at which it is asked for: first after a short tolerance for reordering, then each time an answer is overdue.
 
 use crate::units::ExtSeq;
+use crate::uplink::shortfall::Counts;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ pub struct NackGenerator {
     next_due: Option<Instant>,
     tolerance: Duration,
     given_up: u64,
+    counts: Counts,
+    /// When the gap was noticed that what was overdue last was in.
+    overdue_gap: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,8 @@ struct Missing {
     asked_at: Option<Instant>,
     /// Once asked for: before this moment no answer can come.
     answer_from: Option<Instant>,
+    /// It has been counted as overdue.
+    overdue: bool,
 }
 
 impl Default for NackGenerator {
@@ -49,6 +55,8 @@ impl Default for NackGenerator {
             next_due: None,
             tolerance: Self::FIRST_TOLERANCE,
             given_up: 0,
+            counts: Counts::default(),
+            overdue_gap: None,
         }
     }
 }
@@ -66,6 +74,8 @@ impl NackGenerator {
     const FIRST_TOLERANCE: Duration = Duration::from_millis(5);
     const MIN_TOLERANCE: Duration = Duration::from_millis(2);
     const MAX_TOLERANCE: Duration = Duration::from_millis(40);
+    /// A packet is overdue when it has been missing for so long and one and a half round trips: a repair has got lost, too.
+    const OVERDUE: Duration = Duration::from_millis(200);
 
     /// Takes a packet that the publisher sent in its regular order; the gap before it becomes missing.
     pub fn on_received(&mut self, now: Instant, seq: ExtSeq) -> Repair {
@@ -81,6 +91,7 @@ impl NackGenerator {
         }
         self.highest = Some(seq);
         let gap = seq.0 - highest.0 - 1;
+        self.counts.sent = self.counts.sent.saturating_add(gap + 1);
         if gap == 0 {
             return Repair::Possible;
         }
@@ -93,7 +104,7 @@ impl NackGenerator {
         let due = now + self.tolerance;
         // Each loss makes a little more impatient, each packet that was only overtaken more patient.
         self.tolerance = (self.tolerance - self.tolerance / 64).max(Self::MIN_TOLERANCE);
-        let lost = Missing { seq, noticed: now, due, asked: 0, asked_at: None, answer_from: None };
+        let lost = Missing { seq, noticed: now, due, asked: 0, asked_at: None, answer_from: None, overdue: false };
         self.missing.extend((highest.0 + 1..seq.0).map(|seq| Missing { seq: ExtSeq(seq), ..lost }));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         Repair::Possible
@@ -128,6 +139,7 @@ impl NackGenerator {
             return Repair::Possible;
         }
         let rtt = rtt.min(Self::MAX_AGE);
+        self.count_overdue(now, rtt);
         let before = self.missing.len();
         self.missing.retain(|missing| {
             missing.due > now || missing.asked < Self::MAX_TRIES && now < missing.noticed + Self::MAX_AGE
@@ -147,7 +159,8 @@ impl NackGenerator {
 
     /// Forgets everything, for a source that counts anew.
     pub fn reset(&mut self) {
-        *self = NackGenerator { tolerance: self.tolerance, given_up: self.given_up, ..NackGenerator::default() };
+        let NackGenerator { tolerance, given_up, counts, .. } = *self;
+        *self = NackGenerator { tolerance, given_up, counts, ..NackGenerator::default() };
     }
 
     /// Packets missing now.
@@ -158,6 +171,23 @@ impl NackGenerator {
     /// Packets given up so far.
     pub fn given_up(&self) -> u64 {
         self.given_up
+    }
+
+    /// What was sent, and what of it was missing for too long.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Counts what has been missing for too long, each packet once.
+    fn count_overdue(&mut self, now: Instant, rtt: Duration) {
+        let after = (Self::OVERDUE + rtt * 3 / 2).min(Self::MAX_AGE);
+        let overdue =
+            |missing: &&mut Missing| !missing.overdue && now.saturating_duration_since(missing.noticed) >= after;
+        for missing in self.missing.iter_mut().filter(overdue) {
+            missing.overdue = true;
+            self.counts.overdue += 1;
+            self.counts.gaps += u64::from(self.overdue_gap.replace(missing.noticed) != Some(missing.noticed));
+        }
     }
 
     /// How long an answer is waited for: a quarter more than the round trip, and a quarter more each time.
@@ -337,6 +367,20 @@ mod tests {
         let _ = receiver.receive(85, 1);
         let _ = receiver.receive(90, 4);
         assert_eq!(receiver.poll(95), [3]);
+    }
+
+    #[test]
+    fn what_is_missing_for_too_long_is_counted_once() {
+        let mut receiver = Receiver::new();
+        let _ = receiver.receive(0, 3);
+        let _ = receiver.receive(10, 5);
+        receiver.poll(320);
+        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 2, gaps: 1 }, "200 ms and one and a half of 80");
+        receiver.nack.on_recovered(seq(1));
+        receiver.run();
+        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 3, gaps: 2 });
+        receiver.nack.reset();
+        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 3, gaps: 2 }, "of the same encoding");
     }
 
     #[test]

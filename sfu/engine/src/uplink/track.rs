@@ -125,6 +125,8 @@ pub struct Requests {
     pub packets: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
+    /// The publisher's network carries less: receivers must choose among other layers than before.
+    pub falls_short: bool,
 }
 
 impl Track {
@@ -357,7 +359,25 @@ impl Track {
             encoding.rates.refresh(now, self.source);
             encoding.layer_options(now, EncodingIndex(index as u8), &mut options);
         }
+        if let Some(short) = self.too_much(now) {
+            let flows = |index| self.encoding(index).is_some_and(|encoding| encoding.activity.active_since().is_some());
+            let lowest = options.iter().map(|option| option.encoding).min();
+            options.retain(|option| {
+                let index = option.encoding;
+                usize::from(index.0) < short && (Some(index) == lowest || flows(index))
+            });
+        }
         options
+    }
+
+    /// The lowest encoding that the publisher's network does not carry, where there is a lower one to be had. It and those above are switched
+    /// off and not repaired, since both take what is left, nor offered; of those below it the lowest is, which there is surely room for, and
+    /// what flows already.
+    fn too_much(&self, now: Instant) -> Option<usize> {
+        let to_be_had = |e: &Encoding| e.activity.active_since().is_some() || e.comes_back(now);
+        let lowest = self.encodings.iter().position(to_be_had)?;
+        let above = self.encodings.iter().skip(lowest + 1).position(|encoding| encoding.shortfall.is_short(now))?;
+        Some(lowest + 1 + above)
     }
 
     /// What all encodings take over the last second, for a receiver with or without repetitions (RFC 2198).
@@ -377,13 +397,20 @@ impl Track {
     pub fn write_requests(&mut self, now: Instant, rtt: Duration, sender: Ssrc, rtcp: &mut Batch) -> Requests {
         let mut requests = Requests::default();
         let mut missing = Vec::new();
+        let too_much = self.too_much(now).unwrap_or(self.encodings.len());
         for (index, encoding) in self.encodings.iter_mut().enumerate() {
             let Some(media) = encoding.ssrc else { continue };
             missing.clear();
-            let taken = is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8));
-            if encoding.nack.poll_nacks(now, rtt, &mut missing) == Repair::NeedsKeyframe && taken {
+            // Who takes it, or takes it again, begins with a key frame: until then nothing is missing.
+            if index >= too_much {
+                encoding.nack.reset();
+                encoding.keyframe.cancel();
+            } else if !is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8)) {
+                encoding.nack.reset();
+            } else if encoding.nack.poll_nacks(now, rtt, &mut missing) == Repair::NeedsKeyframe {
                 encoding.keyframe.request(now);
             }
+            requests.falls_short |= encoding.shortfall.update(now, encoding.nack.counts());
             requests.packets += missing.len();
             requests.given_up += encoding.newly_given_up();
             let mut rest = missing.as_slice();
@@ -398,6 +425,7 @@ impl Track {
                 None => continue,
             }
         }
+        self.demand_changed |= requests.falls_short;
         requests
     }
 
@@ -438,10 +466,11 @@ impl Track {
         }
         self.demand_changed = false;
         let mut changed = false;
-        for (index, encoding) in self.encodings.iter_mut().enumerate() {
-            let index = EncodingIndex(index as u8);
+        let too_much = self.too_much(now);
+        for (place, encoding) in self.encodings.iter_mut().enumerate() {
+            let index = EncodingIndex(place as u8);
             let taken = is_taken(&self.subscribers, &self.takers, index);
-            changed |= encoding.update_demand(now, taken, index);
+            changed |= encoding.update_demand(now, taken, too_much.is_some_and(|first| place >= first), index);
         }
         let wanted = || self.encodings.iter().enumerate().map(|(i, e)| (EncodingIndex(i as u8), e.rid, e.is_wanted()));
         changed.then(|| wanted().collect())

@@ -4,7 +4,7 @@ use crate::harness::{Access, Publish, World, delay, lossy, millis, rtcp, seconds
 
 #[test]
 fn two_percent_loss_both_ways_is_repaired_so_that_every_picture_decodes() {
-    let mut world = World::new(2);
+    let mut world = World::new(3);
     for id in [1, 2] {
         let access = Access { up: lossy(25, 0.02), down: lossy(25, 0.02), ..Access::default() };
         world.join(id, access, &[Publish::Microphone, Publish::Camera], (1, 1));

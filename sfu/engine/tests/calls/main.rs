@@ -26,6 +26,7 @@ mod rebinding;
 mod redundant_audio;
 mod same_seed;
 mod sections;
+mod slow_uplink;
 mod speaker;
 mod switch_reasons;
 mod tcp;

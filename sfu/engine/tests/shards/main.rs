@@ -45,6 +45,8 @@ mod redundant_audio;
 mod same_seed;
 #[path = "../calls/sections.rs"]
 mod sections;
+#[path = "../calls/slow_uplink.rs"]
+mod slow_uplink;
 #[path = "../calls/speaker.rs"]
 mod speaker;
 #[path = "../calls/tcp.rs"]
