@@ -128,7 +128,7 @@ catalogue! {
         "Bytes of RTP packets with their headers, without IP and UDP headers."
         "Compare the rate with the network interface's.";
     RtpPacketsLost: Counter "rtp_packets_lost_total" ["packets"] { direction: "received, sent", kind: "audio, video" }
-        "RTP packets that never came: received counts gaps given up, sent counts what receivers report."
+        "RTP packets that never came: received counts gaps given up in encodings that somebody takes, sent counts what receivers report."
         "For many clients at once: the server's own network, or sluice_udp_socket_drops_total.";
     RtpRetransmitted: Counter "rtp_retransmitted_packets_total" ["packets"] { direction: "received, sent" }
         "RTP packets that repair a loss (RFC 4588)."

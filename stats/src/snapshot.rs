@@ -33,7 +33,7 @@ pub struct ShardSnapshot {
     pub rtp_packets: PerDirection<PerKind<u64>>,
     /// Bytes of RTP packets with their headers.
     pub rtp_bytes: PerDirection<PerKind<u64>>,
-    /// RTP packets lost: received are gaps given up, sent is what receivers report.
+    /// RTP packets lost: received are gaps given up in encodings that somebody takes, sent is what receivers report.
     pub rtp_packets_lost: PerDirection<PerKind<u64>>,
     /// RTX packets.
     pub rtp_retransmitted: PerDirection<u64>,

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// Media is sent this much faster than its rate, or than what congestion control allows it, as in libwebrtc.
+pub(super) const PACING_FACTOR: f64 = 2.5;
 /// What waits longer than this on the mean is sent faster than the pace.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 

@@ -2,7 +2,7 @@
 
 use super::encoder::Encoder;
 use super::history::{History, Sent};
-use super::pacer::{Pacer, Resent};
+use super::pacer::{PACING_FACTOR, Pacer, Resent};
 use super::packetize::{Stamp, Vp8Numbers, packetize};
 use super::sdp::{Sending, extension, payload};
 use super::uplink::UplinkControl;
@@ -18,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// Shortest time between two key frames that were asked for, as in libwebrtc.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
-/// The pacer sends this much faster than the encoders' rate, as in libwebrtc.
-const PACING_FACTOR: f64 = 2.5;
 /// The pacer never goes below this, in bit/s.
 const PACING_FLOOR: f64 = 1_000_000.0;
 /// Audio packets are this long.

@@ -1,6 +1,7 @@
 //! A publisher's own congestion control, for clients whose way to the server is limited: which encodings it can afford, how fast it
 //! may send. The estimator is the engine's, of libwebrtc's class; the rule for encodings is libwebrtc's simulcast allocation.
 
+use super::pacer::PACING_FACTOR;
 use sfu_engine::downlink::estimate::{
     Estimator, EstimatorConfig, Feedback, PacketReport, Probe, ProbeId, ReceiverTime, SentPacket,
 };
@@ -14,8 +15,6 @@ use std::time::{Duration, Instant};
 const LEAST_SHARE: f64 = 0.35;
 /// What is sent already stays until it gets less than this over the least.
 const HYSTERESIS: f64 = 0.8;
-/// The pacer sends this much faster than the estimate, as in libwebrtc.
-const PACING_FACTOR: f64 = 2.5;
 /// Retransmissions within this time may take what the estimate allows for it, as in libwebrtc.
 const RESENT_WINDOW: Duration = Duration::from_millis(500);
 /// IP, UDP and SRTP tag.

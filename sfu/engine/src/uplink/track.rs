@@ -118,10 +118,10 @@ impl<'a> Views<'a> {
     }
 }
 
-/// How many packets and key frames were asked for.
+/// What was asked of the publisher, and what its repair shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// Packets, by NACK.
+    /// How many packets were asked for, by NACK.
     pub packets: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
