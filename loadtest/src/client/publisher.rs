@@ -189,7 +189,7 @@ impl Publisher {
         if !self.pacer.is_due(now) {
             return None;
         }
-        if self.pacer.is_empty() && self.control.as_ref().is_some_and(UplinkControl::wants_padding) {
+        if self.pacer.is_empty() && self.control.as_ref().is_some_and(|control| control.wants_padding(now)) {
             self.pad(now);
         }
         let rates: f64 =
@@ -200,6 +200,9 @@ impl Publisher {
         if let Some(Resent { track, encoding, seq }) = resends {
             self.tracks[track].encodings[encoding].history.on_resent(now, seq);
         }
+        if let Some(control) = &mut self.control {
+            control.on_paced(now, packet.len());
+        }
         self.depart(now, &mut packet);
         Some(packet)
     }
@@ -207,11 +210,13 @@ impl Publisher {
     /// When the next frame or packet is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let frames = self.tracks.iter().flat_map(|t| &t.encodings).filter_map(|encoding| encoding.next_frame).min();
-        let padding = self.control.as_ref().is_some_and(UplinkControl::wants_padding);
-        let pads = || padding && self.newest_packet().is_some();
-        let paced = self.pacer.poll_timeout().filter(|_| !self.pacer.is_empty() || pads());
+        let can_pad = || self.newest_packet().is_some();
+        let probes = || self.control.as_ref().is_some_and(UplinkControl::is_probing) && can_pad();
+        let paced = self.pacer.poll_timeout().filter(|_| !self.pacer.is_empty() || probes());
+        let pads_at = self.control.as_ref().and_then(UplinkControl::pads_at).filter(|_| can_pad());
+        let padding = pads_at.max(self.pacer.poll_timeout().filter(|_| pads_at.is_some()));
         let control = self.control.as_ref().and_then(UplinkControl::poll_timeout);
-        frames.into_iter().chain(paced).chain(control).min()
+        frames.into_iter().chain(paced).chain(padding).chain(control).min()
     }
 
     /// Encodes what is due. Audio packets are returned: they do not wait in the pacer.

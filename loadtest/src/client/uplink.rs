@@ -30,6 +30,9 @@ pub(super) struct UplinkControl {
     reports: Vec<PacketReport>,
     /// When how many bytes were sent again lately.
     resent: VecDeque<(Instant, usize)>,
+    /// Padding fills up to this rate in bit/s, from the next moment on at which less than that was sent.
+    padding: f64,
+    pads_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,14 @@ impl UplinkControl {
     /// A control that knows nothing yet.
     pub(super) fn new(now: Instant) -> UplinkControl {
         let estimator = Estimator::new(now, EstimatorConfig::default());
-        UplinkControl { estimator, probe: None, reports: Vec::new(), resent: VecDeque::new() }
+        UplinkControl {
+            estimator,
+            probe: None,
+            reports: Vec::new(),
+            resent: VecDeque::new(),
+            padding: 0.0,
+            pads_at: None,
+        }
     }
 
     /// The share of each encoding's rate that is affordable, lowest encoding first; 0 is off. `rates` are bit/s, `sending` tells
@@ -52,7 +62,16 @@ impl UplinkControl {
     pub(super) fn shares(&mut self, now: Instant, rates: &[f64], sending: &[bool], audio: f64) -> Vec<f64> {
         let wanted = (rates.iter().sum::<f64>() + audio) * HEADERS;
         self.estimator.set_demand(now, Bitrate::bps(wanted as u64));
-        affordable(self.estimate() / HEADERS - audio, rates, sending)
+        let available = self.estimate() / HEADERS - audio;
+        let shares = affordable(available, rates, sending);
+        self.padding = room_wanted(rates, &shares).min(available);
+        shares
+    }
+
+    /// A packet of video or padding leaves.
+    pub(super) fn on_paced(&mut self, now: Instant, bytes: usize) {
+        let took = Duration::from_secs_f64(bytes as f64 * 8.0 / self.padding.max(1.0));
+        self.pads_at = (self.padding > 0.0).then(|| self.pads_at.map_or(now, |at| at.max(now)) + took);
     }
 
     /// A packet leaves under a transport-wide number.
@@ -104,8 +123,18 @@ impl UplinkControl {
     }
 
     /// Whether the pacer should fill up with padding.
-    pub(super) fn wants_padding(&self) -> bool {
+    pub(super) fn wants_padding(&self, now: Instant) -> bool {
+        self.is_probing() || self.pads_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether a probe is being sent.
+    pub(super) fn is_probing(&self) -> bool {
         self.probe.is_some()
+    }
+
+    /// When padding is due that looks for room.
+    pub(super) fn pads_at(&self) -> Option<Instant> {
+        self.pads_at
     }
 
     /// When [`UplinkControl::handle_timeout`] is due.
@@ -144,6 +173,16 @@ pub fn affordable(available: f64, rates: &[f64], sending: &[bool]) -> Vec<f64> {
     shares.collect()
 }
 
+/// Up to which rate padding looks for room, as in libwebrtc: until the highest encoding that is wanted can begin. 0 where it flows.
+fn room_wanted(rates: &[f64], shares: &[f64]) -> f64 {
+    match rates.iter().zip(shares).rposition(|(rate, _)| *rate > 0.0) {
+        Some(highest) if shares.get(highest) == Some(&0.0) => {
+            rates.iter().take(highest).sum::<f64>() + rates.get(highest).map_or(0.0, |rate| rate * LEAST_SHARE)
+        }
+        _ => 0.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +195,15 @@ mod tests {
         assert_eq!(affordable(900.0, &rates, &[false; 3]), [1.0, 1.0, 0.0]);
         assert_eq!(affordable(75.0, &rates, &[true; 3]), [0.5, 0.0, 0.0]);
         assert_eq!(affordable(300.0, &[0.0, 0.0, 1500.0], &[false; 3]), [0.0, 0.0, 0.2], "the only one that is wanted");
+    }
+
+    #[test]
+    fn room_is_looked_for_until_the_highest_wanted_encoding_can_begin() {
+        let rates = [150.0, 500.0, 1000.0];
+        assert_eq!(room_wanted(&rates, &[1.0, 1.0, 0.0]), 1000.0);
+        assert_eq!(room_wanted(&rates, &[1.0, 0.0, 0.0]), 1000.0);
+        assert_eq!(room_wanted(&rates, &[1.0, 1.0, 0.5]), 0.0);
+        assert_eq!(room_wanted(&[150.0, 0.0, 0.0], &[1.0, 0.0, 0.0]), 0.0);
     }
 
     #[test]
