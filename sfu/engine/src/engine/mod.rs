@@ -188,7 +188,7 @@ impl Engine {
                 self.work_for(key);
                 let asked = self.participants.get(key).and_then(|p| p.downlink.encoding_of(track));
                 if let Some((track, encoding)) = asked {
-                    self.request_keyframe(now, track, encoding);
+                    self.request_keyframe(track, |track| track.request_keyframe(now, encoding));
                 }
             }
             Command::Cap { participant, max_height } => {

@@ -4,7 +4,6 @@ use super::Engine;
 use super::keys::{ParticipantKey, TrackKey};
 use crate::drops::DropReason;
 use crate::event::Event;
-use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::net::Tuple;
 use crate::participant::Service;
@@ -15,6 +14,7 @@ use crate::rtp::packet::RtpPacket;
 use crate::snapshot::{RtcpKind, add};
 use crate::transport::demux::{PacketClass, classify};
 use crate::transport::ice::username_fragment;
+use crate::uplink::track::Track;
 use std::time::Instant;
 
 impl Engine {
@@ -239,15 +239,15 @@ impl Engine {
         else {
             return;
         };
-        self.request_keyframe(now, track_key, encoding);
+        self.request_keyframe(track_key, |track| track.request_keyframe(now, encoding));
     }
 
     /// Asks a track's publisher for a key frame. A fault in that is its own, not that of whoever needs the frame.
-    pub(super) fn request_keyframe(&mut self, now: Instant, key: TrackKey, encoding: EncodingIndex) {
+    pub(super) fn request_keyframe(&mut self, key: TrackKey, ask: impl FnOnce(&mut Track)) {
         self.isolate(None, |engine| {
             engine.work_for_track(key);
             if let Some(track) = engine.tracks.get_mut(key) {
-                track.request_keyframe(now, encoding);
+                ask(track);
                 engine.touch_track(key);
             }
         });

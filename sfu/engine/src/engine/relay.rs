@@ -79,7 +79,7 @@ impl Engine {
             }
             Message::Keyframe { track, encoding } => {
                 let Some(key) = self.track_key(track) else { return };
-                self.request_keyframe(now, key, encoding);
+                self.request_keyframe(key, |track| track.request_keyframe_for_mirror(now, encoding));
             }
             Message::Nack { track, encoding, packets } => self.repair_mirror(from, track, encoding, &packets),
             Message::Data { room, message } => self.send_data(room, &message),

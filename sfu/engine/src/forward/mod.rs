@@ -198,7 +198,7 @@ impl Forwarder {
     }
 
     /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives `emit` the number of each
-    /// packet to send now, in order: usually this one or none, more after a keyframe whose first packet came late.
+    /// packet to send now, in order: usually this one or none, more where a keyframe is started with that has come before or whose first packet came late.
     pub fn forward(
         &mut self,
         now: Instant,
@@ -215,9 +215,28 @@ impl Forwarder {
             Position::New => {}
             Position::StartedOver => self.forget_encoding(encoding, flows),
         }
-        if self.selector.waits_for() == Some(encoding) && packet.meta.frame.keyframe {
-            self.start(now, encoding, packet, tracks, emit);
+        if let Some(first) = self.beginning(encoding, packet, tracks) {
+            self.start(now, encoding, first, tracks, emit);
         }
+    }
+
+    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that begins, or, of one that began to come before
+    /// it was waited for, when all of it is there.
+    fn beginning<'a>(
+        &self,
+        encoding: EncodingIndex,
+        packet: &'a StoredPacket,
+        tracks: &[EncodingView<'a>],
+    ) -> Option<&'a StoredPacket> {
+        if self.selector.waits_for() != Some(encoding) {
+            return None;
+        }
+        if packet.meta.frame.keyframe {
+            return Some(packet);
+        }
+        let decided = self.decided.get(usize::from(encoding.0))?;
+        let first = tracks.get(usize::from(encoding.0))?.store.keyframe_completed(packet.meta.seq)?;
+        (first.meta.seq > *decided).then_some(first)
     }
 
     /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives `emit` the numbers of that keyframe

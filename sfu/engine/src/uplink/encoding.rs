@@ -221,11 +221,14 @@ impl Encoding {
         if again {
             self.nack.on_recovered(seq);
         } else if self.nack.on_received(now, seq) == Repair::NeedsKeyframe && taken {
-            self.keyframe.request(now);
+            self.keyframe.request_another(now);
         }
         if frame.keyframe {
             self.nack.on_keyframe(seq);
-            self.keyframe.on_keyframe();
+            self.keyframe.on_begun(now);
+        }
+        if self.store.keyframe_completed(seq).is_some() {
+            self.keyframe.on_whole();
         }
         round_trip
     }

@@ -34,6 +34,8 @@ pub struct KeyframeRequester {
     method: Method,
     number: u8,
     open: Option<Open>,
+    /// When the key frame began that is coming.
+    begun: Option<Instant>,
     /// When the next message would go at the regular rate; it may go [`Self::EARLY`] before.
     regular: Option<Instant>,
 }
@@ -54,13 +56,15 @@ impl KeyframeRequester {
     /// How long a keyframe is waited for before asking again: at least, and at most after doubling each time.
     const FIRST_RETRY: Duration = Duration::from_millis(500);
     const LAST_RETRY: Duration = Duration::from_secs(8);
+    /// A key frame that has begun is waited for so long.
+    const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 
     /// For an encoding whose section negotiated `method`.
     pub fn new(method: Method) -> Self {
-        KeyframeRequester { method, number: 0, open: None, regular: None }
+        KeyframeRequester { method, number: 0, open: None, begun: None, regular: None }
     }
 
-    /// Somebody needs a keyframe from now on.
+    /// Somebody needs a keyframe from now on. One that is just coming will do.
     pub fn request(&mut self, now: Instant) {
         if self.method == Method::Never {
             return;
@@ -70,14 +74,27 @@ impl KeyframeRequester {
         open.due = open.due.min(self.regular.map_or(now, |regular| regular.max(now)));
     }
 
-    /// A keyframe has come: whoever asked is served.
-    pub fn on_keyframe(&mut self) {
-        self.open = None;
+    /// The same, where what is just coming will not do.
+    pub fn request_another(&mut self, now: Instant) {
+        self.begun = None;
+        self.request(now);
+    }
+
+    /// The first packet of a keyframe has come.
+    pub fn on_begun(&mut self, now: Instant) {
+        self.begun = Some(now);
+    }
+
+    /// The last one has: whoever asked for it is served.
+    pub fn on_whole(&mut self) {
+        if self.begun.take().is_some() {
+            self.open = None;
+        }
     }
 
     /// Nobody needs a keyframe any more, or the encoding stopped.
     pub fn cancel(&mut self) {
-        self.open = None;
+        (self.open, self.begun) = (None, None);
     }
 
     /// Whether somebody waits.
@@ -87,8 +104,8 @@ impl KeyframeRequester {
 
     /// When [`KeyframeRequester::poll`] has a message.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let open = self.open?;
-        Some(self.earliest().map_or(open.due, |earliest| earliest.max(open.due)))
+        let coming = self.begun.map(|at| at + Self::WHOLE_WITHIN);
+        [self.earliest(), coming].into_iter().flatten().chain([self.open?.due]).max()
     }
 
     /// The message to send now, if one is due. `rtt` is the round trip to the publisher.
@@ -129,6 +146,12 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// A keyframe comes.
+    fn serve(requester: &mut KeyframeRequester, now: Instant) {
+        requester.on_begun(now);
+        requester.on_whole();
+    }
+
     /// Runs a requester for `duration` in steps of 10 ms; returns when messages went upstream.
     fn run(
         requester: &mut KeyframeRequester,
@@ -161,7 +184,10 @@ mod tests {
         let mut requester = KeyframeRequester::new(Method::Pli);
         let sent = run(&mut requester, 1000, |requester, now, at| match at {
             0..100 => (0..5).for_each(|_| requester.request(now)),
-            100 => requester.on_keyframe(),
+            100 => {
+                requester.on_begun(now);
+                requester.on_whole();
+            }
             _ => {}
         });
         assert_eq!(sent, [0]);
@@ -172,7 +198,7 @@ mod tests {
         let mut requester = KeyframeRequester::new(Method::Pli);
         let sent = run(&mut requester, 10_000, |requester, now, at| {
             if at % 100 == 50 {
-                requester.on_keyframe();
+                serve(requester, now);
             }
             requester.request(now);
         });
@@ -185,7 +211,7 @@ mod tests {
         let mut requester = KeyframeRequester::new(Method::Pli);
         let sent = run(&mut requester, 2000, |requester, now, at| match at {
             0 | 200 => requester.request(now),
-            100 | 600 => requester.on_keyframe(),
+            100 | 600 => serve(requester, now),
             _ => {}
         });
         assert_eq!(sent, [0, 500]);
@@ -220,6 +246,23 @@ mod tests {
             }
         });
         assert!(sent.contains(&9000), "{sent:?}");
+    }
+
+    #[test]
+    fn what_has_begun_to_come_is_waited_for() {
+        let at = |ask_at: u64, whole_at: u64, ask: fn(&mut KeyframeRequester, Instant)| {
+            let mut requester = KeyframeRequester::new(Method::Pli);
+            run(&mut requester, 3000, |requester, now, at| match at {
+                100 => requester.on_begun(now),
+                _ if at == ask_at => ask(requester, now),
+                _ if at == whole_at => requester.on_whole(),
+                _ => {}
+            })
+        };
+        assert!(at(150, 800, KeyframeRequester::request).is_empty(), "it serves who asks meanwhile");
+        assert_eq!(at(150, 9999, KeyframeRequester::request)[..1], [1100], "it does not come");
+        assert_eq!(at(900, 800, KeyframeRequester::request)[..1], [900], "it has come before");
+        assert_eq!(at(150, 300, KeyframeRequester::request_another)[..2], [150, 650], "it is of no use, and no answer");
     }
 
     #[test]

@@ -61,6 +61,17 @@ pub enum Inserted {
     TooOld,
 }
 
+/// The newest keyframe, as far as it has come.
+#[derive(Clone, Copy, Debug)]
+struct Keyframe {
+    first: ExtSeq,
+    timestamp: RtpTime,
+    /// All before this one have come.
+    next: u64,
+    /// The packet with which the last of it had come.
+    completed_by: Option<ExtSeq>,
+}
+
 /// A ring of the last packets of one encoding.
 #[derive(Debug)]
 pub struct PacketStore {
@@ -72,8 +83,7 @@ pub struct PacketStore {
     highest: Option<ExtSeq>,
     /// Packets before this one that are too old were forgotten.
     swept: u64,
-    /// The first packet of the newest keyframe.
-    keyframe: Option<ExtSeq>,
+    keyframe: Option<Keyframe>,
     /// What a decoder needs before a keyframe that does not bring it along: the newest last, before it those that may still have to be sent again.
     parameters: Vec<StoredPacket>,
 }
@@ -89,6 +99,9 @@ impl PacketStore {
     /// While nothing of a track was sent yet, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes
     /// what came since at once, and is at most so far behind until its jitter buffer has caught up. So all that is remembered too.
     pub const FRESH: Duration = Duration::from_millis(600);
+
+    /// A keyframe of more packets counts as whole when so many have come: a ring need not hold all of them.
+    const WHOLE: u64 = 128;
 
     /// A store that remembers that time's packets, `most` (at least 1) at most.
     pub fn new(most: usize) -> Self {
@@ -118,8 +131,14 @@ impl PacketStore {
 
     /// The newest keyframe and what came after it, as a range of sequence numbers, where none of its packets is missing.
     pub fn since_keyframe(&self) -> Option<std::ops::RangeInclusive<u64>> {
-        let range = self.keyframe?.0..=self.highest?.0;
+        let range = self.keyframe?.first.0..=self.highest?.0;
         range.clone().all(|seq| self.get(ExtSeq(seq)).is_some()).then_some(range)
+    }
+
+    /// The first packet of the newest keyframe, where packet `by` was the last of its packets to come.
+    pub fn keyframe_completed(&self, by: ExtSeq) -> Option<&StoredPacket> {
+        let keyframe = self.keyframe.filter(|keyframe| keyframe.completed_by == Some(by))?;
+        self.get(keyframe.first)
     }
 
     /// Stores a packet unless it is there or too old.
@@ -143,10 +162,26 @@ impl PacketStore {
             *slot = Some(StoredPacket { meta, extensions_len, bytes });
         }
         self.highest = self.highest.max(Some(meta.seq));
-        if meta.frame.keyframe {
-            self.keyframe = self.keyframe.max(Some(meta.seq));
+        if meta.frame.keyframe && self.keyframe.is_none_or(|newest| newest.first < meta.seq) {
+            let (first, timestamp, next) = (meta.seq, meta.timestamp, meta.seq.0);
+            self.keyframe = Some(Keyframe { first, timestamp, next, completed_by: None });
         }
+        self.follow_keyframe(meta.seq);
         Inserted::New
+    }
+
+    /// Looks how far the newest keyframe has come now that a packet is there. It ends with its marker, or where another picture begins.
+    fn follow_keyframe(&mut self, with: ExtSeq) {
+        let Some(mut keyframe) = self.keyframe.filter(|k| k.next == with.0 && k.completed_by.is_none()) else { return };
+        while let Some(packet) = self.get(ExtSeq(keyframe.next)) {
+            keyframe.next += 1;
+            let ends = packet.meta.marker || packet.meta.timestamp != keyframe.timestamp;
+            if ends || keyframe.next - keyframe.first.0 >= Self::WHOLE {
+                keyframe.completed_by = Some(with);
+                break;
+            }
+        }
+        self.keyframe = Some(keyframe);
     }
 
     /// The packet with this sequence number, while it is remembered.
@@ -220,8 +255,10 @@ impl PacketStore {
     /// Forgets what nobody asks for any more, so that its chunks can be used again.
     fn sweep(&mut self, now: Instant) {
         let (Some(highest), memory) = (self.highest, self.memory) else { return };
-        let keyframe = self.keyframe.and_then(|seq| self.get(seq)).map(|packet| &packet.meta);
-        let is_fresh = |meta: &&PacketMeta| now.saturating_duration_since(meta.arrival) <= Self::FRESH;
+        let keyframe = self.keyframe.and_then(|keyframe| self.get(keyframe.first)).map(|packet| &packet.meta);
+        let is_whole = self.keyframe.is_some_and(|keyframe| keyframe.completed_by.is_some());
+        let fresh = if is_whole { Self::FRESH } else { Self::MEMORY.1 };
+        let is_fresh = |meta: &&PacketMeta| now.saturating_duration_since(meta.arrival) <= fresh;
         let wanted_from = keyframe.filter(is_fresh).map_or(u64::MAX, |meta| meta.seq.0);
         self.swept = self.swept.max((highest.0 + 1).saturating_sub(self.slots.len() as u64));
         while self.swept <= highest.0.min(wanted_from.saturating_sub(1)) {
@@ -362,7 +399,7 @@ mod tests {
             for n in 0..400 {
                 store.remember(if n < 300 { before } else { memory });
                 let mut meta = meta(70_000 + n, start + Duration::from_millis(5) * n as u32);
-                meta.frame.keyframe = n == keyframe;
+                (meta.frame.keyframe, meta.marker) = (n == keyframe, n == keyframe);
                 store.insert(meta, &[], &content(n, 1200));
             }
             (held(&store), store.since_keyframe().is_some())
@@ -375,6 +412,55 @@ mod tests {
             assert_eq!(after(before, Duration::ZERO, 399 - 119), (41 * 4096, true), "595 ms ago");
             assert!(!after(before, Duration::ZERO, 399 - 125).1, "625 ms ago");
         }
+    }
+
+    #[test]
+    fn a_keyframe_is_whole_with_the_last_of_its_packets_that_comes() {
+        // Which packets come, in order; the keyframe is 2 to 5 of 0 to 9, where `marked` ends with a marker.
+        let completed = |order: &[u64], marked: bool| {
+            let (now, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+            let by = order.iter().find(|n| {
+                let mut meta = meta(70_000 + **n, now);
+                meta.frame.keyframe = **n == 2;
+                meta.timestamp = RtpTime(if (2..6).contains(*n) { 3000 } else { 1 });
+                meta.marker = marked && **n == 5;
+                store.insert(meta, &[], &[]);
+                store.keyframe_completed(ExtSeq(70_000 + **n)).is_some_and(|first| first.meta.seq == ExtSeq(70_002))
+            });
+            by.copied()
+        };
+        assert_eq!(completed(&[0, 1, 2, 3, 4, 5, 6], true), Some(5));
+        assert_eq!(completed(&[0, 1, 2, 3, 4, 5, 6], false), Some(6), "another picture begins");
+        assert_eq!(completed(&[0, 1, 2, 5, 4, 6, 3, 7], true), Some(3), "it was repaired");
+        assert_eq!(completed(&[3, 4, 5, 6, 1, 2], true), Some(2));
+        assert_eq!(completed(&[2, 3, 5, 6, 7, 8, 9], true), None);
+    }
+
+    #[test]
+    fn of_a_keyframe_that_takes_more_than_a_ring_holds_the_first_part_counts_as_whole() {
+        let (now, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+        for n in 0..2000 {
+            let mut meta = meta(70_000 + n, now);
+            meta.frame.keyframe = n == 0;
+            store.insert(meta, &[], &[]);
+            assert_eq!(store.keyframe_completed(ExtSeq(70_000 + n)).is_some(), n == 127, "{n}");
+        }
+    }
+
+    #[test]
+    fn what_has_come_of_a_keyframe_is_held_until_the_rest_comes() {
+        let (start, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut first = meta(70_000, start);
+        first.frame.keyframe = true;
+        store.insert(first, &[], &content(0, 1200));
+        for n in 2..120 {
+            store.insert(meta(70_000 + n, at(n * 7)), &[], &content(n, 1200));
+        }
+        let mut last = meta(70_001, at(900));
+        last.marker = true;
+        store.insert(last, &[], &[]);
+        assert!(store.keyframe_completed(ExtSeq(70_001)).is_some());
     }
 
     #[test]

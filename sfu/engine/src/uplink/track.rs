@@ -342,7 +342,7 @@ impl Track {
         (0..self.encodings.len() as u8).map(EncodingIndex)
     }
 
-    /// Somebody needs a key frame of an encoding.
+    /// Somebody needs a key frame of an encoding, of which one may just be coming.
     pub fn request_keyframe(&mut self, now: Instant, index: EncodingIndex) {
         if let Some(encoding) = self.encodings.get_mut(usize::from(index.0)) {
             encoding.keyframe.request(now);
@@ -408,7 +408,7 @@ impl Track {
             } else if !is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8)) {
                 encoding.nack.reset();
             } else if encoding.nack.poll_nacks(now, rtt, &mut missing) == Repair::NeedsKeyframe {
-                encoding.keyframe.request(now);
+                encoding.keyframe.request_another(now);
             }
             requests.falls_short |= encoding.shortfall.update(now, encoding.nack.counts());
             requests.packets += missing.len();

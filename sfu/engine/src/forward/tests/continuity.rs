@@ -313,7 +313,7 @@ impl Call {
         let out: Vec<_> = out.into_iter().map(|number| self.forwarder.outgoing(number).unwrap()).collect();
         let after = self.forwarder.current();
         if let Some(flows) = after.filter(|flows| before.map(|b| b.encoding) != Some(flows.encoding)) {
-            let first = packet.seq;
+            let first = out.iter().find_map(|out| out.source).unwrap_or(packet.seq);
             self.runs.push(Run { epoch: self.epoch, track, encoding: flows.encoding, first, newest: first });
         }
         if let Some(run) = self.runs.last_mut().filter(|_| after.is_some_and(|flows| flows.encoding == encoding)) {

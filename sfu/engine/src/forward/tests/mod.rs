@@ -9,6 +9,7 @@ mod model;
 mod numbers;
 mod parameters;
 mod stored;
+mod whole;
 
 use super::{EncodingView, Forwarder, Outgoing, Target};
 use crate::ids::EncodingIndex;

@@ -93,6 +93,13 @@ impl Track {
         self.demand_changed = true;
     }
 
+    /// A shard needs a key frame of an encoding: what is just coming has not reached it from its beginning on.
+    pub fn request_keyframe_for_mirror(&mut self, now: Instant, index: EncodingIndex) {
+        if let Some(encoding) = self.encodings.get_mut(usize::from(index.0)) {
+            encoding.keyframe.request_another(now);
+        }
+    }
+
     /// The shards that take an encoding.
     pub fn takers_of(&self, encoding: EncodingIndex) -> impl Iterator<Item = ShardId> + '_ {
         let bit = super::bit(encoding);
@@ -270,7 +277,7 @@ impl Track {
                 continue;
             }
             if encoding.nack.poll_nacks(now, HOME_ROUND_TRIP, &mut packets) == Repair::NeedsKeyframe {
-                encoding.keyframe.request(now);
+                encoding.keyframe.request_another(now);
             }
             if !packets.is_empty() {
                 say(home, Message::Nack { track, encoding: index, packets: std::mem::take(&mut packets) });
