@@ -128,7 +128,7 @@ fn a_narrow_link_is_seen_by_what_measures_queues_and_quality() {
     let narrow = "rate = \"400k\"\ndelay_ms = 20\nqueue = \"3KB\"";
     let metrics = [
         (Metric::QueueP95Ms, 5.0),
-        (Metric::QueueMaxMs, 50.0),
+        (Metric::QueueMaxMs, 40.0),
         (Metric::CongestionLoss, 0.0005),
         (Metric::HeightMean, -100.0),
     ];

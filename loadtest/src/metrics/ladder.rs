@@ -137,6 +137,7 @@ impl Ladder {
                     rate: Bitrate::bps(rate as u64),
                     height: encoding.height,
                     fps: fps.round() as u8,
+                    doubtful: false,
                 };
                 (option, rate, rate + packets * PACKET_OVERHEAD * 8.0)
             })

@@ -166,6 +166,7 @@ pub fn allocate(tracks: u32) -> impl FnMut() {
         rate: Bitrate::kbps(kbps),
         height,
         fps: 30 >> (2 - temporal),
+        doubtful: false,
     };
     let ladder = [(0, 150, 180), (1, 500, 360), (2, 1700, 720)];
     let layers = ladder.into_iter().flat_map(|(encoding, kbps, height)| {

@@ -80,6 +80,7 @@ impl Downlink {
             };
             if let Choice::Layer(layer) = &decision.choice {
                 self.states_changed |= slot.choose(target, subscription.limit(layer));
+                slot.forwarder.doubt(layer.doubtful);
             }
             slot.forwarder.set_target(target);
             set_pause(slot, pause, &mut self.states_changed);
@@ -277,6 +278,7 @@ mod tests {
             rate: Bitrate::kbps(100),
             height: 180,
             fps: 30,
+            doubtful: false,
         };
         let layers = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 1, 0)];
         let mut options: Vec<_> = layers.map(option).into();

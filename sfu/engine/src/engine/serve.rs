@@ -165,13 +165,13 @@ impl Engine {
         let rtt = participant.downlink.estimator().rtt().or(participant.uplink.rtt()).unwrap_or(DEFAULT_RTT);
         let mut rtcp = Batch::default();
         participant.uplink.write_feedback(now, &mut rtcp);
-        let mut fall_short = Vec::new();
+        let mut other_layers = Vec::new();
         for key in participant.uplink.tracks() {
             let Some(track) = self.tracks.get_mut(key) else { continue };
             let asked = track.write_requests(now, rtt, participant.uplink.ssrc, &mut rtcp);
             self.counters.nacks.sent += asked.packets as u64;
             add(&mut self.counters.rtp_lost_in, track.kind as usize, asked.given_up);
-            fall_short.extend(asked.falls_short.then_some(key));
+            other_layers.extend(asked.other_layers.then_some(key));
         }
         if participant.uplink.report_is_due(now) {
             participant.downlink.write_sender_reports(now, &self.config.wall_clock, &self.tracks, &mut rtcp);
@@ -186,11 +186,11 @@ impl Engine {
             });
             transport.send_rtcp(packet);
         }
-        if !fall_short.is_empty() {
+        if !other_layers.is_empty() {
             // The publisher is told, too.
             self.touch(key);
         }
-        for track in fall_short {
+        for track in other_layers {
             self.tell_layers(now, track, true);
             self.refresh_subscribers(track);
         }

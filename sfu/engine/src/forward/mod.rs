@@ -116,6 +116,8 @@ pub struct Forwarder {
     padding: Option<ExtSeq>,
     /// Encoding and numbers, first to last, of the pictures that were given up last.
     given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
+    /// What is wished for may not come whole.
+    doubtful: bool,
     /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
@@ -137,6 +139,7 @@ impl Forwarder {
             began: None,
             padding: None,
             given_up: None,
+            doubtful: false,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
     }
@@ -154,6 +157,11 @@ impl Forwarder {
     /// temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose frames were not sent so far.
     pub fn set_target(&mut self, target: Option<Target>) {
         self.selector.set_target(target);
+    }
+
+    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown until a keyframe has come whole.
+    pub fn doubt(&mut self, doubtful: bool) {
+        self.doubtful = doubtful;
     }
 
     /// The encoding whose keyframe is being waited for.
@@ -220,8 +228,8 @@ impl Forwarder {
         }
     }
 
-    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that begins, or, of one that began to come before
-    /// it was waited for, when all of it is there.
+    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that begins. Of one that began to come before it
+    /// was waited for, or that may not come whole while something smaller is shown: when all of it is there.
     fn beginning<'a>(
         &self,
         encoding: EncodingIndex,
@@ -231,7 +239,8 @@ impl Forwarder {
         if self.selector.waits_for() != Some(encoding) {
             return None;
         }
-        if packet.meta.frame.keyframe {
+        let shows_smaller = self.selector.current().is_some_and(|current| current.encoding < encoding);
+        if packet.meta.frame.keyframe && !(self.doubtful && shows_smaller) {
             return Some(packet);
         }
         let decided = self.decided.get(usize::from(encoding.0))?;

@@ -29,6 +29,8 @@ pub(super) struct Rewriter {
     first_timestamp: RtpTime,
     offsets: Offsets,
     last: Option<Last>,
+    /// By so many ticks the slot's timestamps are ahead of the capture of what they show.
+    ahead: i64,
     last_picture: Option<LastPicture>,
     /// Frame number of the newest frame, as it was sent or would have been.
     last_frame_number: Option<u16>,
@@ -72,6 +74,7 @@ impl Rewriter {
             first_timestamp,
             offsets: Offsets::default(),
             last: None,
+            ahead: 0,
             last_picture: None,
             last_frame_number: None,
             marks_next: false,
@@ -91,9 +94,12 @@ impl Rewriter {
             None => self.first_timestamp,
             Some(last) => {
                 let passed = i64::try_from(now.saturating_duration_since(last.at).as_micros()).unwrap_or(i64::MAX);
-                let step = capture_step.filter(|step| step.abs_diff(passed) <= MAX_CLOCK_ERROR_US).unwrap_or(passed);
+                let captured = capture_step.filter(|step| step.abs_diff(passed) <= MAX_CLOCK_ERROR_US);
+                let step = captured.map_or(self.ticks(passed), |step| self.ticks(step) - self.ahead);
                 // Encodings show one picture at the same time: the second to be sent still needs a timestamp of its own.
-                last.timestamp.offset(self.ticks(step).clamp(1, MAX_STEP) as i32)
+                let next = step.clamp(1, MAX_STEP);
+                self.ahead = if captured.is_some() { (next - step).max(0) } else { 0 };
+                last.timestamp.offset(next as i32)
             }
         };
         self.offsets.timestamp = timestamp.0.wrapping_sub(meta.timestamp.0);

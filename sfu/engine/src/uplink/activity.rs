@@ -88,6 +88,12 @@ impl Activity {
         self.since
     }
 
+    /// For how long it is active, as of the last packet.
+    pub fn flowed_for(&self) -> Duration {
+        let flowed = self.since.zip(self.last_packet).map(|(since, last)| last.saturating_duration_since(since));
+        flowed.unwrap_or_default()
+    }
+
     fn silence(&self) -> Duration {
         match self.kind {
             MediaKind::Audio => Self::AUDIO_SILENCE,

@@ -1,5 +1,8 @@
 //! One received encoding of a track: its packets, how well they arrive, what it costs, whether somebody takes it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::downlink::allocate::LayerOption;
 use crate::drops::DropReason;
 use crate::forward::EncodingView;
@@ -180,7 +183,7 @@ impl Encoding {
         self.mapping = self.clock.mapping(publisher).unwrap_or(self.mapping);
         let started = self.activity.on_packet(now, meta.frame.starts_frame) == Some(Change::Started);
         if started {
-            self.shortfall.on_started(now);
+            self.shortfall.on_started();
             if self.rates.size().is_none() {
                 // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
                 self.keyframe.request(now);
@@ -280,7 +283,7 @@ impl Encoding {
             for temporal in 0..self.rates.temporal_layers(now).max(1) {
                 let rate = self.rates.stable(spatial, temporal);
                 let fps = self.rates.frame_rate(now, spatial, temporal).round() as u8;
-                options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
+                options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps, doubtful: false });
             }
         }
     }
@@ -296,7 +299,7 @@ impl Encoding {
             let allocated = self.allocation.get(usize::from(spatial)).copied().flatten();
             let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO).unwrap_or(usual);
             let fps = allocated.and_then(|layer| layer.frame_rate()).unwrap_or(fps);
-            options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps });
+            options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps, doubtful: false });
         }
     }
 
@@ -324,8 +327,8 @@ impl Encoding {
                 false
             }
             // Only what flows is switched off: an encoding that the publisher itself stopped stays welcome, and one that just began is
-            // given time to be chosen.
-            (Demand::Wanted { since, .. }, false) if !flows => {
+            // given time to be chosen. Not so where it would only look for room that there is not.
+            (Demand::Wanted { since, .. }, false) if !flows && (!too_much || self.remembered.is_empty()) => {
                 self.demand = Demand::Wanted { since, idle: None };
                 false
             }
@@ -335,12 +338,14 @@ impl Encoding {
             }
             (Demand::Wanted { idle, .. }, false) if now.saturating_duration_since(idle.unwrap_or(now)) >= after => {
                 let mut options = Vec::new();
-                if too_much {
+                if !too_much {
+                    self.layer_options(now, index, &mut options);
+                } else if !flows {
+                    options.clone_from(&self.remembered);
+                } else {
                     // What comes of it, and what is announced, is what the network leaves of it.
                     self.allocation = StreamAllocation::default();
                     self.usual_options(now, index, &mut options);
-                } else {
-                    self.layer_options(now, index, &mut options);
                 }
                 self.remembered = options;
                 self.demand = Demand::Unwanted;
@@ -436,144 +441,5 @@ impl Encoding {
         self.nack.reset();
         self.reader = Reader::default();
         self.clock = CaptureClock::new(clock_rate);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::units::RtpTime;
-
-    const AV1: Codec = Codec::Av1 { profile: 0 };
-
-    fn meta(now: Instant, seq: u64, redundant: u16) -> PacketMeta {
-        PacketMeta {
-            seq: ExtSeq(seq),
-            timestamp: RtpTime(seq as u32 * 3000),
-            marker: true,
-            payload_type: PayloadType(96),
-            arrival: now,
-            audio_level: None,
-            redundant,
-            frame: FrameMeta { starts_frame: true, keyframe: true, size: Some((320, 180)), ..FrameMeta::default() },
-        }
-    }
-
-    /// A packet arrives; true where it was taken.
-    fn arrives(encoding: &mut Encoding, codec: Codec, seq: u64, again: bool, of_track: Option<Codec>) -> bool {
-        let now = Instant::now();
-        let taken = encoding.take_codec(codec, ExtSeq(seq), again, of_track).is_ok();
-        if taken {
-            let _ = encoding.store.insert(meta(now, seq, 0), &[], &[1, 2, 3]);
-            encoding.note_relayed(now, &meta(now, seq, 0), 100, CaptureMapping::unknown(90_000));
-        }
-        taken
-    }
-
-    #[test]
-    fn with_another_codec_an_encoding_begins_anew_and_what_is_late_of_the_old_one_is_refused() {
-        let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
-        assert!(arrives(&mut encoding, Codec::Vp8, 100, false, None));
-        assert!(arrives(&mut encoding, Codec::Vp8, 101, false, Some(Codec::Vp8)));
-        assert_eq!(encoding.rates.size(), Some((320, 180)));
-        assert!(!arrives(&mut encoding, AV1, 99, false, Some(Codec::Vp8)), "of a codec before");
-        assert!(arrives(&mut encoding, AV1, 103, false, Some(Codec::Vp8)), "it changes over");
-        assert!(encoding.store.get(ExtSeq(101)).is_none() && encoding.store.get(ExtSeq(103)).is_some());
-        assert!(!arrives(&mut encoding, Codec::Vp8, 102, false, Some(AV1)), "late");
-        assert!(!arrives(&mut encoding, Codec::Vp8, 104, true, Some(AV1)), "a retransmission");
-        assert!(arrives(&mut encoding, AV1, 104, false, Some(AV1)));
-    }
-
-    #[test]
-    fn an_encoding_that_has_not_followed_its_track_to_another_codec_is_not_taken_until_it_has() {
-        let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
-        assert!(arrives(&mut encoding, Codec::Vp8, 100, false, None));
-        encoding.drop_other_codec(AV1);
-        assert!(encoding.store.get(ExtSeq(100)).is_none() && encoding.rates.size().is_none());
-        assert!(!arrives(&mut encoding, Codec::Vp8, 101, false, Some(AV1)));
-        assert!(arrives(&mut encoding, AV1, 102, false, Some(AV1)));
-        encoding.drop_other_codec(AV1);
-        assert!(encoding.store.get(ExtSeq(102)).is_some());
-    }
-
-    #[test]
-    fn what_stopped_is_forgotten_somewhat_later_unless_it_goes_on() {
-        for goes_on in [false, true] {
-            let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
-            let mut now = Instant::now();
-            for seq in 100..110 {
-                let _ = encoding.store.insert(meta(now, seq, 0), &[], &[1, 2, 3]);
-                encoding.activity.on_packet(now, true);
-                now += Duration::from_millis(100);
-            }
-            let stop = encoding.poll_timeout().unwrap();
-            assert!(encoding.handle_timeout(stop));
-            assert!(encoding.store.get(ExtSeq(109)).is_some(), "it may be asked for again");
-            if goes_on {
-                encoding.activity.on_packet(stop, true);
-            }
-            let release = stop + PacketStore::MEMORY.1;
-            assert_eq!(encoding.poll_timeout(), Some(release));
-            assert!(!encoding.handle_timeout(release));
-            assert_eq!(encoding.store.get(ExtSeq(109)).is_some(), goes_on);
-            assert_eq!(encoding.poll_timeout().is_some(), goes_on);
-        }
-    }
-
-    /// Five seconds of 30 pictures a second, then as long with one.
-    fn trickles(encoding: &mut Encoding, start: Instant) -> Instant {
-        let times = (0..150).map(|n| n * 1000 / 30).chain((5..10).map(|n| n * 1000));
-        let times = times.map(|ms: u64| start + Duration::from_millis(ms));
-        for (seq, now) in (1..).zip(times.clone()) {
-            let meta = PacketMeta {
-                frame: FrameMeta { size: Some((1280, 720)), ..meta(now, seq, 0).frame },
-                ..meta(now, seq, 0)
-            };
-            encoding.note_media(now, &meta, 7000, false, &PublisherClock::new(start));
-            encoding.rates.refresh(now, crate::media::Source::Camera);
-        }
-        start + Duration::from_secs(9)
-    }
-
-    #[test]
-    fn what_was_switched_off_as_too_much_is_offered_by_what_it_usually_costs() {
-        let index = EncodingIndex(2);
-        for too_much in [false, true] {
-            let (mut encoding, start) = (Encoding::new(MediaKind::Video, None, Method::Pli), Instant::now());
-            let now = trickles(&mut encoding, start);
-            assert_eq!(encoding.update_demand(now, true, too_much, index), too_much, "at once");
-            assert_eq!(encoding.is_wanted(), !too_much);
-            let mut options = Vec::new();
-            let stopped = now + Duration::from_secs(10);
-            assert!(encoding.handle_timeout(stopped));
-            encoding.layer_options(stopped, index, &mut options);
-            let offered: Vec<_> = options.iter().map(|o| (o.height, o.fps, o.rate.as_bps() / 100_000)).collect();
-            assert_eq!(offered, if too_much { vec![(720, 30, 16)] } else { vec![] });
-        }
-    }
-
-    #[test]
-    fn what_the_publisher_begins_to_send_again_falls_short_no_longer() {
-        let (mut encoding, start) = (Encoding::new(MediaKind::Video, None, Method::Pli), Instant::now());
-        let counts = |overdue| crate::uplink::shortfall::Counts { sent: 100, overdue, gaps: overdue };
-        assert!(!encoding.shortfall.update(start, counts(0)) && encoding.shortfall.update(start, counts(50)));
-        assert!(encoding.shortfall.is_short(start));
-        encoding.note_media(start, &meta(start, 1, 0), 100, false, &PublisherClock::new(start));
-        assert!(!encoding.shortfall.is_short(start));
-    }
-
-    #[test]
-    fn what_audio_repeats_is_counted_by_itself() {
-        let mut encoding = Encoding::new(MediaKind::Audio, None, Method::Pli);
-        let start = Instant::now();
-        let at = |packet: u64| start + Duration::from_millis(20 * packet);
-        for packet in 0..100 {
-            encoding.note_relayed(at(packet), &meta(at(packet), packet, 300), 100, CaptureMapping::unknown(48_000));
-        }
-        let (alone, repeated) = (encoding.rates.total(at(100)).as_bps(), encoding.repetitions.rate(at(100)).as_bps());
-        assert!((35_000..45_000).contains(&alone), "50 packets a second of 100 bytes, not {alone} bit/s");
-        assert!((105_000..135_000).contains(&repeated), "three times that, not {repeated} bit/s");
     }
 }

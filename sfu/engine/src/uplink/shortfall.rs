@@ -2,7 +2,7 @@
 //!
 //! A browser that finds its uplink too slow switches off its higher encodings by itself, but not the last one that is still wanted: of that it
 //! sends what there is room for, a picture now and then. Since encodings that nobody takes are switched off, the last one may be the largest.
-//! One [`Shortfall`] per encoding; its track offers receivers the lower ones while one falls short.
+//! One [`Shortfall`] per encoding; its track offers receivers the lower ones while one falls short (`track/recovery.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,7 @@ pub struct Shortfall {
     /// The counts at the beginning of the present half of the window, and of the half before.
     begins: [Counts; 2],
     began: Option<Instant>,
-    /// While it falls short.
-    until: Option<Instant>,
-    /// For how long it did last.
-    hold: Duration,
+    is_short: bool,
 }
 
 impl Shortfall {
@@ -38,13 +35,9 @@ impl Shortfall {
     const LEAST_PACKETS: u64 = 5;
     /// Fewer gaps are an outage that is over, not a network that is too slow.
     const LEAST_GAPS: u64 = 3;
-    /// It is not offered for so long, twice as long each time, at most for the latter.
-    const HOLD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(40));
-    /// A shortfall so long after the last one is a new one.
-    const FORGOTTEN: Duration = Duration::from_secs(30);
 
-    /// Takes the counts of now; true where it begins to fall short.
-    pub fn update(&mut self, now: Instant, counts: Counts) -> bool {
+    /// Takes the counts of now.
+    pub fn update(&mut self, now: Instant, counts: Counts) {
         let age = self.began.map(|at| now.saturating_duration_since(at));
         if age.is_none_or(|age| age >= Self::HALF) {
             let [present, _] = self.begins;
@@ -53,28 +46,19 @@ impl Shortfall {
         }
         let [_, from] = self.begins;
         let (sent, overdue) = (counts.sent - from.sent, counts.overdue - from.overdue);
-        let short = overdue >= Self::LEAST_PACKETS
+        self.is_short = overdue >= Self::LEAST_PACKETS
             && counts.gaps - from.gaps >= Self::LEAST_GAPS
             && overdue as f64 >= sent as f64 * Self::SHARE;
-        if !short || self.is_short(now) {
-            return false;
-        }
-        let again = self.until.is_some_and(|until| now.saturating_duration_since(until) < Self::FORGOTTEN);
-        let (first, longest) = Self::HOLD;
-        self.hold = if again { (self.hold * 2).min(longest) } else { first };
-        self.until = Some(now + self.hold);
-        true
     }
 
     /// Whether it falls short.
-    pub fn is_short(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+    pub fn is_short(&self) -> bool {
+        self.is_short
     }
 
-    /// The publisher began to send it again, and will have had a reason.
-    pub fn on_started(&mut self, now: Instant) {
-        self.until = self.until.map(|until| until.min(now));
-        self.began = None;
+    /// The publisher began to send it again: what was before says nothing.
+    pub fn on_started(&mut self) {
+        *self = Shortfall::default();
     }
 }
 
@@ -104,7 +88,8 @@ mod tests {
                 self.counts.sent += 10;
                 self.counts.overdue += overdue;
                 self.counts.gaps = self.counts.overdue.div_ceil(gap);
-                if self.shortfall.update(self.now, self.counts) {
+                self.shortfall.update(self.now, self.counts);
+                if self.shortfall.is_short() {
                     return Some(self.now - start);
                 }
             }
@@ -115,11 +100,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn what_cannot_be_repaired_falls_short_within_half_a_second() {
+    fn what_cannot_be_repaired_falls_short_within_half_a_second_and_no_longer_than_that_lasts() {
         let mut link = Link::new();
         assert_eq!(link.run(20 * SECOND, 0, 1), None);
         assert!(link.run(SECOND, 4, 1).unwrap() <= Duration::from_millis(500));
-        assert!(link.shortfall.is_short(link.now) && !link.shortfall.is_short(link.now + 5 * SECOND));
+        while link.run(Duration::from_millis(100), 0, 1).is_some() {}
+        assert_eq!(link.run(5 * SECOND, 0, 1), None);
     }
 
     #[test]
@@ -140,26 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn each_further_one_is_believed_for_longer_until_there_was_none_for_a_while() {
+    fn what_was_before_it_began_again_says_nothing() {
         let mut link = Link::new();
-        for hold in [5, 10, 20, 40, 40] {
-            link.run(SECOND, 5, 1).unwrap();
-            assert!(link.shortfall.is_short(link.now + hold * SECOND - Duration::from_millis(1)), "{hold}");
-            assert!(!link.shortfall.is_short(link.now + hold * SECOND), "{hold}");
-            assert_eq!(link.run(hold * SECOND, 0, 1), None);
-        }
-        assert_eq!(link.run(31 * SECOND, 0, 1), None);
-        link.run(SECOND, 5, 1).unwrap();
-        assert!(!link.shortfall.is_short(link.now + 5 * SECOND));
-    }
-
-    #[test]
-    fn who_starts_to_send_again_is_believed() {
-        let mut link = Link::new();
-        link.run(SECOND, 5, 1).unwrap();
-        link.shortfall.on_started(link.now);
-        assert!(!link.shortfall.is_short(link.now));
-        link.run(2 * SECOND, 5, 1).unwrap();
-        assert!(link.shortfall.is_short(link.now + 9 * SECOND), "the second within a short time");
+        link.run(SECOND, 4, 1).unwrap();
+        link.shortfall.on_started();
+        assert!(!link.shortfall.is_short());
+        assert_eq!(link.run(5 * SECOND, 0, 1), None);
     }
 }

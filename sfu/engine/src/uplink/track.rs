@@ -3,6 +3,7 @@
 //! Lives in the engine, since publisher and subscribers share it: the publisher's packets enter by [`Track::receive`], and the
 //! subscribers' downlinks read the encodings' stores. `relayed` is what spans shards.
 
+mod recovery;
 mod relayed;
 
 pub use relayed::{Mirror, Origin};
@@ -30,6 +31,7 @@ use crate::uplink::reception::Reception;
 use crate::uplink::rtx::{self, AssociatedPayloads, Retransmission};
 use crate::uplink::store::Inserted;
 use crate::uplink::streams::StreamRef;
+use recovery::{Carried, Recovery};
 use relayed::Takers;
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,7 @@ pub struct Track {
     /// What is sent or what the subscribers take changed since it was looked at what the publisher should send.
     demand_changed: bool,
     encodings: Vec<Encoding>,
+    recovery: Recovery,
     payloads: Vec<PayloadMapping>,
     associated: AssociatedPayloads,
     /// The payload type under which its audio comes with repetitions.
@@ -125,8 +128,8 @@ pub struct Requests {
     pub packets: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
-    /// The publisher's network carries less: receivers must choose among other layers than before.
-    pub falls_short: bool,
+    /// An encoding begins to fall short, or does no longer: receivers must choose among other layers than before.
+    pub other_layers: bool,
 }
 
 impl Track {
@@ -152,6 +155,7 @@ impl Track {
             takers: Takers::default(),
             demand_changed: true,
             encodings: Vec::new(),
+            recovery: Recovery::default(),
             payloads: Vec::new(),
             associated: AssociatedPayloads::default(),
             red: None,
@@ -169,6 +173,7 @@ impl Track {
         let rids = || role.encodings.iter().map(|e| e.rid).take(MAX_ENCODINGS);
         if !self.encodings.iter().map(|e| e.rid).eq(rids()) {
             self.encodings = rids().map(|rid| Encoding::new(self.kind, rid, method)).collect();
+            self.recovery = Recovery::default();
         }
     }
 
@@ -247,8 +252,12 @@ impl Track {
             self.encodings.iter_mut().for_each(|encoding| encoding.drop_other_codec(codec));
         }
         if self.kind == MediaKind::Video {
-            let asked = self.is_taken(stream.encoding);
-            if let Some(encoding) = self.encodings.get_mut(usize::from(stream.encoding.0)) {
+            let place = usize::from(stream.encoding.0);
+            if arrival.started && frame.keyframe && !stream.is_rtx {
+                self.recovery.on_started(now, place);
+            }
+            let asked = self.is_taken(stream.encoding) || self.recovery.carried().tried == Some(place);
+            if let Some(encoding) = self.encodings.get_mut(place) {
                 arrival.round_trip = encoding.note_repair(now, ext_seq, &frame, stream.is_rtx, asked);
             }
         }
@@ -359,25 +368,13 @@ impl Track {
             encoding.rates.refresh(now, self.source);
             encoding.layer_options(now, EncodingIndex(index as u8), &mut options);
         }
-        if let Some(short) = self.too_much(now) {
-            let flows = |index| self.encoding(index).is_some_and(|encoding| encoding.activity.active_since().is_some());
-            let lowest = options.iter().map(|option| option.encoding).min();
-            options.retain(|option| {
-                let index = option.encoding;
-                usize::from(index.0) < short && (Some(index) == lowest || flows(index))
-            });
+        let lowest = options.iter().map(|option| option.encoding).min();
+        let (offered, doubtful) = (self.recovery.carried().offered, self.recovery.is_recent(now));
+        options.retain(|option| Some(option.encoding) == lowest || usize::from(option.encoding.0) < offered);
+        for option in options.iter_mut().filter(|option| Some(option.encoding) != lowest) {
+            option.doubtful = doubtful;
         }
         options
-    }
-
-    /// The lowest encoding that the publisher's network does not carry, where there is a lower one to be had. It and those above are switched
-    /// off and not repaired, since both take what is left, nor offered; of those below it the lowest is, which there is surely room for, and
-    /// what flows already.
-    fn too_much(&self, now: Instant) -> Option<usize> {
-        let to_be_had = |e: &Encoding| e.activity.active_since().is_some() || e.comes_back(now);
-        let lowest = self.encodings.iter().position(to_be_had)?;
-        let above = self.encodings.iter().skip(lowest + 1).position(|encoding| encoding.shortfall.is_short(now))?;
-        Some(lowest + 1 + above)
     }
 
     /// What all encodings take over the last second, for a receiver with or without repetitions (RFC 2198).
@@ -397,20 +394,21 @@ impl Track {
     pub fn write_requests(&mut self, now: Instant, rtt: Duration, sender: Ssrc, rtcp: &mut Batch) -> Requests {
         let mut requests = Requests::default();
         let mut missing = Vec::new();
-        let too_much = self.too_much(now).unwrap_or(self.encodings.len());
+        let carried = self.recovery.carried();
         for (index, encoding) in self.encodings.iter_mut().enumerate() {
             let Some(media) = encoding.ssrc else { continue };
             missing.clear();
             // Who takes it, or takes it again, begins with a key frame: until then nothing is missing.
-            if index >= too_much {
+            let taken = is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8));
+            if index >= carried.off {
                 encoding.nack.reset();
                 encoding.keyframe.cancel();
-            } else if !is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8)) {
+            } else if !taken && carried.tried != Some(index) {
                 encoding.nack.reset();
             } else if encoding.nack.poll_nacks(now, rtt, &mut missing) == Repair::NeedsKeyframe {
                 encoding.keyframe.request_another(now);
             }
-            requests.falls_short |= encoding.shortfall.update(now, encoding.nack.counts());
+            encoding.shortfall.update(now, encoding.nack.counts());
             requests.packets += missing.len();
             requests.given_up += encoding.newly_given_up();
             let mut rest = missing.as_slice();
@@ -425,7 +423,8 @@ impl Track {
                 None => continue,
             }
         }
-        self.demand_changed |= requests.falls_short;
+        requests.other_layers = self.review_carried(now);
+        self.demand_changed |= requests.other_layers;
         requests
     }
 
@@ -466,11 +465,16 @@ impl Track {
         }
         self.demand_changed = false;
         let mut changed = false;
-        let too_much = self.too_much(now);
+        let Carried { tried, off, .. } = self.recovery.carried();
         for (place, encoding) in self.encodings.iter_mut().enumerate() {
             let index = EncodingIndex(place as u8);
-            let taken = is_taken(&self.subscribers, &self.takers, index);
-            changed |= encoding.update_demand(now, taken, too_much.is_some_and(|first| place >= first), index);
+            let taken = is_taken(&self.subscribers, &self.takers, index) || tried == Some(place);
+            if encoding.update_demand(now, taken, place >= off, index) {
+                changed = true;
+                if !encoding.is_wanted() {
+                    self.recovery.on_switched_off(place);
+                }
+            }
         }
         let wanted = || self.encodings.iter().enumerate().map(|(i, e)| (EncodingIndex(i as u8), e.rid, e.is_wanted()));
         changed.then(|| wanted().collect())

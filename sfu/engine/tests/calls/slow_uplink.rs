@@ -47,6 +47,36 @@ fn where_the_large_encoding_does_not_arrive_the_small_one_is_sent_instead_until_
     video.check();
 }
 
+/// Whatever the publisher was told from the event with this number on.
+fn told_since(world: &World, event: usize) -> Vec<Vec<bool>> {
+    let told = world.events[event..].iter().filter_map(|(_, event)| match event {
+        Event::EncodingsWanted { encodings, .. } => Some(encodings.iter().map(|(.., wanted)| *wanted).collect()),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn the_next_encoding_is_tried_and_where_it_is_not_carried_nobody_sees_that() {
+    let mut world = World::new(23);
+    let up = narrowing(20, [(12, 400_000), (60, 10_000_000)]);
+    world.join(1, Access { up, ..Access::default() }, &[Publish::Camera], (0, 0));
+    world.join(2, Access::default(), &[], (0, 1));
+    world.run(seconds(12));
+    let track = world.client(1).track("0");
+    let shown = world.run_until(seconds(2), |w| w.client(2).receiver_of(track).video.height() == 180);
+    assert!(shown, "{}", world.story(2));
+    let (small, events) = (world.now, world.events.len());
+    world.run(seconds(12));
+    let told = told_since(&world, events);
+    assert_eq!(told[0], [true, true, false], "the next one is tried, not the largest");
+    assert_eq!(told[1], [true, false, false], "it is not carried");
+    assert!(told.iter().all(|wanted| !wanted[2]), "{told:?}");
+    let video = &world.client(2).receiver_of(track).video;
+    assert!(video.decoded_since(small).all(|decoded| decoded.picture.height == 180), "it was never shown");
+    video.check();
+}
+
 #[test]
 fn what_nobody_takes_is_not_repaired() {
     let mut world = World::new(22);

@@ -55,6 +55,8 @@ pub struct LayerOption {
     pub height: u16,
     /// Frames per second.
     pub fps: u8,
+    /// The publisher's network did not carry it lately.
+    pub doubtful: bool,
 }
 
 /// What one receiver wants of one video track. `K` names the subscription.

@@ -5,7 +5,15 @@ use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 fn layer(encoding: u8, temporal: u8, kbps: u64, height: u16, fps: u8) -> LayerOption {
-    LayerOption { encoding: EncodingIndex(encoding), spatial: 0, temporal, rate: Bitrate::kbps(kbps), height, fps }
+    LayerOption {
+        encoding: EncodingIndex(encoding),
+        spatial: 0,
+        temporal,
+        rate: Bitrate::kbps(kbps),
+        height,
+        fps,
+        doubtful: false,
+    }
 }
 
 /// Three encodings of three temporal layers.
@@ -276,7 +284,7 @@ fn exhaustive(class: &[&Subscription<'_, usize>], budget: Bitrate) -> (u32, Bitr
 prop_compose! {
     fn any_option()(encoding in 0u8..3, spatial in 0u8..3, temporal in 0u8..3, bps in 1u64..3_000_000, height in 0u16..1100, fps in 0u8..61)
         -> LayerOption {
-        LayerOption { encoding: EncodingIndex(encoding), spatial, temporal, rate: Bitrate::bps(bps), height, fps }
+        LayerOption { encoding: EncodingIndex(encoding), spatial, temporal, rate: Bitrate::bps(bps), height, fps, doubtful: false }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A track of a room that spans shards: at home, which shards take it; on those, its mirror. See [`crate::relay`].
 
+use super::recovery::Recovery;
 use super::{PACKET_COST, Subscriber, Track};
 use crate::downlink::allocate::LayerOption;
 use crate::engine::keys::{ParticipantKey, RoomKey};
@@ -167,6 +168,7 @@ impl Track {
             takers: Takers::default(),
             demand_changed: false,
             encodings: Vec::new(),
+            recovery: Recovery::default(),
             payloads: Vec::new(),
             associated: AssociatedPayloads::default(),
             red: None,

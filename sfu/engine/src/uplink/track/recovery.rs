@@ -1,0 +1,353 @@
+//! What is asked of a publisher whose network fell short: less at once, and more again step by step.
+//!
+//! An encoding that [falls short](crate::uplink::shortfall) is switched off, and so are those above it, since all take what is left. After a while the next one
+//! above what flows is tried: it is asked for and repaired, but offered to receivers only when it has flowed for some time. So a try that fails does
+//! not show. The next one comes later, ever more so.
+
+use super::Track;
+use crate::uplink::encoding::Encoding;
+use std::time::{Duration, Instant};
+
+/// Nothing is tried for so long, twice as long each time.
+const FIRST_HOLD: Duration = Duration::from_secs(5);
+/// At most for so long.
+const LONGEST_HOLD: Duration = Duration::from_secs(40);
+/// What falls short so long after that is a new case; until then it is doubtful that more is carried.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// What has flowed for so long is carried.
+const PROVEN: Duration = Duration::from_millis(1500);
+/// What is tried must flow so soon, and from then on. Otherwise its publisher found no room: browsers look for it by padding, at the expense of what flows.
+const FLOWS_WITHIN: Duration = Duration::from_secs(3);
+/// After that nothing is tried for so long.
+const NO_ROOM: Duration = Duration::from_secs(10);
+
+/// What is known of the network of a track's publisher.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    fall: Option<Fall>,
+    carried: Carried,
+    tried_at: Option<Instant>,
+}
+
+/// The last time it fell short.
+#[derive(Clone, Copy, Debug)]
+struct Fall {
+    /// The lowest encoding that did, and the highest that has not been carried since.
+    places: (usize, usize),
+    /// Nothing is tried before.
+    until: Instant,
+    hold: Duration,
+    /// All is carried again, or not needed.
+    is_over: bool,
+}
+
+/// An encoding that is not carried.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    place: usize,
+    /// Or its publisher found no room for it.
+    flows: bool,
+}
+
+/// Which encodings are carried, as places among those of the track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// Receivers may choose among the lowest and those below this one.
+    pub offered: usize,
+    /// This one is tried.
+    pub tried: Option<usize>,
+    /// This one and those above are switched off.
+    pub off: usize,
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Carried { offered: usize::MAX, tried: None, off: usize::MAX }
+    }
+}
+
+impl Recovery {
+    /// As of the last look.
+    pub(super) fn carried(&self) -> Carried {
+        self.carried
+    }
+
+    /// Whether it is doubtful that more is carried than what flows.
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        self.fall.is_some_and(|fall| now.saturating_duration_since(fall.until) < FORGOTTEN)
+    }
+
+    /// The publisher began to send an encoding by itself, and will have had a reason: no need to wait.
+    pub(super) fn on_started(&mut self, now: Instant, place: usize) {
+        let fall = self.fall.as_mut().filter(|fall| fall.places.0 <= place);
+        fall.into_iter().for_each(|fall| fall.until = fall.until.min(now));
+    }
+
+    /// Nobody took an encoding that was offered: more is not needed.
+    pub(super) fn on_switched_off(&mut self, place: usize) {
+        let fall = self.fall.as_mut().filter(|fall| place <= fall.places.1 && place < self.carried.offered);
+        fall.into_iter().for_each(|fall| fall.is_over = true);
+    }
+
+    fn on_fall(&mut self, now: Instant, Short { place, flows }: Short) {
+        let before = self.fall.filter(|_| self.is_recent(now));
+        let again = before.filter(|fall| !fall.is_over);
+        let hold = match before {
+            Some(fall) if flows && now < fall.until => fall.hold,
+            Some(fall) if flows => (2 * fall.hold).min(LONGEST_HOLD),
+            Some(_) if !flows => NO_ROOM,
+            _ => FIRST_HOLD,
+        };
+        let lowest = again.filter(|fall| now < fall.until).map_or(place, |fall| fall.places.0.min(place));
+        let highest = again.map_or(place, |fall| fall.places.1.max(place));
+        self.fall = Some(Fall { places: (lowest, highest), until: now + hold, hold, is_over: false });
+    }
+}
+
+impl Track {
+    /// Looks anew at what is carried; true where that is another answer than before.
+    pub(super) fn review_carried(&mut self, now: Instant) -> bool {
+        let lowest = self.lowest_to_be_had(now).unwrap_or(0);
+        let before = self.recovery.carried;
+        if let Some(short) = self.falls_short(now, lowest, before) {
+            self.recovery.on_fall(now, short);
+        }
+        let carried = self.carried(now, lowest);
+        if carried.tried != before.tried {
+            self.recovery.tried_at = carried.tried.map(|_| now);
+        }
+        self.recovery.carried = carried;
+        carried != before
+    }
+
+    /// The lowest encoding that does, of those above the lowest that is to be had. While one is tried it is that one, whichever suffers.
+    fn falls_short(&self, now: Instant, lowest: usize, before: Carried) -> Option<Short> {
+        let is_short = |encoding: &Encoding| encoding.shortfall.is_short();
+        let Some(tried) = before.tried else {
+            let mut above = self.encodings.iter().enumerate().take(before.off).skip(lowest + 1);
+            return above.find(|(_, encoding)| is_short(encoding)).map(|(place, _)| Short { place, flows: true });
+        };
+        let flows = self.encodings.get(tried).is_some_and(|encoding| encoding.activity.active_since().is_some());
+        let finds_no_room =
+            !flows && self.recovery.tried_at.is_some_and(|at| now.saturating_duration_since(at) >= FLOWS_WITHIN);
+        let suffers = || self.encodings.iter().take(tried + 1).any(is_short);
+        (finds_no_room || suffers()).then_some(Short { place: tried, flows })
+    }
+
+    fn carried(&mut self, now: Instant, lowest: usize) -> Carried {
+        let is_unproven = |encoding: &Encoding| encoding.activity.flowed_for() < PROVEN;
+        let next = self.encodings.iter().skip(lowest + 1).position(is_unproven);
+        let next = next.map_or(usize::MAX, |above| lowest + 1 + above);
+        let Some(fall) = self.recovery.fall.as_mut().filter(|fall| !fall.is_over) else { return Carried::default() };
+        let (off, highest) = fall.places;
+        if off <= lowest {
+            // There is nothing lower to be had.
+            Carried::default()
+        } else if now < fall.until {
+            Carried { offered: next.min(off), tried: None, off }
+        } else if next <= highest {
+            Carried { offered: next, tried: Some(next), off: usize::MAX }
+        } else {
+            fall.is_over = true;
+            Carried::default()
+        }
+    }
+
+    fn lowest_to_be_had(&self, now: Instant) -> Option<usize> {
+        let is_to_be_had = |e: &Encoding| e.activity.active_since().is_some() || e.comes_back(now);
+        self.encodings.iter().position(is_to_be_had)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::super::relayed::Origin;
+    use super::*;
+    use crate::engine::keys::{ParticipantKey, RoomKey};
+    use crate::ids::{ParticipantId, RoomId, ShardId, TrackId};
+    use crate::media::Source;
+    use crate::relay::Description;
+    use crate::units::Mid;
+    use crate::uplink::shortfall::Counts;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const FELL: Short = Short { place: 2, flows: true };
+
+    /// For how long nothing is tried.
+    fn held(recovery: &Recovery, now: Instant) -> Duration {
+        recovery.fall.unwrap().until - now
+    }
+
+    #[test]
+    fn each_further_try_that_fills_the_network_comes_later_until_there_was_none_for_a_while() {
+        let (mut recovery, mut now) = (Recovery::default(), Instant::now());
+        for hold in [5, 10, 20, 40, 40] {
+            recovery.on_fall(now, FELL);
+            assert_eq!(held(&recovery, now), hold * SECOND);
+            now += hold * SECOND;
+        }
+        now += 29 * SECOND;
+        assert!(recovery.is_recent(now));
+        now += SECOND;
+        assert!(!recovery.is_recent(now));
+        recovery.on_fall(now, FELL);
+        assert_eq!(held(&recovery, now), 5 * SECOND);
+    }
+
+    #[test]
+    fn what_falls_short_meanwhile_belongs_to_the_same_fall() {
+        let (mut recovery, now) = (Recovery::default(), Instant::now());
+        recovery.on_fall(now, FELL);
+        recovery.on_fall(now + SECOND, Short { place: 1, flows: true });
+        assert_eq!(held(&recovery, now + SECOND), 5 * SECOND);
+        assert_eq!(recovery.fall.unwrap().places, (1, 2));
+        recovery.on_fall(now + 7 * SECOND, Short { place: 1, flows: true });
+        assert_eq!(recovery.fall.unwrap().places, (1, 2), "the higher one was not carried since");
+    }
+
+    #[test]
+    fn who_finds_no_room_for_it_is_asked_again_as_often() {
+        let (mut recovery, mut now) = (Recovery::default(), Instant::now());
+        recovery.on_fall(now, FELL);
+        now += 8 * SECOND;
+        for _ in 0..5 {
+            recovery.on_fall(now, Short { place: 1, flows: false });
+            assert_eq!(held(&recovery, now), NO_ROOM);
+            now += NO_ROOM + FLOWS_WITHIN;
+        }
+    }
+
+    #[test]
+    fn who_begins_to_send_it_by_itself_is_not_kept_waiting() {
+        let (mut recovery, now) = (Recovery::default(), Instant::now());
+        recovery.on_fall(now, FELL);
+        recovery.on_started(now + SECOND, 1);
+        assert_eq!(held(&recovery, now), 5 * SECOND, "a lower one says nothing about it");
+        recovery.on_started(now + SECOND, 2);
+        assert_eq!(held(&recovery, now), SECOND);
+    }
+
+    /// A track of three encodings.
+    struct Call {
+        track: Track,
+        now: Instant,
+    }
+
+    impl Call {
+        fn new() -> Call {
+            let description = Description {
+                room: RoomId(1),
+                track: TrackId { participant: ParticipantId(1), index: 0 },
+                mid: Mid::new("0").unwrap(),
+                source: Source::Camera,
+                muted: false,
+                codec: None,
+                rids: vec![None; 3],
+            };
+            let mut track = Track::mirror_of(ShardId(0), RoomKey::default(), &description);
+            track.origin = Origin::Participant(ParticipantKey::default());
+            Call { track, now: Instant::now() }
+        }
+
+        /// These encodings flow for so long; what is carried then.
+        fn flow(&mut self, places: &[usize], time: Duration) -> Carried {
+            let end = self.now + time;
+            while self.now < end {
+                self.now += Duration::from_millis(50);
+                for place in places {
+                    self.track.encodings[*place].activity.on_packet(self.now, true);
+                }
+                self.track.handle_timeout(self.now);
+                self.track.review_carried(self.now);
+            }
+            self.track.recovery.carried()
+        }
+
+        /// An encoding falls short, for a moment.
+        fn fall(&mut self, place: usize) -> Carried {
+            let shortfall = &mut self.track.encodings[place].shortfall;
+            shortfall.update(self.now, Counts::default());
+            shortfall.update(self.now, Counts { sent: 100, overdue: 50, gaps: 50 });
+            self.track.review_carried(self.now);
+            self.track.encodings[place].shortfall.on_started();
+            self.track.recovery.carried()
+        }
+
+        fn options(&mut self) -> Vec<(u8, bool)> {
+            let options = self.track.layer_options(self.now);
+            let mut list: Vec<_> = options.iter().map(|option| (option.encoding.0, option.doubtful)).collect();
+            list.dedup();
+            list
+        }
+    }
+
+    const ALL: Carried = Carried { offered: usize::MAX, tried: None, off: usize::MAX };
+    const TRIES_NEXT: Carried = Carried { offered: 1, tried: Some(1), off: usize::MAX };
+
+    #[test]
+    fn one_encoding_after_the_other_is_tried_and_offered_when_it_has_flowed_for_a_while() {
+        let mut call = Call::new();
+        assert_eq!(call.flow(&[0, 2], 3 * SECOND), ALL);
+        assert_eq!(call.options(), [(0, false), (2, false)]);
+        assert_eq!(call.fall(2), Carried { offered: 1, tried: None, off: 2 });
+        assert_eq!(call.options(), [(0, false)]);
+        assert_eq!(call.flow(&[0], 4 * SECOND), Carried { offered: 1, tried: None, off: 2 });
+        assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
+        assert_eq!(call.flow(&[0, 1], SECOND), TRIES_NEXT);
+        assert_eq!(call.options(), [(0, false)]);
+        assert_eq!(call.flow(&[0, 1], SECOND), Carried { offered: 2, tried: Some(2), off: usize::MAX });
+        assert_eq!(call.options(), [(0, false), (1, true)]);
+        assert_eq!(call.flow(&[0, 1, 2], 2 * SECOND), ALL);
+        assert_eq!(call.options(), [(0, false), (1, true), (2, true)]);
+        assert_eq!(call.flow(&[0, 1, 2], 30 * SECOND), ALL);
+        assert_eq!(call.options(), [(0, false), (1, false), (2, false)]);
+    }
+
+    #[test]
+    fn what_does_not_flow_soon_or_only_for_a_moment_is_off_again() {
+        for flows in [0, 12] {
+            let mut call = Call::new();
+            call.flow(&[0, 1], 3 * SECOND);
+            call.fall(1);
+            assert_eq!(call.flow(&[0], 5 * SECOND), TRIES_NEXT);
+            assert_eq!(call.flow(&[0, 1], Duration::from_millis(50) * flows), TRIES_NEXT);
+            assert_eq!(call.flow(&[0], 2 * SECOND), TRIES_NEXT);
+            assert_eq!(call.flow(&[0], SECOND + SECOND / 2), Carried { offered: 1, tried: None, off: 1 });
+            call.flow(&[0], NO_ROOM - SECOND);
+            assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
+        }
+    }
+
+    #[test]
+    fn what_suffers_from_a_try_ends_it() {
+        let mut call = Call::new();
+        call.flow(&[0, 1], 3 * SECOND);
+        call.fall(1);
+        call.flow(&[0], 5 * SECOND);
+        assert_eq!(call.flow(&[0, 1], SECOND), TRIES_NEXT);
+        assert_eq!(call.fall(0), Carried { offered: 1, tried: None, off: 1 });
+        assert_eq!(call.flow(&[0], 9 * SECOND).tried, None, "twice as long as before");
+        assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
+    }
+
+    #[test]
+    fn the_lowest_that_is_to_be_had_is_never_off() {
+        let mut call = Call::new();
+        call.flow(&[1, 2], 3 * SECOND);
+        assert_eq!(call.fall(1), ALL);
+        assert_eq!(call.fall(2).off, 2);
+    }
+
+    #[test]
+    fn no_more_is_tried_than_somebody_takes() {
+        let mut call = Call::new();
+        call.flow(&[0, 2], 3 * SECOND);
+        call.fall(2);
+        call.flow(&[0], 5 * SECOND);
+        assert_eq!(call.flow(&[0, 1], 2 * SECOND).tried, Some(2));
+        call.track.recovery.on_switched_off(1);
+        assert_eq!(call.flow(&[0], SECOND), ALL);
+    }
+}
