@@ -1,5 +1,5 @@
 /**
- * What the link test needs: a network namespace behind a veth pair whose direction into the namespace is shaped by `tc tbf`, a browser in
+ * What the link tests need: a network namespace behind a veth pair, each direction of which can be shaped by `tc tbf`, a browser in
  * it, and a way for that browser to reach a server that listens on loopback. Needs iproute2, and root or user namespaces.
  */
 import { execFileSync, spawnSync } from "node:child_process";
@@ -60,26 +60,34 @@ export class Link {
     }
   }
 
+  /** @param {"in" | "out"} way @returns how `tc` is told of the device by which packets travel into the namespace, or out of it */
+  #device(way) {
+    return way === "in" ? [[], this.#near] : [["-n", this.#namespace], this.#far];
+  }
+
   /**
-   * Shapes what travels into the namespace.
+   * Shapes what travels into the namespace, or out of it.
+   * @param {"in" | "out"} way
    * @param {string} rate as `tc` writes it
    * @param {number} bytes that wait at most; what comes beyond is lost
    */
-  shape(rate, bytes) {
-    execFileSync("tc", ["qdisc", "replace", "dev", this.#near, "root", "tbf", "rate", rate, "burst", "8kb", "limit", String(bytes)]);
+  shape(way, rate, bytes) {
+    const [where, device] = this.#device(way);
+    execFileSync("tc", [...where, "qdisc", "replace", "dev", device, "root", "tbf", "rate", rate, "burst", "8kb", "limit", String(bytes)]);
   }
 
-  /** What the shaper did, for messages. */
-  statistics() {
-    return execFileSync("tc", ["-s", "qdisc", "show", "dev", this.#near], { encoding: "utf8" });
+  /** What the shaper did, for messages. @param {"in" | "out"} way */
+  statistics(way) {
+    const [where, device] = this.#device(way);
+    return execFileSync("tc", [...where, "-s", "qdisc", "show", "dev", device], { encoding: "utf8" });
   }
 
-  /** A Chromium in the namespace, spoken to by pipe: its own loopback is not ours. */
-  browser() {
+  /** A Chromium in the namespace, spoken to by pipe: its own loopback is not ours. @param {string[]} args more of them */
+  browser(args = []) {
     const wrapper = path.join(this.#folder, "chromium");
-    const { executablePath, ...launch } = LAUNCH[CHROMIUM];
+    const { executablePath, args: usual, ...launch } = LAUNCH[CHROMIUM];
     writeFileSync(wrapper, `#!/bin/sh\nexec ip netns exec ${this.#namespace} ${executablePath} "$@"\n`, { mode: 0o755 });
-    return puppeteer.launch({ ...launch, executablePath: wrapper, pipe: true });
+    return puppeteer.launch({ ...launch, executablePath: wrapper, pipe: true, args: [...usual, ...args] });
   }
 
   remove() {
@@ -89,15 +97,23 @@ export class Link {
   }
 }
 
-/** A Chromium whose camera shows a film that takes its bit rate: the usual fake camera takes too little to fill a link. */
-export async function filmingBrowser() {
+/**
+ * A Chromium whose camera shows a film that takes its bit rate: the usual fake camera takes too little to fill a link.
+ * @param {(args: string[]) => Promise<import("puppeteer-core").Browser>} launch
+ */
+export async function filming(launch) {
   const folder = mkdtempSync(path.join(tmpdir(), "sluice-film-"));
   const film = path.join(folder, "film.y4m");
   writeFilm(film, 640, 360, 30);
-  const { args, ...launch } = LAUNCH[CHROMIUM];
-  const browser = await puppeteer.launch({ ...launch, args: [...args, `--use-file-for-fake-video-capture=${film}`] });
+  const browser = await launch([`--use-file-for-fake-video-capture=${film}`]);
   browser.once("disconnected", () => rmSync(folder, { recursive: true, force: true }));
   return browser;
+}
+
+/** A Chromium outside of the namespace. @param {string[]} args more of them */
+export function outside(args = []) {
+  const { args: usual, ...launch } = LAUNCH[CHROMIUM];
+  return puppeteer.launch({ ...launch, args: [...usual, ...args] });
 }
 
 /** Blocks of grey that change in every frame. */
