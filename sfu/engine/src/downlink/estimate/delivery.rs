@@ -19,6 +19,8 @@ const BUSY_MIN_MS: f64 = 20.0;
 const BUSY_PACKETS: usize = 5;
 /// Loss beyond this is not presumed to be somewhere else than at the bottleneck.
 const MAX_STRAY: f32 = 0.3;
+/// More than this is not presumed to be dropped by the bottleneck's queue.
+const MOST_DROPPED: f32 = 0.9;
 /// Packets that arrive together count as spread over this.
 const LEAST_SPAN_MS: f64 = 10.0;
 
@@ -67,6 +69,11 @@ impl Busy {
     /// The same where, besides, this share is lost elsewhere on the path: it passes the bottleneck too.
     pub(super) fn beside(self, stray_loss: f32) -> Busy {
         Busy { rate: self.rate.scale(1.0 / (1.0 - f64::from(stray_loss.clamp(0.0, MAX_STRAY)))), ..self }
+    }
+
+    /// The same where the full queue dropped this share: what was dropped is not among the packets that tell the overload.
+    pub(super) fn losing(self, dropped: f32) -> Busy {
+        Busy { overload: self.overload / (1.0 - f64::from(dropped.clamp(0.0, MOST_DROPPED))), ..self }
     }
 }
 

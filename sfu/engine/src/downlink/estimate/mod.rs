@@ -464,7 +464,9 @@ impl Estimator {
             usage: self.trendline.usage(),
             surge,
             queue: self.queue,
-            busy: sudden.or_else(|| self.delivery.busy(threshold)).map(|busy| busy.beside(self.loss.stray_loss())),
+            busy: sudden
+                .or_else(|| self.delivery.busy(threshold))
+                .map(|busy| busy.beside(self.loss.stray_loss()).losing(self.loss.loss() - self.stray_loss())),
             delivered: self.delivery.rate(),
             since_decrease: self.delivery.since_mark(),
             rtt: self.rtt.or_guess(),

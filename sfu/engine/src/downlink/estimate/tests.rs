@@ -112,6 +112,24 @@ fn what_loss_leaves_is_found_by_probes() {
 }
 
 #[test]
+fn a_first_guess_most_of_which_a_short_queue_drops_is_taken_back_within_a_second() {
+    // Less is sent than the guess allows: how much too high that is, is told by the overload, most of which the queue drops.
+    let media = |estimate| {
+        let steps = [370, 185, 60].map(Bitrate::kbps);
+        steps.into_iter().find(|step| *step <= estimate).unwrap_or(Bitrate::kbps(60))
+    };
+    for (capacity, one_way) in [(100, 20), (100, 100), (130, 20), (130, 60)] {
+        for seed in 1..=6 {
+            let path = Scene { one_way: Duration::from_millis(one_way), queue_bytes: 2500, seed, ..Scene::default() };
+            let capacity = vec![(0, Bitrate::kbps(capacity))];
+            let samples = Scene { capacity, start: Bitrate::kbps(500), media, ..path }.run(5);
+            let down = first(&samples, 0, |s| s.estimate <= Bitrate::kbps(170)).unwrap();
+            assert!(down <= 1000, "after {down} ms, {one_way} ms one way, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_link_of_a_hundred_kilobits_carries_audio_and_a_thumbnail_without_a_queue() {
     let capacity = vec![(0, Bitrate::kbps(100))];
     let thumbnail = |estimate| if estimate >= Bitrate::kbps(85) { Bitrate::kbps(85) } else { Bitrate::kbps(40) };
