@@ -184,10 +184,7 @@ mod tests {
         let mut requester = KeyframeRequester::new(Method::Pli);
         let sent = run(&mut requester, 1000, |requester, now, at| match at {
             0..100 => (0..5).for_each(|_| requester.request(now)),
-            100 => {
-                requester.on_begun(now);
-                requester.on_whole();
-            }
+            100 => serve(requester, now),
             _ => {}
         });
         assert_eq!(sent, [0]);
