@@ -256,6 +256,7 @@ impl PacketStore {
     fn sweep(&mut self, now: Instant) {
         let (Some(highest), memory) = (self.highest, self.memory) else { return };
         let keyframe = self.keyframe.and_then(|keyframe| self.get(keyframe.first)).map(|packet| &packet.meta);
+        // Who waits for the rest of a keyframe needs what has come of it.
         let is_whole = self.keyframe.is_some_and(|keyframe| keyframe.completed_by.is_some());
         let fresh = if is_whole { Self::FRESH } else { Self::MEMORY.1 };
         let is_fresh = |meta: &&PacketMeta| now.saturating_duration_since(meta.arrival) <= fresh;

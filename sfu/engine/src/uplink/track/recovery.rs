@@ -2,13 +2,13 @@
 //!
 //! An encoding that [falls short](crate::uplink::shortfall) is switched off, and so are those above it, since all take what is left. After a while the next one
 //! above what flows is tried: it is asked for and repaired, but offered to receivers only when it has flowed for some time. So a try that fails does
-//! not show. The next one comes later, ever more so.
+//! not show. The next one comes after a pause, which doubles where the try filled the publisher's network.
 
 use super::Track;
 use crate::uplink::encoding::Encoding;
 use std::time::{Duration, Instant};
 
-/// Nothing is tried for so long, twice as long each time.
+/// Nothing is tried for so long after a fall, and twice as long each time that a try filled the network again.
 const FIRST_HOLD: Duration = Duration::from_secs(5);
 /// At most for so long.
 const LONGEST_HOLD: Duration = Duration::from_secs(40);
@@ -37,7 +37,7 @@ struct Fall {
     /// Nothing is tried before.
     until: Instant,
     hold: Duration,
-    /// All is carried again, or not needed.
+    /// All is carried again, or no more is needed.
     is_over: bool,
 }
 
@@ -112,7 +112,7 @@ impl Track {
         if let Some(short) = self.falls_short(now, lowest, before) {
             self.recovery.on_fall(now, short);
         }
-        let carried = self.carried(now, lowest);
+        let carried = self.judge(now, lowest);
         if carried.tried != before.tried {
             self.recovery.tried_at = carried.tried.map(|_| now);
         }
@@ -134,7 +134,8 @@ impl Track {
         (finds_no_room || suffers()).then_some(Short { place: tried, flows })
     }
 
-    fn carried(&mut self, now: Instant, lowest: usize) -> Carried {
+    /// What is carried now. Where nothing is left to be tried, the last fall is over.
+    fn judge(&mut self, now: Instant, lowest: usize) -> Carried {
         let is_unproven = |encoding: &Encoding| encoding.activity.flowed_for() < PROVEN;
         let next = self.encodings.iter().skip(lowest + 1).position(is_unproven);
         let next = next.map_or(usize::MAX, |above| lowest + 1 + above);
