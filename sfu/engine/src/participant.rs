@@ -100,6 +100,8 @@ impl Participant {
         fetch(&self.pace_at);
         fetch(&self.connected);
         fetch(&self.quality_at);
+        fetch(&self.progress);
+        fetch(&self.room);
     }
 
     /// The same for what a packet on a slot takes, once its own state is there.
@@ -116,6 +118,14 @@ impl Participant {
         if let Some(transport) = &self.transport {
             transport.prefetch_indexes(ssrc);
         }
+    }
+
+    /// The same for what transport feedback takes, once its own state is there.
+    pub fn prefetch_for_feedback(&self) {
+        if let Some(transport) = &self.transport {
+            transport.prefetch_for_rtcp();
+        }
+        self.downlink.prefetch_for_feedback();
     }
 
     /// Whether media can flow to it now: it is connected, and there is an address to send to.

@@ -154,7 +154,6 @@ pub struct Downlink {
     /// Waits for key frames that ended since last taken.
     keyframe_waits: Vec<Duration>,
     rate: RateMeter,
-    reports: Vec<PacketReport>,
     jitter: Duration,
 }
 
@@ -193,7 +192,6 @@ impl Downlink {
             switches: Default::default(),
             keyframe_waits: Vec::new(),
             rate: RateMeter::default(),
-            reports: Vec::new(),
             jitter: Duration::ZERO,
         }
     }
@@ -393,22 +391,26 @@ impl Downlink {
         }
     }
 
-    /// Transport-wide feedback.
-    pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
-        self.reports.clear();
-        self.reports.extend(
-            feedback
-                .packets()
-                .map(|(seq, arrival)| PacketReport { transport_seq: seq.0, arrival: arrival.map(ReceiverTime) }),
+    /// Transport-wide feedback. `reports` is room for what it says.
+    pub fn on_transport_feedback(
+        &mut self,
+        now: Instant,
+        feedback: &TransportFeedback<'_>,
+        reports: &mut Vec<PacketReport>,
+    ) {
+        let packets = feedback.packets();
+        reports.clear();
+        reports.extend(
+            packets.map(|(seq, arrival)| PacketReport { transport_seq: seq.0, arrival: arrival.map(ReceiverTime) }),
         );
-        self.estimator.on_feedback(now, &Feedback { reports: &self.reports });
+        self.estimator.on_feedback(now, &Feedback { reports });
     }
 
-    /// Feedback by RFC 8888.
-    pub fn on_ccfb(&mut self, now: Instant, feedback: &Ccfb<'_>) {
-        self.reports.clear();
-        self.sent_numbers.read(feedback, self.transport_seq, &mut self.reports);
-        self.estimator.on_feedback(now, &Feedback { reports: &self.reports });
+    /// The same by RFC 8888.
+    pub fn on_ccfb(&mut self, now: Instant, feedback: &Ccfb<'_>, reports: &mut Vec<PacketReport>) {
+        reports.clear();
+        self.sent_numbers.read(feedback, self.transport_seq, reports);
+        self.estimator.on_feedback(now, &Feedback { reports });
     }
 
     /// Whether its packets of sound repeat older ones because it loses many.
@@ -563,6 +565,11 @@ impl Downlink {
     pub fn prefetch_behind(&self, slot: usize) {
         self.slots.get(slot).into_iter().for_each(fetch);
         self.estimator.prefetch_behind();
+    }
+
+    /// The same for what transport feedback takes.
+    pub fn prefetch_for_feedback(&self) {
+        self.estimator.prefetch_for_feedback();
     }
 
     /// The same for what is behind the slot, once that is there. Returns its SSRC.

@@ -22,6 +22,7 @@ use crate::config::EngineConfig;
 use crate::data::DataChannels;
 use crate::downlink::Downlink;
 use crate::downlink::allocate::Allocator;
+use crate::downlink::estimate::PacketReport;
 use crate::drops::DropCounters;
 use crate::event::Event;
 use crate::ids::{ParticipantId, RoomId, TrackId};
@@ -84,6 +85,8 @@ pub struct Engine {
     counters: Counters,
     /// Scratch memory for the choice of layers: who chooses needs it for a moment only.
     allocator: Allocator,
+    /// Room for what one feedback reports.
+    reports: Vec<PacketReport>,
     /// Whom or what the present step of work is about.
     at_work: Option<Owner>,
     /// What panicked and is to be made anew.
@@ -130,6 +133,7 @@ impl Engine {
             drops: DropCounters::default(),
             counters: Counters::default(),
             allocator: Allocator::default(),
+            reports: Vec::new(),
             at_work: None,
             panicked: Vec::new(),
         }

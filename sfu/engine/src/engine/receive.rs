@@ -85,7 +85,12 @@ impl Engine {
     fn receive_srtcp(&mut self, now: Instant, tuple: Tuple, datagram: &mut [u8]) -> Result<(), DropReason> {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
         self.work_for(key);
-        let length = self.transport(key).ok_or(DropReason::UnknownTuple)?.unprotect_rtcp(now, &tuple, datagram)?;
+        let participant = self.participants.get_mut(key).ok_or(DropReason::UnknownTuple)?;
+        // Feedback is most of it, and concerns who has left the cache since its last packets: what it takes comes while it is decrypted.
+        participant.prefetch();
+        participant.prefetch_for_feedback();
+        let transport = participant.transport.as_mut().ok_or(DropReason::UnknownTuple)?;
+        let length = transport.unprotect_rtcp(now, &tuple, datagram)?;
         let malformed = rtcp::parse(datagram.get(..length).unwrap_or_default(), |part| {
             self.receive_rtcp(now, key, &part);
             match part {
@@ -211,7 +216,9 @@ impl Engine {
             Rtcp::ReceiverReport(report) => {
                 participant.downlink.on_reports(now, report.reports(), &self.config.wall_clock)
             }
-            Rtcp::TransportFeedback(feedback) => participant.downlink.on_transport_feedback(now, feedback),
+            Rtcp::TransportFeedback(feedback) => {
+                participant.downlink.on_transport_feedback(now, feedback, &mut self.reports);
+            }
             Rtcp::Remb(remb) => participant.downlink.estimator().on_remb(now, remb.bitrate),
             Rtcp::Nack(nack) => {
                 let answered = participant.downlink.handle_nack(now, nack, &self.tracks);
@@ -226,7 +233,7 @@ impl Engine {
                     self.receiver_needs_keyframe(now, key, media);
                 }
             }
-            Rtcp::Ccfb(feedback) => participant.downlink.on_ccfb(now, feedback),
+            Rtcp::Ccfb(feedback) => participant.downlink.on_ccfb(now, feedback, &mut self.reports),
             // Nothing of ours asks for the other reports.
             Rtcp::Goodbye(_) | Rtcp::ReferenceTime { .. } | Rtcp::ReferenceEcho { .. } => {}
         }

@@ -98,6 +98,13 @@ impl Transport {
         }
     }
 
+    /// The same for the keys that open RTCP.
+    pub fn prefetch_for_rtcp(&self) {
+        if let Some(srtp) = &self.srtp {
+            srtp.receiver.prefetch_rtcp_keys();
+        }
+    }
+
     /// The ICE agent's present local credentials.
     pub fn local_credentials(&self) -> &IceCredentials {
         self.ice.local()

@@ -5,6 +5,7 @@
 
 use super::feedback::{Acked, ReceiverTime};
 use crate::units::Bitrate;
+use prefetch::fetch;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -78,6 +79,11 @@ impl Busy {
 }
 
 impl Delivery {
+    /// Has fetched the place of the newest packet, beside which the next ones go.
+    pub(super) fn prefetch_newest(&self) {
+        self.packets.back().into_iter().for_each(fetch);
+    }
+
     /// Takes a delivered packet and how long it waited in the bottleneck's queue.
     pub(super) fn add(&mut self, packet: &Acked, queue: Duration) {
         let limited = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);

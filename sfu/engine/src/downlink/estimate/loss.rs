@@ -52,6 +52,8 @@ pub(super) struct LossControl {
     /// When a packet was sent last that was lost.
     lost_at: OurTime,
     past: VecDeque<Observation>,
+    /// What these count in [`Self::loss`]; `None` where they have changed since.
+    past_weight: Option<Weight>,
     limit: Option<Bitrate>,
     policer: Policer,
     /// The last packet of the last observation.
@@ -76,6 +78,14 @@ struct Observation {
     sent_rate: f64,
     /// When the last of them was sent.
     at: OurTime,
+}
+
+/// Packets of several observations, the older ones counting less.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    lost: f64,
+    stray: f64,
+    packets: f64,
 }
 
 /// One explanation of what was observed.
@@ -124,12 +134,10 @@ impl LossControl {
 
     /// All that a feedback reports has been taken: brings [`Self::loss`] and [`Self::stray_loss`] up to date.
     pub(super) fn weigh(&mut self) {
-        let (lost, stray, packets) = weighted(std::iter::once(&self.current).chain(self.past.iter().rev())).fold(
-            (0.0, 0.0, 0.0),
-            |(lost, stray, packets), (weight, o)| {
-                (lost + weight * o.lost(), stray + weight * f64::from(o.stray), packets + weight * o.packets())
-            },
-        );
+        let past = self.past_weight.get_or_insert_with(|| {
+            weighted(self.past.iter().rev()).fold(Weight::default(), |sum, (weight, o)| sum.plus(weight * AGEING, o))
+        });
+        let Weight { lost, stray, packets } = past.plus(1.0, &self.current);
         let share = |counted: f64| if packets > 0.0 { (counted / packets) as f32 } else { 0.0 };
         (self.loss, self.stray) = (share(lost), share(stray));
     }
@@ -154,6 +162,7 @@ impl LossControl {
     pub(super) fn recover(&mut self) {
         let observations = std::iter::once(&mut self.current).chain(self.past.iter_mut().rev());
         if let Some(observation) = observations.into_iter().find(|o| o.lost > 0) {
+            self.past_weight = None;
             observation.lost_bytes -= observation.lost_bytes / u64::from(observation.lost);
             observation.lost -= 1;
             observation.stray = observation.stray.min(observation.lost);
@@ -183,6 +192,7 @@ impl LossControl {
             self.past.pop_front();
         }
         if is_complete || self.past.len() < known {
+            self.past_weight = None;
             let explained = self.explain(queues);
             let suspected = self.policer.suspected().filter(|_| explained.is_some());
             self.limit = [explained, suspected, self.policer.rate(last)].into_iter().flatten().min();
@@ -262,6 +272,16 @@ impl LossControl {
             })
             .sum();
         likelihood / self.burst_length() - presumed
+    }
+}
+
+impl Weight {
+    fn plus(self, weight: f64, observation: &Observation) -> Weight {
+        Weight {
+            lost: self.lost + weight * observation.lost(),
+            stray: self.stray + weight * f64::from(observation.stray),
+            packets: self.packets + weight * observation.packets(),
+        }
     }
 }
 

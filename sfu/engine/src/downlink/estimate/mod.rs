@@ -175,6 +175,13 @@ impl Estimator {
         self.history.prefetch_newest();
     }
 
+    /// The same for [`Self::on_feedback`].
+    pub fn prefetch_for_feedback(&self) {
+        self.history.prefetch_oldest();
+        self.delivery.prefetch_newest();
+        self.trendline.prefetch();
+    }
+
     /// A packet with a transport-wide sequence number leaves.
     pub fn on_sent(&mut self, now: Instant, packet: SentPacket) {
         self.now = now;

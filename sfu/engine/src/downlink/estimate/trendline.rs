@@ -4,6 +4,7 @@
 
 use super::feedback::OurTime;
 use super::groups::Spacing;
+use prefetch::fetch;
 use std::collections::VecDeque;
 
 const WINDOW: usize = 20;
@@ -62,6 +63,13 @@ impl Trendline {
             over_groups: 0,
             usage: Usage::Normal,
         }
+    }
+
+    /// Has fetched the points of the line.
+    pub(super) fn prefetch(&self) {
+        let (points, more) = self.points.as_slices();
+        fetch(points);
+        fetch(more);
     }
 
     /// The present verdict.

@@ -37,6 +37,11 @@ impl SrtpReceiver {
         })
     }
 
+    /// Has fetched what [`Self::unprotect_rtcp`] takes first.
+    pub fn prefetch_rtcp_keys(&self) {
+        self.rtcp.prefetch();
+    }
+
     /// Authenticates and decrypts an SRTP packet in place and returns its plain length: the header as it came, the plain
     /// payload directly behind it. After an error the content of `packet` is undefined and no state has changed.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {

@@ -35,9 +35,11 @@ impl UsedIndexes {
         UsedIndexes { places: vec![Place::default(); FIRST_PLACES].into(), count: 0 }
     }
 
-    /// Has fetched what is known of an SSRC.
+    /// Has fetched what is known of an SSRC, also where it is beside its place because that was taken.
     pub(super) fn prefetch(&self, ssrc: u32) {
-        self.places.get(self.home(ssrc)).into_iter().for_each(|place| fetch(&place.ssrc));
+        let home = self.home(ssrc);
+        let places = [home, (home + 1) & self.places.len().saturating_sub(1)];
+        places.into_iter().filter_map(|at| self.places.get(at)).for_each(|place| fetch(&place.ssrc));
     }
 
     /// The indexes used by an SSRC.
