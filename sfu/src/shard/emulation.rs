@@ -1,6 +1,7 @@
 //! A worse network for chosen participants, where the server runs with `--dev`: their datagrams pass a link emulator between socket and engine,
 //! one for each direction. Nobody else's do, and without `--dev` there is none of this.
 
+use super::udp::Run;
 use netem::{Link, LinkConfig, Loss, QueueLimit, Rate, Schedule};
 use sfu_engine::Tuple;
 use sfu_engine::ids::ParticipantId;
@@ -76,13 +77,11 @@ impl Emulation {
         &mut self,
         now: Instant,
         owner: impl FnOnce() -> Option<ParticipantId>,
-        tuple: &Tuple,
-        run: &[u8],
-        segment_size: usize,
+        run: &Run<'_>,
     ) -> bool {
         let Some(link) = self.links(owner).and_then(|links| links.down.as_mut()) else { return false };
-        for datagram in run.chunks(segment_size.max(1)) {
-            link.handle_packet(now, datagram.len() + HEADERS, (*tuple, datagram.to_vec()));
+        for datagram in run.contents.chunks(run.segment_size.max(1)) {
+            link.handle_packet(now, datagram.len() + HEADERS, (run.tuple, datagram.to_vec()));
         }
         true
     }
@@ -149,7 +148,8 @@ mod tests {
         let mut emulation = Emulation::default();
         // 972 bytes and the headers are 1000: 8 ms at 1 Mb/s.
         emulation.set(start, ADA, Network { up: None, down: Some(path(Some(1_000_000), 50, 0.0)) });
-        assert!(emulation.take_down(start, || Some(ADA), &tuple(), &[7; 2 * 972], 972));
+        let run = Run { tuple: tuple(), contents: &[7; 2 * 972], segment_size: 972 };
+        assert!(emulation.take_down(start, || Some(ADA), &run));
         for arrival in [58, 66].map(|ms| start + Duration::from_millis(ms)) {
             assert_eq!(emulation.poll_timeout(), Some(arrival));
             assert_eq!(emulation.poll_down(arrival - Duration::from_millis(1)), None);

@@ -9,6 +9,7 @@ pub(crate) mod offload;
 mod owners;
 mod queues;
 pub(crate) mod route;
+mod sendmmsg;
 mod snapshot;
 pub(crate) mod tcp;
 pub(crate) mod threads;
@@ -37,7 +38,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tcp::{TcpInput, TcpLimits, TcpPorts};
 use tokio::sync::mpsc;
-use udp::UdpPort;
+use udp::{Run, UdpPort};
 
 /// Datagrams taken between two rounds of sending, so that a flood cannot starve the senders.
 const RECEIVE_BUDGET: usize = 256;
@@ -108,8 +109,8 @@ struct Shard {
     send_drops: u64,
     relay_drops: u64,
     next_snapshot: Instant,
-    /// Runs that leave together, and their bytes one behind the other; empty between two turns of the loop.
-    runs: Vec<Transmit>,
+    /// Runs that leave together, and their bytes one behind the other, each with where its own begin; empty between two turns of the loop.
+    runs: Vec<(usize, Transmit)>,
     buffer: Vec<u8>,
 }
 
@@ -326,22 +327,21 @@ impl Shard {
         let Shard { engine, runs, buffer, emulation, udp, tcp, .. } = self;
         loop {
             while runs.len() < GATHERED_RUNS && buffer.len() < GATHERED_BYTES {
+                let begin = buffer.len();
                 let Some(run) = engine.poll_transmit(now, buffer) else { break };
-                runs.push(run);
+                runs.push((begin, run));
             }
             if runs.is_empty() {
                 return;
             }
-            let mut rest = buffer.as_slice();
-            for Transmit { tuple, len, segment_size } in runs.drain(..) {
-                let (contents, behind) = rest.split_at(len);
-                rest = behind;
-                let owner = || engine.participant_at(&tuple);
-                if emulation.as_mut().is_some_and(|e| e.take_down(now, owner, &tuple, contents, segment_size)) {
-                    continue;
-                }
-                self.send_drops += give(udp, tcp, &tuple, contents, segment_size);
+            if let Some(emulation) = emulation {
+                runs.retain(|run| {
+                    let run = run_of(run, buffer);
+                    !emulation.take_down(now, || engine.participant_at(&run.tuple), &run)
+                });
             }
+            self.send_drops += give(udp, tcp, runs.iter().map(|run| run_of(run, buffer)));
+            runs.clear();
             buffer.clear();
         }
     }
@@ -353,7 +353,8 @@ impl Shard {
             self.engine.handle_datagram(now, now, tuple, &mut datagram);
         }
         while let Some((tuple, datagram)) = emulation.poll_down(now) {
-            self.send_drops += give(&mut self.udp, &mut self.tcp, &tuple, &datagram, datagram.len());
+            let run = Run { tuple, contents: &datagram, segment_size: datagram.len() };
+            self.send_drops += give(&mut self.udp, &mut self.tcp, std::iter::once(run));
         }
     }
 
@@ -445,15 +446,27 @@ fn take_datagram(
     }
 }
 
-/// Gives a run of datagrams to the socket of its tuple. Returns how many that did not take.
-fn give(udp: &mut [UdpPort], tcp: &mut TcpPorts, tuple: &Tuple, run: &[u8], segment_size: usize) -> u64 {
-    match tuple.protocol {
-        Protocol::Tcp => tcp.send(tuple, run, segment_size),
-        Protocol::Udp => match udp.iter_mut().find(|port| port.serves(tuple)) {
-            Some(port) => port.send(tuple, run, segment_size),
-            None => run.chunks(segment_size.max(1)).len() as u64,
-        },
+fn run_of<'a>((begin, run): &(usize, Transmit), buffer: &'a [u8]) -> Run<'a> {
+    let contents = buffer.get(*begin..*begin + run.len).unwrap_or_default();
+    Run { tuple: run.tuple, contents, segment_size: run.segment_size }
+}
+
+/// Gives runs to the sockets of their tuples, those that follow one another on one socket together. Returns how many datagrams were not taken.
+fn give<'a>(udp: &mut [UdpPort], tcp: &mut TcpPorts, runs: impl Iterator<Item = Run<'a>> + Clone) -> u64 {
+    let (mut rest, mut lost) = (runs, 0);
+    while let Some(first) = rest.clone().next() {
+        let way = |run: &Run<'_>| (run.tuple.protocol, udp.iter().position(|port| port.serves(&run.tuple)));
+        let (protocol, port) = way(&first);
+        let count = rest.clone().take_while(|run| way(run) == (protocol, port)).count();
+        let together = rest.clone().take(count);
+        lost += match (protocol, port.and_then(|port| udp.get_mut(port))) {
+            (Protocol::Tcp, _) => together.map(|run| tcp.send(&run)).sum(),
+            (Protocol::Udp, Some(port)) => port.send(together),
+            (Protocol::Udp, None) => together.map(|run| run.datagrams() as u64).sum(),
+        };
+        rest.by_ref().take(count).for_each(drop);
     }
+    lost
 }
 
 /// Learns what other shards tell.

@@ -1,7 +1,9 @@
-//! The media port's UDP side: batches in (recvmmsg, GRO), runs out (GSO), by `quinn-udp`, which falls back where the kernel lacks them.
+//! The media port's UDP side: batches in (recvmmsg, GRO), batches of runs out (sendmmsg, GSO), by `quinn-udp`, which falls back where the kernel lacks
+//! them, and [`super::sendmmsg`].
 //!
 //! Each shard has its own sockets on the same port (SO_REUSEPORT), one for each address that media is taken on.
 
+use super::sendmmsg::Messages;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use sfu_engine::{Protocol, Tuple};
 use socket2::{Domain, Socket, Type};
@@ -50,6 +52,7 @@ pub(crate) struct UdpPort {
     /// loopback by the receiver of each.
     socket: AsyncFd<StdUdpSocket>,
     state: UdpSocketState,
+    messages: Messages,
     /// Datagrams that one call may send.
     segments: usize,
     traffic: UdpTraffic,
@@ -58,6 +61,14 @@ pub(crate) struct UdpPort {
     wildcard: bool,
     metas: [RecvMeta; BATCH_SIZE],
     buffers: Vec<Vec<u8>>,
+}
+
+/// Datagrams of one size to one address, the last of which may be shorter, one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) tuple: Tuple,
+    pub(crate) contents: &'a [u8],
+    pub(crate) segment_size: usize,
 }
 
 /// Datagrams that one call received.
@@ -82,6 +93,7 @@ impl UdpPort {
         Ok(UdpPort {
             socket,
             state,
+            messages: Messages::default(),
             segments,
             traffic: UdpTraffic::default(),
             local,
@@ -136,40 +148,71 @@ impl UdpPort {
         Some(Batch { now, wall_now, local: *local, metas: &metas[..received], buffers })
     }
 
-    /// Sends a run of datagrams to one address. Returns how many the socket could not take; they are lost, as on any link.
-    pub(crate) fn send(&mut self, tuple: &Tuple, contents: &[u8], segment_size: usize) -> u64 {
-        let segment_size = segment_size.max(1);
-        let segments =
-            if segment_size > LONGEST_SEGMENT { 1 } else { self.segments.min(self.state.max_gso_segments()) };
-        contents.chunks(segment_size * segments).map(|run| self.send_run(tuple, run, segment_size)).sum()
+    /// Sends runs of datagrams. Returns how many datagrams the socket could not take; they are lost, as on any link. It does not go by tokio's readiness:
+    /// after a full buffer that would refuse everything until the loop comes round.
+    pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = Run<'a>> + Clone) -> u64 {
+        let (segments, wildcard) = (self.segments.min(self.state.max_gso_segments()), self.wildcard);
+        let mut rest = runs.flat_map(move |run| run.pieces(segments));
+        let mut lost = 0;
+        loop {
+            let messages = rest.clone().map(|run| run.transmit(wildcard));
+            let sent = self.messages.send(self.socket.get_ref(), messages);
+            if sent > 0 {
+                self.traffic.calls.sent += 1;
+                rest.by_ref().take(sent).for_each(|run| self.note_sent(&run));
+                continue;
+            }
+            let Some(run) = rest.next() else { return lost };
+            lost += self.send_alone(run);
+        }
     }
 
-    fn send_run(&mut self, tuple: &Tuple, run: &[u8], segment_size: usize) -> u64 {
-        if self.send_once(tuple, run, segment_size).is_ok() {
+    fn send_alone(&mut self, run: Run<'_>) -> u64 {
+        if self.send_once(&run).is_ok() {
             return 0;
         }
-        let datagrams = run.chunks(segment_size);
+        let datagrams = run.pieces(1);
         // That send found out that runs do not work here: what it held still has to leave.
-        if datagrams.len() > 1 && self.state.max_gso_segments() == 1 {
-            return datagrams.map(|datagram| u64::from(self.send_once(tuple, datagram, segment_size).is_err())).sum();
+        if run.datagrams() > 1 && self.state.max_gso_segments() == 1 {
+            return datagrams.map(|datagram| u64::from(self.send_once(&datagram).is_err())).sum();
         }
-        datagrams.len() as u64
+        datagrams.count() as u64
     }
 
-    /// One system call. It does not go by tokio's readiness: after a full buffer that would refuse everything until the loop comes round.
-    fn send_once(&mut self, tuple: &Tuple, contents: &[u8], segment_size: usize) -> io::Result<()> {
-        let transmit = Transmit {
-            destination: tuple.remote,
-            ecn: None,
-            contents,
-            segment_size: (contents.len() > segment_size).then_some(segment_size),
-            src_ip: self.wildcard.then_some(tuple.local.ip()).filter(|ip: &IpAddr| !ip.is_unspecified()),
-        };
+    fn send_once(&mut self, run: &Run<'_>) -> io::Result<()> {
         self.traffic.calls.sent += 1;
-        self.state.try_send(UdpSockRef::from(self.socket.get_ref()), &transmit)?;
-        let datagrams = contents.len().div_ceil(segment_size);
-        count(&mut self.traffic.joined.sent, &mut self.traffic.single.sent, datagrams);
+        self.state.try_send(UdpSockRef::from(self.socket.get_ref()), &run.transmit(self.wildcard))?;
+        self.note_sent(run);
         Ok(())
+    }
+
+    fn note_sent(&mut self, run: &Run<'_>) {
+        count(&mut self.traffic.joined.sent, &mut self.traffic.single.sent, run.datagrams());
+    }
+}
+
+impl<'a> Run<'a> {
+    /// The same in runs of at most so many datagrams, which leave in one message each.
+    fn pieces(self, segments: usize) -> impl Iterator<Item = Run<'a>> + Clone {
+        let size = self.segment_size.max(1);
+        let segments = if size > LONGEST_SEGMENT { 1 } else { segments };
+        self.contents.chunks(size * segments).map(move |contents| Run { contents, segment_size: size, ..self })
+    }
+
+    /// How many it is.
+    pub(crate) fn datagrams(&self) -> usize {
+        self.contents.len().div_ceil(self.segment_size.max(1))
+    }
+
+    /// As a message on a socket that has several addresses, or one.
+    fn transmit(&self, wildcard: bool) -> Transmit<'a> {
+        Transmit {
+            destination: self.tuple.remote,
+            ecn: None,
+            contents: self.contents,
+            segment_size: (self.contents.len() > self.segment_size).then_some(self.segment_size),
+            src_ip: wildcard.then_some(self.tuple.local.ip()).filter(|ip: &IpAddr| !ip.is_unspecified()),
+        }
     }
 }
 
@@ -265,8 +308,8 @@ mod tests {
 
             let began = Instant::now();
             // Longer datagrams than runs may hold, and a run whose last datagram is shorter.
-            assert_eq!(sender.send(&tuple, &[1; 2000], 1500), 0);
-            assert_eq!(sender.send(&tuple, &[2; 250], 100), 0);
+            let run = |contents, segment_size| Run { tuple, contents, segment_size };
+            assert_eq!(sender.send([run(&[1; 2000][..], 1500), run(&[2; 250][..], 100)].into_iter()), 0);
             let mut lengths = Vec::new();
             while lengths.len() < 5 {
                 std::future::poll_fn(|context| receiver.poll_readable(context)).await;
@@ -281,10 +324,55 @@ mod tests {
             assert_eq!(lengths, [1500, 500, 100, 100, 50]);
             let joined = if segments.min(sender.state.max_gso_segments()) > 1 { 3 } else { 0 };
             let sent = sender.traffic();
-            assert_eq!(
-                (sent.joined.sent, sent.single.sent, sent.calls.sent),
-                (joined, 5 - joined, if joined > 0 { 3 } else { 5 })
-            );
+            assert_eq!((sent.joined.sent, sent.single.sent), (joined, 5 - joined));
+            #[cfg(target_os = "linux")]
+            assert_eq!(sent.calls.sent, 1);
+        }
+    }
+
+    /// What a socket receives by the time that a datagram of one byte, 0, has come.
+    fn received(socket: &StdUdpSocket) -> Vec<(Vec<u8>, SocketAddr)> {
+        socket.set_nonblocking(false).unwrap();
+        let next = || {
+            let mut datagram = vec![0; 2000];
+            let (length, from) = socket.recv_from(&mut datagram).unwrap();
+            datagram.truncate(length);
+            (datagram, from)
+        };
+        std::iter::repeat_with(next).take_while(|(datagram, _)| datagram != &[0]).collect()
+    }
+
+    #[tokio::test]
+    async fn each_run_reaches_its_own_address_from_ours_whatever_becomes_of_those_beside_it() {
+        // Nothing can be sent to the broadcast address without leave.
+        let refused = Some("255.255.255.255");
+        for (any, ours, theirs, refused) in [("0.0.0.0", "127.0.0.2", "127.0.0.1", refused), ("::", "::1", "::1", None)]
+        {
+            let at = |address: &str| SocketAddr::new(address.parse().unwrap(), 0);
+            let mut port = UdpPort::new(bind(at(any)).unwrap(), 64).unwrap();
+            let segments = port.state.max_gso_segments();
+            let receivers: Vec<_> = (0..3).map(|_| bind(at(theirs)).unwrap()).collect();
+            let local = SocketAddr::new(ours.parse().unwrap(), port.local.port());
+            let tuple = |remote| Tuple { protocol: Protocol::Udp, local, remote };
+            let to = |n: usize, contents| {
+                let remote = receivers[n % 3].local_addr().unwrap();
+                Run { tuple: tuple(remote), contents, segment_size: 2 }
+            };
+            let contents: Vec<_> = (1..=200).map(|n: u8| [n, 1, n, 2, n]).collect();
+            let mut runs: Vec<_> = contents.iter().enumerate().map(|(n, contents)| to(n, &contents[..])).collect();
+            let refused = refused.map(|address: &str| SocketAddr::new(address.parse().unwrap(), 9));
+            let refused = refused.map(|address| Run { tuple: tuple(address), contents: &[9, 9, 9], segment_size: 2 });
+            // One is the first of a call, and one in the middle of it.
+            refused.into_iter().for_each(|refused| runs.insert(100, refused));
+            refused.into_iter().for_each(|refused| runs.insert(0, refused));
+            runs.extend((0..receivers.len()).map(|n| to(n, &[0][..])));
+            assert_eq!(port.send(runs.into_iter()), refused.map_or(0, |_| 4), "datagrams that could not be sent");
+            assert_eq!(port.state.max_gso_segments(), segments, "an error of one says nothing about runs");
+            for (n, receiver) in receivers.iter().enumerate() {
+                let sent = contents.iter().skip(n).step_by(receivers.len());
+                let expected: Vec<_> = sent.flat_map(|run| run.chunks(2)).map(|d| (d.to_vec(), local)).collect();
+                assert_eq!(received(receiver), expected);
+            }
         }
     }
 
@@ -298,7 +386,7 @@ mod tests {
         assert_eq!(receiver.traffic().socket_drops, 0);
         // Nobody reads, and the kernel gives a socket at most twice what it was asked for.
         for _ in 0..2 * SOCKET_BUFFER_BYTES / 1000 + 1 {
-            sender.send(&tuple, &[0; 1000], 1000);
+            sender.send([Run { tuple, contents: &[0; 1000], segment_size: 1000 }].into_iter());
         }
         assert!(receiver.traffic().socket_drops > 0);
     }

@@ -10,6 +10,7 @@ mod strangers;
 pub(crate) use accept::{Accepted, accept, listen};
 pub(crate) use strangers::Strangers;
 
+use super::udp::Run;
 use connection::{Link, drive};
 use sfu_engine::Tuple;
 use std::collections::HashMap;
@@ -148,9 +149,9 @@ impl TcpPorts {
     }
 
     /// Queues a run of datagrams as frames. Returns how many were dropped because the connection is gone or slow.
-    pub(crate) fn send(&self, tuple: &Tuple, contents: &[u8], segment_size: usize) -> u64 {
-        let link = self.connections.get(tuple).map(|connection| &connection.link);
-        let datagrams = contents.chunks(segment_size.max(1));
+    pub(crate) fn send(&self, run: &Run<'_>) -> u64 {
+        let link = self.connections.get(&run.tuple).map(|connection| &connection.link);
+        let datagrams = run.contents.chunks(run.segment_size.max(1));
         datagrams.map(|datagram| u64::from(!link.is_some_and(|link| link.send(datagram)))).sum()
     }
 

@@ -61,7 +61,7 @@ async fn frames_of_a_connection_come_out_in_order_and_answers_go_back_framed() {
         assert_eq!(frame(ports.next().await), [20, 1]);
         assert_eq!(frame(ports.next().await), [20, 2]);
 
-        assert_eq!(ports.send(&tuple, &[1, 2, 3, 4, 5], 2), 0);
+        assert_eq!(ports.send(&Run { tuple, contents: &[1, 2, 3, 4, 5], segment_size: 2 }), 0);
         let mut answer = [0; 11];
         client.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, [0, 2, 1, 2, 0, 2, 3, 4, 0, 1, 5]);
@@ -128,9 +128,9 @@ async fn a_forgotten_connection_is_closed_after_its_last_words_and_no_task_stays
         ports.forgotten(&tuple);
         assert_eq!(ports.len(), 1, "one that is not validated yet is not meant");
         ports.validated(&tuple);
-        assert_eq!(ports.send(&tuple, b"goodbye", 7), 0);
+        assert_eq!(ports.send(&Run { tuple, contents: b"goodbye", segment_size: 7 }), 0);
         ports.forgotten(&tuple);
-        assert_eq!(ports.send(&tuple, b"too late", 8), 1);
+        assert_eq!(ports.send(&Run { tuple, contents: b"too late", segment_size: 8 }), 1);
         ports.finish().await;
         assert!(ports.tasks.is_empty());
         let mut heard = Vec::new();
@@ -148,7 +148,7 @@ async fn a_client_that_does_not_read_costs_a_bounded_number_of_bytes() {
         let mut ports = TcpPorts::new(TcpLimits { send_queue: 10_000, ..limits() });
         ports.add(accepted);
         // Nothing is written before this task yields.
-        let dropped = ports.send(&tuple, &[0; 20_000], 1000);
+        let dropped = ports.send(&Run { tuple, contents: &[0; 20_000], segment_size: 1000 });
         assert_eq!(dropped, 20 - 9, "nine frames of 1002 bytes fit");
     };
     LocalSet::new().run_until(test).await;
