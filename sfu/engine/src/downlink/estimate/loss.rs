@@ -367,6 +367,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_lost_counts_less_the_older_it_is_and_not_once_it_has_arrived() {
+        let mut control = LossControl::default();
+        let mut now = OurTime(0);
+        // Twenty packets in each quarter of a second, of which so many are lost.
+        let mut send = |control: &mut LossControl, lost: u32| {
+            for packet in 0..20 {
+                control.observe(now, 1000, packet < lost, false);
+                now.0 += 13_200;
+            }
+            control.end_feedback(false);
+            control.weigh();
+        };
+        let newest_first = |lost: [f64; 3]| {
+            let weights = [0.95, 0.95_f64.powi(2), 0.95_f64.powi(3)];
+            let of = |counts: [f64; 3]| weights.iter().zip(counts).map(|(weight, count)| weight * count).sum::<f64>();
+            (of(lost) / of([20.0; 3])) as f32
+        };
+        for lost in [10, 0, 1] {
+            send(&mut control, lost);
+        }
+        let expected = newest_first([1.0, 0.0, 10.0]);
+        assert!((control.loss() - expected).abs() < 1e-6, "{} {expected}", control.loss());
+        assert_eq!(control.loss(), control.stray_loss());
+        for (newest, oldest) in [(0.0, 10.0), (0.0, 9.0)] {
+            control.recover();
+            control.weigh();
+            let expected = newest_first([newest, 0.0, oldest]);
+            assert!((control.loss() - expected).abs() < 1e-6, "{} {expected}", control.loss());
+        }
+        // Packets that have not made an observation yet weigh most.
+        control.observe(now, 1000, true, false);
+        control.weigh();
+        let expected = (0.95_f64.powi(3) * 9.0 + 1.0) / (20.0 * (0.95 + 0.95_f64.powi(2) + 0.95_f64.powi(3)) + 1.0);
+        assert!((control.loss() - expected as f32).abs() < 1e-6, "{} {expected}", control.loss());
+    }
+
     /// Nearly all is lost for 0.4 s, then one packet of `of`, sent so many milliseconds apart. When the limit is forgotten, in milliseconds.
     fn limited_for(apart_ms: i64, of: i64) -> Option<i64> {
         let mut control = LossControl::default();
