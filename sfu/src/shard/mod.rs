@@ -58,7 +58,7 @@ pub(crate) struct ShardSetup {
     pub(crate) certificate: DtlsCertificate,
     pub(crate) provider: Arc<dyn CryptoProvider>,
     pub(crate) sockets: Vec<StdUdpSocket>,
-    /// Datagrams that one call may send.
+    /// Datagrams that one message may hold.
     pub(crate) segments: usize,
     /// Whether participants may have a worse network emulated.
     pub(crate) emulates: bool,
@@ -321,7 +321,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Gathers runs and sends them one right after the other: the engine's data and the kernel's each stay in the cache while they are worked with,
+    /// Gathers runs and gives them to the kernel together: the engine's data and the kernel's each stay in the cache while they are worked with,
     /// and whoever receives is woken once for many.
     fn send(&mut self, now: Instant) {
         let Shard { engine, runs, buffer, emulation, udp, tcp, .. } = self;

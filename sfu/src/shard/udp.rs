@@ -53,7 +53,7 @@ pub(crate) struct UdpPort {
     socket: AsyncFd<StdUdpSocket>,
     state: UdpSocketState,
     messages: Messages,
-    /// Datagrams that one call may send.
+    /// Datagrams that one message may hold.
     segments: usize,
     traffic: UdpTraffic,
     local: SocketAddr,
@@ -81,7 +81,7 @@ pub(crate) struct Batch<'a> {
 }
 
 impl UdpPort {
-    /// Takes a bound socket into the shard's runtime. `segments` is how many datagrams one call may send.
+    /// Takes a bound socket into the shard's runtime. `segments` is how many datagrams one message may hold.
     pub(crate) fn new(socket: StdUdpSocket, segments: usize) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
