@@ -172,7 +172,7 @@ fn examine_socket(address: SocketAddr, findings: &mut Vec<Finding>) {
     }
     let (gso, gro) = (state.max_gso_segments(), state.gro_segments());
     findings.push(if gso > 1 {
-        good(format!("UDP offloads: {gso} packets are sent by one call (GSO), {gro} received (GRO)"))
+        good(format!("UDP offloads: {gso} packets go to the kernel as one message (GSO), {gro} come as one (GRO)"))
     } else {
         doubtful(
             "UDP offloads: the kernel sends every packet by itself (no GSO)",

@@ -333,7 +333,7 @@ fn start_shards(
     tracing::info!(
         segments = offload.segments,
         joins = offload.joins,
-        "datagrams that the kernel takes in one call (UDP_SEGMENT, UDP_GRO)"
+        "datagrams that cross the kernel as one message (UDP_SEGMENT, UDP_GRO)"
     );
     let setups = sockets.into_iter().enumerate().map(|(index, sockets)| {
         let mut config = EngineConfig::new(candidates.to_vec(), route::prefix(index), wall_clock);

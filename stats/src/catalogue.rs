@@ -179,6 +179,12 @@ catalogue! {
     Policed: Gauge "receivers_policed" ["participants"] {}
         "Receivers whose network drops what is beyond a rate instead of queueing it (a policer), and who are kept to that rate."
         "Many at one place: a contract, a firewall or a limit of UDP there; larger pictures need a higher one.";
+    TracksHeldBack: Gauge "tracks_held_back" ["tracks"] {}
+        "Published tracks of which receivers are offered smaller encodings only, since the publisher's network does not carry more."
+        "Small pictures of single publishers: their uplinks. Of many at once: the server's own downlink.";
+    Shortfalls: Counter "publisher_shortfalls_total" ["encodings"] { cause: "loss, trial, no_room" }
+        "Encodings that a publisher was told to stop since its network does not carry them: more got lost than can be repaired (loss), the same when it was tried again (trial), or it did not come when it was (no_room)."
+        "loss: a network became slower; trial and no_room: it stays slow, each try costs its publisher some padding or loss.";
     BandwidthProbes: Counter "bandwidth_probes_total" ["probes"] { outcome: "raised, limited, unproven, unanswered" }
         "Probes of a downlink's capacity that ended: it takes more, its bottleneck was met, nothing was proven, or no feedback came."
         "None while subscriptions starve: receivers lack transport-wide feedback.";

@@ -118,6 +118,10 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     series.count(Id::Sharing, &[], snapshot.sharing);
     series.count(Id::Repeating, &[], snapshot.repeating);
     series.count(Id::Policed, &[], snapshot.policed);
+    series.count(Id::TracksHeldBack, &[], snapshot.held_back);
+    for (cause, falls) in &snapshot.shortfalls {
+        series.count(Id::Shortfalls, &[cause], *falls);
+    }
     series.count(Id::Peers, &["connecting"], snapshot.connections.connecting);
     series.count(Id::Peers, &["connected"], snapshot.connections.connected);
     series.count(Id::Peers, &["lost"], snapshot.connections.lost);
@@ -347,6 +351,8 @@ mod tests {
             sharing: 2,
             repeating: 3,
             policed: 1,
+            held_back: 4,
+            shortfalls: vec![("no_room", 2)],
             panics: vec![("participant", 1)],
             rtcp_packets: vec![("pli", PerDirection { received: 1, sent: 2 })],
             join: vec![("ice", Distribution::new(&[1.0]))],
@@ -373,6 +379,8 @@ mod tests {
             "sluice_receivers_sharing_bottleneck 4",
             "sluice_receivers_with_repeated_sound 6",
             "sluice_receivers_policed 2",
+            "sluice_tracks_held_back 8",
+            "sluice_publisher_shortfalls_total{cause=\"no_room\"} 4",
             "sluice_panics_total{about=\"participant\"} 2",
             "sluice_shard_busy_ratio{shard=\"0\"} 0.25",
             "sluice_shard_busy_ratio{shard=\"1\"} 0.5",

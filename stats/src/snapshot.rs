@@ -63,6 +63,10 @@ pub struct ShardSnapshot {
     pub repeating: u64,
     /// Receivers behind a policer, now.
     pub policed: u64,
+    /// Published tracks of which less is taken than there is, since their publisher's network does not carry more, now.
+    pub held_back: u64,
+    /// How often less was asked of a publisher, by cause; the engine owns the causes.
+    pub shortfalls: Vec<(&'static str, u64)>,
     /// Video subscriptions that carry media, by the encoding that flows, lowest first, now.
     pub encodings: Vec<u64>,
     /// Bandwidth probes by outcome; the engine owns the outcomes.

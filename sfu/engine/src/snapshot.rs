@@ -12,6 +12,7 @@ use crate::progress::{JoinPhase, Progress};
 use crate::room::Room;
 use crate::rtcp::Rtcp;
 use crate::sdp::MAX_ENCODINGS;
+use crate::uplink::shortfall::Cause;
 use crate::uplink::track::Track;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct Counters {
     pub handshakes_completed: u64,
     /// Participants that lost their transport, in the order of [`DisconnectReason::ALL`].
     pub disconnects: [u64; DisconnectReason::ALL.len()],
+    /// How often less was asked of a publisher, in the order of [`Cause::ALL`].
+    pub shortfalls: [u64; Cause::ALL.len()],
     /// How probes of a downlink's bandwidth ended, in the order of [`ProbeOutcome::ALL`].
     pub probes: [u64; ProbeOutcome::ALL.len()],
     /// Panics that ended one step of work, in the order of [`PanicSubject::ALL`].
@@ -288,6 +291,8 @@ pub struct EngineSnapshot {
     pub repeating: u64,
     /// Receivers whose network drops what is beyond a rate, and queues nothing.
     pub policed: u64,
+    /// Published tracks of which receivers are offered less than there is, since their publisher's network does not carry more.
+    pub held_back: u64,
 }
 
 impl EngineSnapshot {
@@ -309,6 +314,7 @@ impl EngineSnapshot {
         };
         for track in tracks.values().filter(|track| track.owner().is_some()) {
             add(&mut snapshot.tracks, track.source as usize, 1);
+            snapshot.held_back += u64::from(track.is_held_back());
         }
         for participant in participants.values() {
             add(&mut snapshot.connections, participant.progress.connection(participant.connected), 1);

@@ -7,6 +7,7 @@ use sfu_engine::event::{DisconnectReason, Limit};
 use sfu_engine::histogram::{Histogram, RATIO_ONE, ShortTimes};
 use sfu_engine::progress::JoinPhase;
 use sfu_engine::snapshot::{Counters, Distributions, InOut, PanicSubject, RtcpKind};
+use sfu_engine::uplink::shortfall::Cause;
 use stats::{
     Connections, Distribution, IceResults, KeyframeRequests, Lane, LayerSwitches, PerDirection, PerFamily, PerKind,
     ShardSnapshot, Subscriptions, Tracks, UdpTraffic,
@@ -46,6 +47,7 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         sharing: engine.sharing,
         repeating: engine.repeating,
         policed: engine.policed,
+        held_back: engine.held_back,
         rtp_packets: PerDirection { received: kinds(counters.rtp_packets_in), sent: kinds(counters.rtp_packets_out) },
         rtp_bytes: PerDirection { received: kinds(counters.rtp_bytes_in), sent: kinds(counters.rtp_bytes_out) },
         rtp_packets_lost: PerDirection { received: kinds(counters.rtp_lost_in), sent: kinds(counters.rtp_lost_out) },
@@ -57,6 +59,7 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         layer_switches: Limit::ALL.iter().zip(switches).map(|(reason, switches)| (reason.label(), switches)).collect(),
         panics: PanicSubject::ALL.iter().zip(counters.panics).map(|(about, panics)| (about.label(), panics)).collect(),
         probes: ProbeOutcome::ALL.iter().zip(counters.probes).map(|(how, probes)| (how.label(), probes)).collect(),
+        shortfalls: Cause::ALL.iter().zip(counters.shortfalls).map(|(cause, falls)| (cause.label(), falls)).collect(),
         probe_packets: counters.probe_packets,
         congestion_marks: counters.ce_marks,
         dtls_completed: counters.handshakes_completed,

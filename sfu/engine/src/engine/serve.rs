@@ -171,7 +171,8 @@ impl Engine {
             let asked = track.write_requests(now, rtt, participant.uplink.ssrc, &mut rtcp);
             self.counters.nacks.sent += asked.packets as u64;
             add(&mut self.counters.rtp_lost_in, track.kind as usize, asked.given_up);
-            other_layers.extend(asked.other_layers.then_some(key));
+            other_layers.extend(asked.review.changed.then_some(key));
+            asked.review.fell.into_iter().for_each(|cause| add(&mut self.counters.shortfalls, cause as usize, 1));
         }
         if participant.uplink.report_is_due(now) {
             participant.downlink.write_sender_reports(now, &self.config.wall_clock, &self.tracks, &mut rtcp);

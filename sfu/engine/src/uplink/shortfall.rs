@@ -17,6 +17,31 @@ pub struct Counts {
     pub gaps: u64,
 }
 
+/// Why less is asked of a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An encoding that it sent fell short.
+    Loss,
+    /// A larger one was tried, and it or what flowed beside it fell short.
+    Trial,
+    /// A larger one was tried, and did not come.
+    NoRoom,
+}
+
+impl Cause {
+    /// Every cause, in the order of the counters.
+    pub const ALL: [Cause; 3] = [Cause::Loss, Cause::Trial, Cause::NoRoom];
+
+    /// Value of the `cause` label in Prometheus.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Cause::Loss => "loss",
+            Cause::Trial => "trial",
+            Cause::NoRoom => "no_room",
+        }
+    }
+}
+
 /// Watches one encoding.
 #[derive(Clone, Debug, Default)]
 pub struct Shortfall {

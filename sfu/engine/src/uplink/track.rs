@@ -6,6 +6,7 @@
 mod recovery;
 mod relayed;
 
+pub use recovery::Review;
 pub use relayed::{Mirror, Origin};
 
 use crate::command::PublishHint;
@@ -128,8 +129,8 @@ pub struct Requests {
     pub packets: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
-    /// An encoding begins to fall short, or does no longer: receivers must choose among other layers than before.
-    pub other_layers: bool,
+    /// Where other encodings are carried now, receivers must choose among other layers than before.
+    pub review: Review,
 }
 
 impl Track {
@@ -423,8 +424,8 @@ impl Track {
                 None => continue,
             }
         }
-        requests.other_layers = self.review_carried(now);
-        self.demand_changed |= requests.other_layers;
+        requests.review = self.review_carried(now);
+        self.demand_changed |= requests.review.changed;
         requests
     }
 

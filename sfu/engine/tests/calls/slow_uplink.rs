@@ -24,8 +24,12 @@ fn where_the_large_encoding_does_not_arrive_the_small_one_is_sent_instead_until_
     let track = world.client(1).track("0");
     assert_eq!(wanted(&world).as_deref(), Some(&[false, false, true][..]), "all take the large one");
 
+    let counted = |world: &World| (world.total(|s| s.held_back), world.total(|s| s.counters.shortfalls[0]));
+    assert_eq!(counted(&world), (0, 0));
+
     let told = world.run_until(seconds(1), |world| wanted(world).as_deref() == Some(&[true, false, false]));
     assert!(told, "the large one is off at once, and the small one on, not {:?}", wanted(&world));
+    assert_eq!(counted(&world), (1, 1));
     let shown =
         world.run_until(seconds(1), |w| [2, 3].iter().all(|id| w.client(*id).receiver_of(track).video.height() == 180));
     assert!(shown, "{}", world.story(2));
@@ -45,6 +49,7 @@ fn where_the_large_encoding_does_not_arrive_the_small_one_is_sent_instead_until_
     let video = &world.client(2).receiver_of(track).video;
     assert!(video.decoded_since(before).all(|decoded| decoded.picture.height == 720), "and stays");
     video.check();
+    assert_eq!(counted(&world), (0, 1));
 }
 
 /// Whatever the publisher was told from the event with this number on.
@@ -72,6 +77,8 @@ fn the_next_encoding_is_tried_and_where_it_is_not_carried_nobody_sees_that() {
     assert_eq!(told[0], [true, true, false], "the next one is tried, not the largest");
     assert_eq!(told[1], [true, false, false], "it is not carried");
     assert!(told.iter().all(|wanted| !wanted[2]), "{told:?}");
+    let [lost, tried, no_room] = [0, 1, 2].map(|cause| world.total(|s| s.counters.shortfalls[cause]));
+    assert!(lost == 1 && tried >= 1 && no_room == 0, "{lost}, {tried}, {no_room}");
     let video = &world.client(2).receiver_of(track).video;
     assert!(video.decoded_since(small).all(|decoded| decoded.picture.height == 180), "it was never shown");
     video.check();

@@ -6,6 +6,7 @@
 
 use super::Track;
 use crate::uplink::encoding::Encoding;
+use crate::uplink::shortfall::Cause;
 use std::time::{Duration, Instant};
 
 /// Nothing is tried for so long after a fall, and twice as long each time that a try filled the network again.
@@ -45,8 +46,16 @@ struct Fall {
 #[derive(Clone, Copy, Debug)]
 struct Short {
     place: usize,
-    /// Or its publisher found no room for it.
-    flows: bool,
+    cause: Cause,
+}
+
+/// What a look has brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Review {
+    /// Other encodings are carried than before.
+    pub changed: bool,
+    /// Less is asked for, and why.
+    pub fell: Option<Cause>,
 }
 
 /// Which encodings are carried, as places among those of the track.
@@ -89,7 +98,8 @@ impl Recovery {
         fall.into_iter().for_each(|fall| fall.is_over = true);
     }
 
-    fn on_fall(&mut self, now: Instant, Short { place, flows }: Short) {
+    fn on_fall(&mut self, now: Instant, Short { place, cause }: Short) {
+        let flows = cause != Cause::NoRoom;
         let before = self.fall.filter(|_| self.is_recent(now));
         let again = before.filter(|fall| !fall.is_over);
         let hold = match before {
@@ -105,19 +115,23 @@ impl Recovery {
 }
 
 impl Track {
-    /// Looks anew at what is carried; true where that is another answer than before.
-    pub(super) fn review_carried(&mut self, now: Instant) -> bool {
+    /// Looks anew at what is carried.
+    pub(super) fn review_carried(&mut self, now: Instant) -> Review {
         let lowest = self.lowest_to_be_had(now).unwrap_or(0);
         let before = self.recovery.carried;
-        if let Some(short) = self.falls_short(now, lowest, before) {
-            self.recovery.on_fall(now, short);
-        }
+        let short = self.falls_short(now, lowest, before);
+        short.into_iter().for_each(|short| self.recovery.on_fall(now, short));
         let carried = self.judge(now, lowest);
         if carried.tried != before.tried {
             self.recovery.tried_at = carried.tried.map(|_| now);
         }
         self.recovery.carried = carried;
-        carried != before
+        Review { changed: carried != before, fell: short.map(|short| short.cause) }
+    }
+
+    /// Whether receivers are offered less than its publisher has, since its network does not carry more.
+    pub fn is_held_back(&self) -> bool {
+        self.recovery.carried != Carried::default()
     }
 
     /// The lowest encoding that does, of those above the lowest that is to be had. While one is tried it is that one, whichever suffers.
@@ -125,13 +139,16 @@ impl Track {
         let is_short = |encoding: &Encoding| encoding.shortfall.is_short();
         let Some(tried) = before.tried else {
             let mut above = self.encodings.iter().enumerate().take(before.off).skip(lowest + 1);
-            return above.find(|(_, encoding)| is_short(encoding)).map(|(place, _)| Short { place, flows: true });
+            return above
+                .find(|(_, encoding)| is_short(encoding))
+                .map(|(place, _)| Short { place, cause: Cause::Loss });
         };
         let flows = self.encodings.get(tried).is_some_and(|encoding| encoding.activity.active_since().is_some());
         let finds_no_room =
             !flows && self.recovery.tried_at.is_some_and(|at| now.saturating_duration_since(at) >= FLOWS_WITHIN);
         let suffers = || self.encodings.iter().take(tried + 1).any(is_short);
-        (finds_no_room || suffers()).then_some(Short { place: tried, flows })
+        let cause = if flows { Cause::Trial } else { Cause::NoRoom };
+        (finds_no_room || suffers()).then_some(Short { place: tried, cause })
     }
 
     /// What is carried now. Where nothing is left to be tried, the last fall is over.
@@ -174,7 +191,7 @@ mod tests {
     use crate::uplink::shortfall::Counts;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const FELL: Short = Short { place: 2, flows: true };
+    const FELL: Short = Short { place: 2, cause: Cause::Trial };
 
     /// For how long nothing is tried.
     fn held(recovery: &Recovery, now: Instant) -> Duration {
@@ -201,10 +218,10 @@ mod tests {
     fn what_falls_short_meanwhile_belongs_to_the_same_fall() {
         let (mut recovery, now) = (Recovery::default(), Instant::now());
         recovery.on_fall(now, FELL);
-        recovery.on_fall(now + SECOND, Short { place: 1, flows: true });
+        recovery.on_fall(now + SECOND, Short { place: 1, cause: Cause::Trial });
         assert_eq!(held(&recovery, now + SECOND), 5 * SECOND);
         assert_eq!(recovery.fall.unwrap().places, (1, 2));
-        recovery.on_fall(now + 7 * SECOND, Short { place: 1, flows: true });
+        recovery.on_fall(now + 7 * SECOND, Short { place: 1, cause: Cause::Trial });
         assert_eq!(recovery.fall.unwrap().places, (1, 2), "the higher one was not carried since");
     }
 
@@ -214,7 +231,7 @@ mod tests {
         recovery.on_fall(now, FELL);
         now += 8 * SECOND;
         for _ in 0..5 {
-            recovery.on_fall(now, Short { place: 1, flows: false });
+            recovery.on_fall(now, Short { place: 1, cause: Cause::NoRoom });
             assert_eq!(held(&recovery, now), NO_ROOM);
             now += NO_ROOM + FLOWS_WITHIN;
         }
@@ -234,6 +251,8 @@ mod tests {
     struct Call {
         track: Track,
         now: Instant,
+        /// Why less was asked for, each time.
+        falls: Vec<Cause>,
     }
 
     impl Call {
@@ -249,7 +268,7 @@ mod tests {
             };
             let mut track = Track::mirror_of(ShardId(0), RoomKey::default(), &description);
             track.origin = Origin::Participant(ParticipantKey::default());
-            Call { track, now: Instant::now() }
+            Call { track, now: Instant::now(), falls: vec![] }
         }
 
         /// These encodings flow for so long; what is carried then.
@@ -261,9 +280,14 @@ mod tests {
                     self.track.encodings[*place].activity.on_packet(self.now, true);
                 }
                 self.track.handle_timeout(self.now);
-                self.track.review_carried(self.now);
+                self.review();
             }
             self.track.recovery.carried()
+        }
+
+        fn review(&mut self) {
+            let review = self.track.review_carried(self.now);
+            self.falls.extend(review.fell);
         }
 
         /// An encoding falls short, for a moment.
@@ -271,7 +295,7 @@ mod tests {
             let shortfall = &mut self.track.encodings[place].shortfall;
             shortfall.update(self.now, Counts::default());
             shortfall.update(self.now, Counts { sent: 100, overdue: 50, gaps: 50 });
-            self.track.review_carried(self.now);
+            self.review();
             self.track.encodings[place].shortfall.on_started();
             self.track.recovery.carried()
         }
@@ -303,6 +327,7 @@ mod tests {
         assert_eq!(call.flow(&[0, 1, 2], 2 * SECOND), ALL);
         assert_eq!(call.options(), [(0, false), (1, true), (2, true)]);
         assert_eq!(call.flow(&[0, 1, 2], 30 * SECOND), ALL);
+        assert_eq!(call.falls, [Cause::Loss]);
         assert_eq!(call.options(), [(0, false), (1, false), (2, false)]);
     }
 
@@ -316,6 +341,7 @@ mod tests {
             assert_eq!(call.flow(&[0, 1], Duration::from_millis(50) * flows), TRIES_NEXT);
             assert_eq!(call.flow(&[0], 2 * SECOND), TRIES_NEXT);
             assert_eq!(call.flow(&[0], SECOND + SECOND / 2), Carried { offered: 1, tried: None, off: 1 });
+            assert_eq!(call.falls, [Cause::Loss, Cause::NoRoom]);
             call.flow(&[0], NO_ROOM - SECOND);
             assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
         }
@@ -329,6 +355,7 @@ mod tests {
         call.flow(&[0], 5 * SECOND);
         assert_eq!(call.flow(&[0, 1], SECOND), TRIES_NEXT);
         assert_eq!(call.fall(0), Carried { offered: 1, tried: None, off: 1 });
+        assert_eq!(call.falls, [Cause::Loss, Cause::Trial]);
         assert_eq!(call.flow(&[0], 9 * SECOND).tried, None, "twice as long as before");
         assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
     }
@@ -345,7 +372,9 @@ mod tests {
     fn no_more_is_tried_than_somebody_takes() {
         let mut call = Call::new();
         call.flow(&[0, 2], 3 * SECOND);
+        assert!(!call.track.is_held_back());
         call.fall(2);
+        assert!(call.track.is_held_back());
         call.flow(&[0], 5 * SECOND);
         assert_eq!(call.flow(&[0, 1], 2 * SECOND).tried, Some(2));
         call.track.recovery.on_switched_off(1);
