@@ -191,8 +191,11 @@ pub fn allocate(tracks: u32) -> impl FnMut() {
     }
 }
 
-/// Notes a packet sent, and takes the feedback for 50 when they are complete.
-pub fn estimate() -> impl FnMut() {
+/// For [`estimate`]: every packet arrives.
+pub const NONE_LOST: u16 = 1;
+
+/// Notes a packet sent, and takes the feedback for 50 when they are complete. Of so many packets the second is lost.
+pub fn estimate(one_lost_of: u16) -> impl FnMut() {
     let start = Instant::now();
     let mut estimator = Estimator::new(start, EstimatorConfig::default());
     let (mut now, mut transport_seq, mut reports) = (start, 0u16, Vec::new());
@@ -200,7 +203,8 @@ pub fn estimate() -> impl FnMut() {
         now += Duration::from_millis(2);
         estimator.on_sent(now, SentPacket { transport_seq, bytes: 1200, probe: None, repair: None });
         let at = now.duration_since(start) + Duration::from_millis(20);
-        reports.push(PacketReport { transport_seq, arrival: Some(ReceiverTime(at.as_micros() as i64)) });
+        let arrival = (transport_seq % one_lost_of != 1).then_some(ReceiverTime(at.as_micros() as i64));
+        reports.push(PacketReport { transport_seq, arrival });
         transport_seq = transport_seq.wrapping_add(1);
         if reports.len() == 50 {
             estimator.on_feedback(now + Duration::from_millis(40), &Feedback { reports: &reports });

@@ -35,7 +35,8 @@ const CASES: &[Case] = &[
     ("parse", || repeat(1000, cases::parse())),
     ("store-and-rewrite", || repeat(3000, cases::rewrite())),
     ("allocate-26", || repeat(60, cases::allocate(26))),
-    ("estimate", || repeat(5000, cases::estimate())),
+    ("estimate", || repeat(5000, cases::estimate(cases::NONE_LOST))),
+    ("estimate-losing", || repeat(5000, cases::estimate(50))),
     ("wake-one-of-1000", || repeat(10_000, cases::wake(1000))),
     ("fan-out-to-20", fan_out),
 ];

@@ -10,13 +10,21 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use harness::{Access, World, seconds};
 use sfu_engine::transport::srtp::SrtpProfile;
 use std::cell::Cell;
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const SHARDS: u16 = 1;
 
+/// More than the caches of one processor hold.
+const FLUSHED_BYTES: usize = 8 << 20;
+
 thread_local! {
     /// Time inside the engine's calls that took or gave media.
     static MEDIA: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// What is read after a picture, so that nothing of the engine's is left in the caches.
+    static OTHER_MEMORY: Vec<u8> = vec![1; FLUSHED_BYTES];
+    /// The last call took or gave media.
+    static IN_PICTURE: Cell<bool> = const { Cell::new(false) };
 }
 
 fn clock(call: &mut dyn FnMut() -> bool) {
@@ -26,21 +34,35 @@ fn clock(call: &mut dyn FnMut() -> bool) {
     }
 }
 
+/// As [`clock`], with caches that are used for something else after each picture.
+fn clock_cold(call: &mut dyn FnMut() -> bool) {
+    let began = Instant::now();
+    let is_media = call();
+    if is_media {
+        MEDIA.set(MEDIA.get() + began.elapsed());
+    }
+    if IN_PICTURE.replace(is_media) && !is_media {
+        OTHER_MEMORY.with(|memory| memory.iter().step_by(64).for_each(|byte| _ = black_box(*byte)));
+    }
+}
+
 /// One publisher with camera and microphone, 100 subscribers: everything that the engine does for a packet, from the datagram that comes
 /// in to those that go out sealed, divided by those that go out.
 fn fan_out(criterion: &mut Criterion) {
     let mut world = cases::room(100);
-    world.around = clock;
-    criterion.bench_function("fan-out to 100, per packet sent", |bencher| {
-        bencher.iter_custom(|packets| {
-            MEDIA.set(Duration::ZERO);
-            let before = cases::sent(&world);
-            while cases::sent(&world) - before < packets {
-                world.run(Duration::from_millis(100));
-            }
-            MEDIA.get().mul_f64(packets as f64 / (cases::sent(&world) - before) as f64)
+    for (how, cold) in [("", false), (", from cold caches", true)] {
+        world.around = if cold { clock_cold } else { clock };
+        criterion.bench_function(&format!("fan-out to 100{how}, per packet sent"), |bencher| {
+            bencher.iter_custom(|packets| {
+                MEDIA.set(Duration::ZERO);
+                let before = cases::sent(&world);
+                while cases::sent(&world) - before < packets {
+                    world.run(Duration::from_millis(100));
+                }
+                MEDIA.get().mul_f64(packets as f64 / (cases::sent(&world) - before) as f64)
+            });
         });
-    });
+    }
 }
 
 /// Time inside the engine's calls that took or gave no media.
@@ -89,7 +111,10 @@ fn parts(criterion: &mut Criterion) {
     criterion.bench_function("parse a packet", |bencher| bencher.iter(cases::parse()));
     criterion.bench_function("store, select and renumber a packet", |bencher| bencher.iter(cases::rewrite()));
     criterion.bench_function("allocate 26 tracks", |bencher| bencher.iter(cases::allocate(26)));
-    criterion.bench_function("estimate: a packet sent and reported", |bencher| bencher.iter(cases::estimate()));
+    for (how, one_lost_of) in [("", cases::NONE_LOST), (", one of 50 as lost", 50)] {
+        let name = format!("estimate: a packet sent and reported{how}");
+        criterion.bench_function(&name, |bencher| bencher.iter(cases::estimate(one_lost_of)));
+    }
     criterion.bench_function("wake one of 1000", |bencher| bencher.iter(cases::wake(1000)));
 }
 

@@ -12,9 +12,12 @@
 //!
 //! A network that queues nothing at all is `policer`'s to recognise.
 
+mod likelihood;
+
 use super::feedback::OurTime;
 use super::policer::{Policer, Sent};
 use crate::units::Bitrate;
+use likelihood::Likelihood;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -33,8 +36,6 @@ const CAPACITY_EVIDENCE: f64 = 5.0;
 const UNQUEUED_EVIDENCE: f64 = 20.0;
 /// Random loss is seldom higher; beyond, each percent needs evidence too.
 const USUAL_LOSS: f64 = 0.10;
-const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
-const MAX_RANDOM_LOSS: f64 = 0.5;
 /// Stray loss beyond this, in bursts no longer than that, is many single packets.
 const SINGLY: (f32, f64) = (0.07, 2.0);
 /// After so many observations stray loss is the path's: what is lost while a link is first filled, or just after it was, is its own doing.
@@ -246,32 +247,10 @@ impl LossControl {
         if events > 0.0 { lost / events } else { 1.0 }
     }
 
-    /// A capacity with the random loss that goes best with it: the score is concave in that, so a ternary search finds it.
-    /// `presumed` is taken off the score.
+    /// A capacity with the random loss that goes best with it. `presumed` is taken off the score.
     fn fit(&self, capacity: Option<f64>, presumed: f64) -> Model {
-        let (mut low, mut high) = (0.0, MAX_RANDOM_LOSS);
-        for _ in 0..12 {
-            let third = (high - low) / 3.0;
-            if self.score(capacity, low + third) < self.score(capacity, high - third) {
-                low += third;
-            } else {
-                high -= third;
-            }
-        }
-        Model { capacity, score: self.score(capacity, (low + high) / 2.0) - presumed }
-    }
-
-    /// Log likelihood of the observations, less what the explanation presumes.
-    fn score(&self, capacity: Option<f64>, random_loss: f64) -> f64 {
-        let presumed = (random_loss - USUAL_LOSS).max(0.0) * UNUSUAL_LOSS_EVIDENCE;
-        let likelihood: f64 = weighted(self.past.iter().rev())
-            .map(|(weight, o)| {
-                let excess = capacity.map_or(0.0, |c| (1.0 - c / o.sent_rate.max(1.0)).max(0.0));
-                let loss = (random_loss + (1.0 - random_loss) * excess).clamp(1e-4, 1.0 - 1e-4);
-                weight * (o.lost() * loss.ln() + (o.packets() - o.lost()) * (1.0 - loss).ln())
-            })
-            .sum();
-        likelihood / self.burst_length() - presumed
+        let likelihood = Likelihood::new(capacity, self.burst_length(), weighted(self.past.iter().rev()));
+        Model { capacity, score: likelihood.highest() - presumed }
     }
 }
 
