@@ -27,6 +27,10 @@ const BELIEVED: (Duration, Duration) = (Duration::from_secs(120), Duration::from
 /// Signs of one queue come many at once. After so long without any that should have come, one receiver after the other is left alone.
 const SIGNS_APART: Duration = Duration::from_secs(10);
 
+/// To work a part out takes a look at all who share the bottleneck. Where these are more than a few, each of them looks that much less often for each one more.
+const FEW: usize = 16;
+const LOOKED_AT_APART: Duration = Duration::from_millis(1);
+
 /// The link's end is explored for all where it was not met for so long.
 const MET: Duration = Duration::from_secs(10);
 /// A part below this share of what a receiver could be sent alone asks for more to be known of the link.
@@ -44,7 +48,7 @@ pub struct Flow {
 }
 
 /// What a receiver has of a bottleneck that it shares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     /// What it may be sent.
     pub rate: Bitrate,
@@ -56,7 +60,16 @@ pub struct Part {
 #[derive(Debug, Default)]
 pub struct Bottlenecks {
     shared: SlotMap<BottleneckKey, Bottleneck>,
-    of: FxHashMap<ParticipantKey, BottleneckKey>,
+    of: FxHashMap<ParticipantKey, Membership>,
+}
+
+/// Which bottleneck a receiver shares.
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    bottleneck: BottleneckKey,
+    /// Its part, and until when that is not looked at anew.
+    part: Part,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -86,7 +99,7 @@ impl Bottlenecks {
 
     /// Whether two receivers are taken to be behind one bottleneck.
     pub fn are_together(&self, one: ParticipantKey, two: ParticipantKey) -> bool {
-        self.of.get(&one).is_some_and(|key| self.of.get(&two) == Some(key))
+        self.of_receiver(one).is_some_and(|key| self.of_receiver(two) == Some(key))
     }
 
     /// Takes up how much of what changes in a receiver's queue changes for others too.
@@ -107,7 +120,7 @@ impl Bottlenecks {
 
     /// A receiver is gone, or behind a bottleneck of its own.
     pub fn remove(&mut self, receiver: ParticipantKey) {
-        let Some(key) = self.of.remove(&receiver) else { return };
+        let Some(Membership { bottleneck: key, .. }) = self.of.remove(&receiver) else { return };
         let Some(bottleneck) = self.shared.get_mut(key) else { return };
         bottleneck.members.retain(|member| member.receiver != receiver);
         if bottleneck.members.len() < 2 {
@@ -116,24 +129,32 @@ impl Bottlenecks {
     }
 
     /// Notes what a receiver does, and returns its part of the bottleneck where it shares one.
-    pub fn part(&mut self, now: Instant, receiver: ParticipantKey, flow: Flow) -> Option<Part> {
-        let key = *self.of.get(&receiver)?;
-        let bottleneck = self.shared.get_mut(key)?;
+    pub fn part(&mut self, now: Instant, receiver: ParticipantKey, flow: impl FnOnce() -> Flow) -> Option<Part> {
+        let membership = self.of.get_mut(&receiver)?;
+        if now < membership.until {
+            return Some(membership.part);
+        }
+        let bottleneck = self.shared.get_mut(membership.bottleneck)?;
         if now >= bottleneck.believed_until {
             bottleneck.believed_until = now + SIGNS_APART;
             self.remove(receiver);
             return None;
         }
-        bottleneck.note(receiver, flow);
-        Some(bottleneck.part(receiver))
+        bottleneck.note(receiver, flow());
+        membership.part = bottleneck.part(receiver);
+        membership.until = now + LOOKED_AT_APART * bottleneck.members.len().saturating_sub(FEW) as u32;
+        Some(membership.part)
+    }
+
+    fn of_receiver(&self, receiver: ParticipantKey) -> Option<BottleneckKey> {
+        self.of.get(&receiver).map(|membership| membership.bottleneck)
     }
 
     /// Two receivers wait in one queue.
     fn join(&mut self, now: Instant, receiver: ParticipantKey, other: ParticipantKey) {
-        let key = match (self.of.get(&other), self.of.get(&receiver)) {
-            (Some(key), Some(own)) if key == own => *key,
-            (Some(key), _) => *key,
-            (None, Some(own)) => *own,
+        let key = match (self.of_receiver(other), self.of_receiver(receiver)) {
+            (Some(key), _) => key,
+            (None, Some(own)) => own,
             (None, None) => self.shared.insert(Bottleneck {
                 members: Vec::new(),
                 seen: now,
@@ -142,9 +163,9 @@ impl Bottlenecks {
             }),
         };
         for joins in [receiver, other] {
-            if self.of.get(&joins) != Some(&key) {
+            if self.of_receiver(joins) != Some(key) {
                 self.remove(joins);
-                self.of.insert(joins, key);
+                self.of.insert(joins, Membership { bottleneck: key, part: Part::default(), until: now });
                 self.shared.get_mut(key).into_iter().for_each(|bottleneck| bottleneck.admit(joins));
             }
         }
@@ -274,12 +295,12 @@ mod tests {
     fn who_wants_less_than_an_equal_part_leaves_the_rest_to_the_others() {
         let (now, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
-        assert_eq!(bottlenecks.part(now, a, flow(2700, 300, 2500)), None, "nobody shares anything");
+        assert_eq!(bottlenecks.part(now, a, || flow(2700, 300, 2500)), None, "nobody shares anything");
         bottlenecks.relate(now, a, &[(b, 0.95), (c, 0.95)]);
         // All were seen to get 3000 through: 300 are wanted by one, the rest is for two.
-        bottlenecks.part(now, a, flow(2400, 300, 2500));
-        bottlenecks.part(now, b, flow(2700, 300, 300));
-        bottlenecks.part(now, c, flow(2400, 300, 2500));
+        bottlenecks.part(now, a, || flow(2400, 300, 2500));
+        bottlenecks.part(now, b, || flow(2700, 300, 300));
+        bottlenecks.part(now, c, || flow(2400, 300, 2500));
         let parts = [a, b, c].map(|key| bottlenecks.shared.values().next().map(|shared| shared.part(key)));
         assert_eq!(parts.map(kbps), [Some(1350), Some(1000), Some(1350)]);
     }
@@ -289,11 +310,11 @@ mod tests {
         let (now, [a, b, ..]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
         bottlenecks.relate(now, a, &[(b, 0.95)]);
-        bottlenecks.part(now, b, flow(500, 400, 5000));
-        assert_eq!(kbps(bottlenecks.part(now, a, flow(2600, 400, 5000))), Some(1500));
-        bottlenecks.part(now, b, flow(500, 1500, 5000));
-        assert_eq!(kbps(bottlenecks.part(now, a, flow(2600, 400, 5000))), Some(1500), "it found that before");
-        assert_eq!(kbps(bottlenecks.part(now, a, flow(2500, 400, 5000))), Some(2000), "it finds that beside 1500");
+        bottlenecks.part(now, b, || flow(500, 400, 5000));
+        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2600, 400, 5000))), Some(1500));
+        bottlenecks.part(now, b, || flow(500, 1500, 5000));
+        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2600, 400, 5000))), Some(1500), "it found that before");
+        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2500, 400, 5000))), Some(2000), "it finds that beside 1500");
     }
 
     #[test]
@@ -301,12 +322,12 @@ mod tests {
         let (now, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
         bottlenecks.relate(now, a, &[(b, 0.95), (c, 0.95)]);
-        bottlenecks.part(now, b, flow(2500, 400, 2500));
-        bottlenecks.part(now, c, flow(2500, 400, 2500));
+        bottlenecks.part(now, b, || flow(2500, 400, 2500));
+        bottlenecks.part(now, c, || flow(2500, 400, 2500));
         let useful = |part: Option<Part>| part.map(|part| part.useful);
-        assert_eq!(useful(bottlenecks.part(now, a, flow(2500, 300, 2500))), Some(Bitrate::kbps(6700)));
+        assert_eq!(useful(bottlenecks.part(now, a, || flow(2500, 300, 2500))), Some(Bitrate::kbps(6700)));
         bottlenecks.remove(c);
-        assert_eq!(useful(bottlenecks.part(now, a, flow(2500, 300, 2500))), Some(Bitrate::ZERO));
+        assert_eq!(useful(bottlenecks.part(now, a, || flow(2500, 300, 2500))), Some(Bitrate::ZERO));
     }
 
     #[test]
@@ -368,7 +389,7 @@ mod tests {
     fn without_a_further_sign_one_after_the_other_is_left_alone_later_each_time() {
         let (start, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
-        let part = |bottlenecks: &mut Bottlenecks, at, key| bottlenecks.part(at, key, flow(1000, 300, 5000));
+        let part = |bottlenecks: &mut Bottlenecks, at, key| bottlenecks.part(at, key, || flow(1000, 300, 5000));
         bottlenecks.relate(start, a, &[(b, 0.9), (c, 0.9)]);
         let last = start + SIGNS_APART;
         bottlenecks.relate(last, a, &[(b, 0.9)]);
@@ -381,15 +402,37 @@ mod tests {
     }
 
     #[test]
+    fn the_more_share_a_bottleneck_the_less_often_each_looks_at_all_of_them() {
+        let mut keys = SlotMap::<ParticipantKey, ()>::with_key();
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let mut bottlenecks = Bottlenecks::default();
+        let a = keys.insert(());
+        let mut looked = 0;
+        let mut look = |bottlenecks: &mut Bottlenecks, at| {
+            let flow = || {
+                looked += 1;
+                flow(1000, 300, 5000)
+            };
+            assert!(bottlenecks.part(at, a, flow).is_some());
+            looked
+        };
+        (1..FEW).for_each(|_| bottlenecks.relate(now, a, &[(keys.insert(()), 0.9)]));
+        assert_eq!([now, now].map(|at| look(&mut bottlenecks, at)), [1, 2], "those of a household always");
+        (0..100).for_each(|_| bottlenecks.relate(now, a, &[(keys.insert(()), 0.9)]));
+        let times = [now, now + ms(99), now + ms(100), now + ms(199)];
+        assert_eq!(times.map(|at| look(&mut bottlenecks, at)), [3, 3, 4, 4]);
+    }
+
+    #[test]
     fn who_leaves_takes_no_part() {
         let (now, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
         bottlenecks.relate(now, a, &[(b, 0.9), (c, 0.9)]);
         for key in [a, b, c] {
-            bottlenecks.part(now, key, flow(600, 1000, 5000));
+            bottlenecks.part(now, key, || flow(600, 1000, 5000));
         }
         bottlenecks.remove(c);
-        assert_eq!(kbps(bottlenecks.part(now, a, flow(2000, 1000, 5000))), Some(1500));
+        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2000, 1000, 5000))), Some(1500));
         bottlenecks.remove(b);
         assert!(bottlenecks.receivers() == 0 && bottlenecks.shared.is_empty());
     }

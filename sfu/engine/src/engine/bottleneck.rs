@@ -7,7 +7,7 @@ use crate::room::Room;
 use slotmap::SlotMap;
 use std::time::Instant;
 
-/// A receiver is compared with so many others at once, besides those that it is taken to share with.
+/// A receiver is compared with so many others: who shares a queue with one of them finds those behind through it.
 const COMPARED: usize = 32;
 
 impl Engine {
@@ -21,7 +21,7 @@ impl Engine {
         }
         let Some(participant) = self.participants.get_mut(key) else { return };
         let shares = room.bottlenecks.receivers() > 0;
-        let part = if shares { room.bottlenecks.part(now, key, participant.downlink.flow(now)) } else { None };
+        let part = if shares { room.bottlenecks.part(now, key, || participant.downlink.flow(now)) } else { None };
         participant.downlink.set_part(part);
     }
 }
@@ -36,12 +36,7 @@ fn relations(
     let place = room.members.iter().position(|member| *member == key).unwrap_or_default();
     // Those that joined after it, and round to those before.
     let (before, from) = room.members.split_at(place);
-    let mut strangers = 0;
-    let others = from.iter().skip(1).chain(before).filter(|other| {
-        let is_known = room.bottlenecks.are_together(key, **other);
-        strangers += usize::from(!is_known);
-        is_known || strangers <= COMPARED
-    });
+    let others = from.iter().skip(1).chain(before).take(COMPARED);
     let like = |other: &ParticipantKey| own.downlink.likeness(&participants.get(*other)?.downlink);
     others.filter_map(|other| Some((*other, like(other)?))).collect()
 }

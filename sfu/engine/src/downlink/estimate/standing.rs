@@ -10,6 +10,8 @@ use std::time::Duration;
 const SPAN_US: i64 = 50_000;
 /// So many spans are remembered: what stands in a queue comes and goes in seconds.
 const SPANS: usize = 80;
+/// Places for them: a power of two, so that a number's place is found without division.
+const PLACES: usize = SPANS.next_power_of_two();
 /// Nothing has arrived of this span.
 const UNKNOWN: u16 = u16::MAX;
 /// Tenths of milliseconds: less is no queue, but jitter and what the base of the delay is wrong by.
@@ -23,14 +25,14 @@ const EVIDENCE: i32 = 1500;
 #[derive(Debug)]
 pub(super) struct StandingQueue {
     /// Tenths of milliseconds, by the number of the span modulo their count.
-    waits: [u16; SPANS],
+    waits: [u16; PLACES],
     /// Number of the newest span.
     newest: i64,
 }
 
 impl Default for StandingQueue {
     fn default() -> Self {
-        StandingQueue { waits: [UNKNOWN; SPANS], newest: 0 }
+        StandingQueue { waits: [UNKNOWN; PLACES], newest: 0 }
     }
 }
 
@@ -40,7 +42,10 @@ impl StandingQueue {
         let span = sent.0.div_euclid(SPAN_US);
         if span > self.newest {
             let passed = (span - self.newest).min(SPANS as i64);
-            (0..passed).for_each(|ago| self.set(span - ago, UNKNOWN));
+            for new in span - passed + 1..=span {
+                self.set(new, UNKNOWN);
+                self.set(new - SPANS as i64, UNKNOWN);
+            }
             self.newest = span;
         } else if span <= self.newest - SPANS as i64 {
             return;
@@ -93,7 +98,7 @@ impl StandingQueue {
 }
 
 fn index(span: i64) -> usize {
-    span.rem_euclid(SPANS as i64) as usize
+    span.rem_euclid(PLACES as i64) as usize
 }
 
 fn above(wait: u16) -> i32 {
