@@ -179,6 +179,9 @@ catalogue! {
     Policed: Gauge "receivers_policed" ["participants"] {}
         "Receivers whose network drops what is beyond a rate instead of queueing it (a policer), and who are kept to that rate."
         "Many at one place: a contract, a firewall or a limit of UDP there; larger pictures need a higher one.";
+    Relieved: Gauge "receivers_relieved" ["participants"] { pictures: "smallest, none" }
+        "Receivers that are sent the smallest pictures only, or sound alone, since their shard cannot keep up: datagrams wait for more than 30 ms before it takes them."
+        "Any: the server is too small for its calls, or something else uses its processors. Sound and joins go on; add cores or servers (docs/capacity.md).";
     TracksHeldBack: Gauge "tracks_held_back" ["tracks"] {}
         "Published tracks of which receivers are offered smaller encodings only, since the publisher's network does not carry more."
         "Small pictures of single publishers: their uplinks. Of many at once: the server's own downlink.";

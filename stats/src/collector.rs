@@ -118,6 +118,9 @@ fn add_shard(series: &mut Series, shard: &str, snapshot: &ShardSnapshot) {
     series.count(Id::Sharing, &[], snapshot.sharing);
     series.count(Id::Repeating, &[], snapshot.repeating);
     series.count(Id::Policed, &[], snapshot.policed);
+    let [smallest, none] = snapshot.relieved;
+    series.count(Id::Relieved, &["smallest"], smallest);
+    series.count(Id::Relieved, &["none"], none);
     series.count(Id::TracksHeldBack, &[], snapshot.held_back);
     for (cause, falls) in &snapshot.shortfalls {
         series.count(Id::Shortfalls, &[cause], *falls);
@@ -351,6 +354,7 @@ mod tests {
             sharing: 2,
             repeating: 3,
             policed: 1,
+            relieved: [3, 2],
             held_back: 4,
             shortfalls: vec![("no_room", 2)],
             panics: vec![("participant", 1)],
@@ -379,6 +383,8 @@ mod tests {
             "sluice_receivers_sharing_bottleneck 4",
             "sluice_receivers_with_repeated_sound 6",
             "sluice_receivers_policed 2",
+            "sluice_receivers_relieved{pictures=\"smallest\"} 6",
+            "sluice_receivers_relieved{pictures=\"none\"} 4",
             "sluice_tracks_held_back 8",
             "sluice_publisher_shortfalls_total{cause=\"no_room\"} 4",
             "sluice_panics_total{about=\"participant\"} 2",

@@ -63,6 +63,8 @@ pub struct ShardSnapshot {
     pub repeating: u64,
     /// Receivers behind a policer, now.
     pub policed: u64,
+    /// Receivers that are sent the smallest pictures only, and no pictures, since the shard cannot keep up, now.
+    pub relieved: [u64; 2],
     /// Published tracks of which less is taken than there is, since their publisher's network does not carry more, now.
     pub held_back: u64,
     /// How often less was asked of a publisher, by cause; the engine owns the causes.

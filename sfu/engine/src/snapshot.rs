@@ -1,7 +1,7 @@
 //! Counters of an engine as plain integers, and the value in which they leave it once a second.
 
 use crate::downlink::estimate::ProbeOutcome;
-use crate::downlink::{SubscriptionState, Written};
+use crate::downlink::{Relief, SubscriptionState, Written};
 use crate::drops::DropCounters;
 use crate::engine::keys::{ParticipantKey, RoomKey, TrackKey};
 use crate::event::{DisconnectReason, Limit, Quality};
@@ -291,6 +291,8 @@ pub struct EngineSnapshot {
     pub repeating: u64,
     /// Receivers whose network drops what is beyond a rate, and queues nothing.
     pub policed: u64,
+    /// Receivers that are sent the smallest pictures only, and no pictures, since the engine cannot keep up.
+    pub relieved: [u64; 2],
     /// Published tracks of which receivers are offered less than there is, since their publisher's network does not carry more.
     pub held_back: u64,
 }
@@ -319,6 +321,11 @@ impl EngineSnapshot {
         for participant in participants.values() {
             add(&mut snapshot.connections, participant.progress.connection(participant.connected), 1);
             snapshot.repeating += u64::from(participant.downlink.repeats_sound());
+            match participant.downlink.relief() {
+                Relief::None => {}
+                Relief::SmallestPictures => add(&mut snapshot.relieved, 0, 1),
+                Relief::NoPictures => add(&mut snapshot.relieved, 1, 1),
+            }
             snapshot.policed += u64::from(participant.downlink.is_policed());
         }
         for (kind, state) in participants.values().flat_map(|p| p.downlink.subscriptions()) {

@@ -322,8 +322,9 @@ impl Shard {
     }
 
     /// Gathers runs and gives them to the kernel together: the engine's data and the kernel's each stay in the cache while they are worked with,
-    /// and whoever receives is woken once for many.
-    fn send(&mut self, now: Instant) {
+    /// and whoever receives is woken once for many. What is sent to many takes a while, and by when a packet left its receiver's queue is measured: so the
+    /// engine is told the time anew for each gathering.
+    fn send(&mut self, mut now: Instant) {
         let Shard { engine, runs, buffer, emulation, udp, tcp, .. } = self;
         loop {
             while runs.len() < GATHERED_RUNS && buffer.len() < GATHERED_BYTES {
@@ -343,6 +344,7 @@ impl Shard {
             self.send_drops += give(udp, tcp, runs.iter().map(|run| run_of(run, buffer)));
             runs.clear();
             buffer.clear();
+            now = Instant::now();
         }
     }
 

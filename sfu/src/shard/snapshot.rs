@@ -47,6 +47,7 @@ pub(super) fn compose(engine: &EngineSnapshot, own: OwnFigures<'_>) -> ShardSnap
         sharing: engine.sharing,
         repeating: engine.repeating,
         policed: engine.policed,
+        relieved: engine.relieved,
         held_back: engine.held_back,
         rtp_packets: PerDirection { received: kinds(counters.rtp_packets_in), sent: kinds(counters.rtp_packets_out) },
         rtp_bytes: PerDirection { received: kinds(counters.rtp_bytes_in), sent: kinds(counters.rtp_bytes_out) },

@@ -5,10 +5,10 @@ use super::allocate::{Allocator, Choice, Decision, LayerOption, Strain, Subscrip
 use super::estimate::UTILISATION;
 use super::redundancy::{self, Sound};
 use super::slot::Slot;
-use super::{ALLOCATE_INTERVAL, Downlink};
+use super::{ALLOCATE_INTERVAL, Downlink, Relief};
 use crate::command::Priority;
 use crate::engine::keys::{ParticipantKey, TrackKey};
-use crate::event::PauseReason;
+use crate::event::{Limit, PauseReason};
 use crate::forward::Target;
 use crate::media::{MediaKind, Source};
 use crate::room::Room;
@@ -36,6 +36,9 @@ impl Downlink {
     /// What is left of the estimate for video. Of a shared bottleneck it is at most a part; what estimates leave free there is no room of one receiver's
     /// own, and what all leave together pays for the key frame of whoever switches.
     fn budget(&self) -> Bitrate {
+        if self.relief == Relief::NoPictures {
+            return Bitrate::ZERO;
+        }
         let estimate = self.estimator.estimate();
         let all = self.part.map_or(estimate, |part| part.rate.min(estimate).scale(1.0 / UTILISATION));
         video_budget(all, self.audio, self.estimator.loss())
@@ -79,7 +82,8 @@ impl Downlink {
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
             };
             if let Choice::Layer(layer) = &decision.choice {
-                self.states_changed |= slot.choose(target, subscription.limit(layer));
+                let limit = if self.relief == Relief::None { subscription.limit(layer) } else { Limit::Bandwidth };
+                self.states_changed |= slot.choose(target, limit);
                 slot.forwarder.doubt(layer.doubtful);
             }
             slot.forwarder.set_target(target);
@@ -157,7 +161,7 @@ impl Downlink {
                 slot: index,
                 priority: effective_priority(preference.priority, track, room),
                 source: track.source,
-                max_height: preference.max_height.min(self.cap),
+                max_height: preference.max_height.min(self.cap).min(self.relief.max_height()),
                 options,
                 current: slot.forwarder.target().or(slot.forwarder.current()),
             });

@@ -12,10 +12,13 @@ pub mod estimate;
 mod layers;
 pub mod pace;
 mod redundancy;
+mod relief;
 mod repair;
 pub mod run;
 mod send;
 pub mod slot;
+
+pub use relief::Relief;
 
 use crate::command::Preference;
 use crate::config::{DownlinkRates, WallClock};
@@ -118,6 +121,7 @@ pub struct Downlink {
     default_preference: Preference,
     /// Tallest picture that it is sent, whatever it prefers.
     cap: u16,
+    relief: Relief,
     estimator: Estimator,
     pacer: Pacer<Queued>,
     decisions: Vec<Decision<usize>>,
@@ -166,6 +170,7 @@ impl Downlink {
             preferences: FxHashMap::default(),
             default_preference: Preference::default(),
             cap: u16::MAX,
+            relief: Relief::None,
             pacer: Pacer::new(now, estimator.pacing_rate()),
             estimator,
             decisions: Vec::new(),

@@ -9,6 +9,7 @@ mod data;
 mod fan_out;
 mod isolate;
 pub mod keys;
+mod load;
 mod negotiate;
 mod receive;
 mod relay;
@@ -41,6 +42,7 @@ use crate::uplink::Uplink;
 use crate::uplink::track::Track;
 use isolate::checkpoint;
 use keys::{ParticipantKey, RoomKey, TrackKey};
+use load::Load;
 use rand::RngCore;
 use rand_chacha::ChaCha12Rng;
 use round::Round;
@@ -87,6 +89,7 @@ pub struct Engine {
     allocator: Allocator,
     /// Room for what one feedback reports.
     reports: Vec<PacketReport>,
+    load: Load,
     /// Whom or what the present step of work is about.
     at_work: Option<Owner>,
     /// What panicked and is to be made anew.
@@ -134,6 +137,7 @@ impl Engine {
             counters: Counters::default(),
             allocator: Allocator::default(),
             reports: Vec::new(),
+            load: Load::default(),
             at_work: None,
             panicked: Vec::new(),
         }

@@ -5,7 +5,7 @@ use super::keys::{ParticipantKey, TrackKey};
 use crate::drops::DropReason;
 use crate::event::Event;
 use crate::media::MediaKind;
-use crate::net::Tuple;
+use crate::net::{Protocol, Tuple};
 use crate::participant::Service;
 use crate::progress::JoinPhase;
 use crate::rtcp::{self, Rtcp};
@@ -21,6 +21,10 @@ impl Engine {
     /// Takes one datagram, which reached the machine at `arrival`, at or before `now`: congestion control judges by that. Whatever is
     /// wrong with a datagram is counted and changes nothing.
     pub fn handle_datagram(&mut self, now: Instant, arrival: Instant, tuple: Tuple, datagram: &mut [u8]) {
+        // When what comes on TCP has reached the machine is not known.
+        if tuple.protocol == Protocol::Udp {
+            self.load.note(now, now.saturating_duration_since(arrival));
+        }
         let outcome = self.isolate(None, |engine| match classify(datagram) {
             Some(PacketClass::Stun) => engine.receive_stun(now, tuple, datagram),
             Some(PacketClass::Dtls) => engine.receive_dtls(now, tuple, datagram),

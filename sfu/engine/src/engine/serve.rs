@@ -202,6 +202,7 @@ impl Engine {
     pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
         self.share_bottleneck(now, key);
         let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.downlink.relieve(self.load.relief(key), self.load.allows_probes(now));
         participant.downlink.handle_timeout(now);
         participant.downlink.set_memories(key, &mut self.tracks);
         if participant.quality_at.is_some_and(|at| at <= now) {

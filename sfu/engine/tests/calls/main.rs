@@ -16,6 +16,7 @@ mod data_hostile;
 mod frame_extensions;
 mod hostile;
 mod late_joiner;
+mod late_server;
 mod layers;
 mod lip_sync;
 mod loss;

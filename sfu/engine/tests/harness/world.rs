@@ -67,6 +67,8 @@ pub struct World {
     /// Of the batches between shards, every so manieth is lost.
     pub relay_loses: Option<u64>,
     relay_batches: u64,
+    /// How long each datagram has waited before the server takes it.
+    pub waited: Duration,
     /// Who is in which room.
     rooms: BTreeMap<u64, u64>,
     /// Runs each call that takes or gives a datagram; says whether that was media.
@@ -121,6 +123,7 @@ impl World {
             buffer: Vec::new(),
             relay_loses: None,
             relay_batches: 0,
+            waited: Duration::ZERO,
             rooms: BTreeMap::new(),
             around: |call| {
                 call();
@@ -315,7 +318,7 @@ impl World {
 
     /// Engines first get all that comes at this moment, as from a socket.
     fn deliver(&mut self) {
-        let now = self.now;
+        let (now, waited) = (self.now, self.waited);
         let mut arrived: Vec<Vec<(Tuple, Vec<u8>)>> = self.engines.iter().map(|_| Vec::new()).collect();
         for (id, path) in &mut self.paths {
             while let Some(delivered) = path.up.poll_deliver(now) {
@@ -332,7 +335,7 @@ impl World {
             for (tuple, datagram) in arrived {
                 let is_media = is_media(datagram);
                 (self.around)(&mut || {
-                    engine.handle_datagram(now, now, *tuple, datagram);
+                    engine.handle_datagram(now, now - waited, *tuple, datagram);
                     is_media
                 });
             }

@@ -115,6 +115,7 @@ pub struct Estimator {
     outage: Outage,
     /// The client has offered transport feedback.
     expects_feedback: bool,
+    may_explore: bool,
     reports: Reports,
     trial: Trial,
     control: RateControl,
@@ -158,6 +159,7 @@ impl Estimator {
             repairs: Repairs::default(),
             outage: Outage::default(),
             expects_feedback: true,
+            may_explore: true,
             trial: Trial::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
@@ -230,6 +232,11 @@ impl Estimator {
     /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object to.
     pub fn expect_transport_feedback(&mut self, expected: bool) {
         self.expects_feedback = expected;
+    }
+
+    /// Whether there may be probes at all.
+    pub fn allow_probes(&mut self, allowed: bool) {
+        self.may_explore = allowed;
     }
 
     /// A receiver report block: share lost since the last one (0 to 1) and round trip. Decides only where there is no
@@ -534,7 +541,7 @@ impl Estimator {
 
     fn may_probe(&self, now: Instant) -> bool {
         let queueing = self.queue > PROBE_QUEUE || self.control.is_draining() || self.trendline.usage() == Usage::Over;
-        !queueing && self.meter.sent_within(now, IDLE) && self.reports.remb(now).is_none()
+        !queueing && self.may_explore && self.meter.sent_within(now, IDLE) && self.reports.remb(now).is_none()
     }
 
     /// Nothing is known of the link that more than the estimate would fill or overflow.
