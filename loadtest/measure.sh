@@ -88,7 +88,7 @@ measure two-shards --subscribers 100 --no-simulcast -- 'server_busiest_thread<=6
     [ -z "$results" ] || target/release/loadtest markdown $results
     if wanted fan-out; then
         echo
-        echo "Engine fan-out to 100 without sockets, per packet sent (lower bound, estimate, upper bound):"
+        echo "Engine fan-out to 100 without sockets, per packet sent, and the same from cold caches (lower bound, estimate, upper bound):"
         taskset -c "$server_core" cargo bench --workspace --bench parts -- fan-out 2>&1 | sed -n 's|^.*time: *|    |p'
     fi
 } | tee "$dir/table.md"
