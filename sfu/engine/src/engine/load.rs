@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_millis(200);
 /// The engine is late where all datagrams of a window waited longer, and in time where one waited less.
 const LATE: Duration = Duration::from_millis(30);
 const IN_TIME: Duration = Duration::from_millis(10);
+/// Fewer datagrams in a window are no load: each may have waited for a processor that slept.
+const FEWEST: u32 = 10;
 /// Share of the receivers that are relieved, or relieved more, after each window in which it is late,
 const STEP: f64 = 0.05;
 /// unless the wait has fallen to this share of what it was in the window before: what waits is being worked off.
@@ -26,14 +28,22 @@ const HOLD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(
 /// The load of one engine.
 #[derive(Debug)]
 pub(super) struct Load {
-    /// When the window began, and the least wait in it.
-    window: Option<(Instant, Duration)>,
+    window: Option<Window>,
     /// The least wait in the window before.
     before: Duration,
     /// Share of the receivers that get the smallest pictures only; beyond 1 the share that gets none.
     relieved: f64,
     hold: Duration,
     held_until: Option<Instant>,
+}
+
+/// What came in a while.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Instant,
+    datagrams: u32,
+    /// The least that one of them has waited.
+    least: Duration,
 }
 
 impl Default for Load {
@@ -46,13 +56,15 @@ impl Load {
     /// A datagram is taken that waited so long.
     #[inline]
     pub(super) fn note(&mut self, now: Instant, waited: Duration) {
-        match &mut self.window {
-            Some((began, least)) if now.saturating_duration_since(*began) < WINDOW => *least = waited.min(*least),
-            window => {
-                if let Some((began, least)) = window.replace((now, waited)) {
-                    self.judge(now, now.saturating_duration_since(began), least);
-                }
-            }
+        if let Some(window) = &mut self.window
+            && now.saturating_duration_since(window.began) < WINDOW
+        {
+            window.datagrams += 1;
+            window.least = window.least.min(waited);
+            return;
+        }
+        if let Some(window) = self.window.replace(Window { began: now, datagrams: 1, least: waited }) {
+            self.judge(now, &window);
         }
     }
 
@@ -77,16 +89,17 @@ impl Load {
         }
     }
 
-    fn judge(&mut self, now: Instant, elapsed: Duration, least: Duration) {
+    fn judge(&mut self, now: Instant, &Window { began, datagrams, least }: &Window) {
         let before = std::mem::replace(&mut self.before, least);
-        if least >= LATE {
+        if least >= LATE && datagrams >= FEWEST {
             let was_eased = self.relieved > 0.0 && self.allows_probes(now);
             self.hold = if was_eased { (2 * self.hold).min(HOLD.1) } else { self.hold };
             let step = if least <= before.mul_f64(FALLS) { 0.0 } else { STEP };
             self.relieved = (self.relieved + step).min(2.0);
             self.held_until = Some(now + self.hold);
-        } else if least <= IN_TIME && self.allows_probes(now) {
-            self.relieved = (self.relieved - EASED_PER_SECOND * elapsed.as_secs_f64()).max(0.0);
+        } else if (least <= IN_TIME || datagrams < FEWEST) && self.allows_probes(now) {
+            self.relieved =
+                (self.relieved - EASED_PER_SECOND * now.saturating_duration_since(began).as_secs_f64()).max(0.0);
             self.hold = if self.relieved > 0.0 { self.hold } else { HOLD.0 };
         }
     }
@@ -129,6 +142,16 @@ mod tests {
         assert!((0.2..0.3).contains(&after_a_second), "{after_a_second}");
         assert!(!engine.load.allows_probes(engine.now));
         assert_eq!(engine.run(20 * SECOND, 300 * MS, 100 * MS), 2.0);
+    }
+
+    #[test]
+    fn a_few_datagrams_that_wait_are_no_load() {
+        let mut load = Load::default();
+        let begin = Instant::now();
+        (0..1000).for_each(|n| load.note(begin + n * 25 * MS, 300 * MS));
+        assert_eq!(load.relieved, 0.0, "eight in a window");
+        (0..1000).for_each(|n| load.note(begin + 25 * SECOND + n * 19 * MS, 300 * MS));
+        assert_eq!(load.relieved, 2.0, "eleven");
     }
 
     #[test]
