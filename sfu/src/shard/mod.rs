@@ -322,8 +322,8 @@ impl Shard {
     }
 
     /// Gathers runs and gives them to the kernel together: the engine's data and the kernel's each stay in the cache while they are worked with,
-    /// and whoever receives is woken once for many. What is sent to many takes a while, and by when a packet left its receiver's queue is measured: so the
-    /// engine is told the time anew for each gathering.
+    /// and whoever receives is woken once for many. What many are sent takes a while, and the queue of a receiver's network is measured from when its packets
+    /// left: so the engine is told the time anew for each gathering.
     fn send(&mut self, mut now: Instant) {
         let Shard { engine, runs, buffer, emulation, udp, tcp, .. } = self;
         loop {

@@ -6,7 +6,8 @@
 
 use super::keys::ParticipantKey;
 use crate::downlink::Relief;
-use slotmap::Key;
+use rustc_hash::FxBuildHasher;
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 /// The least wait is looked at this often.
@@ -16,13 +17,13 @@ const LATE: Duration = Duration::from_millis(30);
 const IN_TIME: Duration = Duration::from_millis(10);
 /// Fewer datagrams in a window are no load: each may have waited for a processor that slept.
 const FEWEST: u32 = 10;
-/// Share of the receivers that are relieved, or relieved more, after each window in which it is late,
+/// Share of the receivers that are relieved, or relieved more, after each window in which it is late.
 const STEP: f64 = 0.05;
-/// unless the wait has fallen to this share of what it was in the window before: what waits is being worked off.
+/// Nobody else is relieved where the least wait has fallen to this share of what it was in the window before: what waits is being worked off.
 const FALLS: f64 = 0.9;
-/// Share of them that are not any more, each second in which it is not.
+/// Share of the receivers that are relieved no more, or less, in each second in which it is in time.
 const EASED_PER_SECOND: f64 = 0.05;
-/// That begins so long after it was late for the last time; twice as long, up to the second value, where it becomes late again.
+/// Easing begins so long after it was late for the last time: twice as long, up to the second value, where that made it late again.
 const HOLD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// The load of one engine.
@@ -78,8 +79,7 @@ impl Load {
         if self.relieved <= 0.0 {
             return Relief::None;
         }
-        let place =
-            f64::from((receiver.data().as_ffi().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32) / 2f64.powi(32);
+        let place = FxBuildHasher.hash_one(receiver) as f64 / 2f64.powi(64);
         if place < self.relieved - 1.0 {
             Relief::NoPictures
         } else if place < self.relieved {

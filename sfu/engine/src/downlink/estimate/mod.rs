@@ -115,7 +115,7 @@ pub struct Estimator {
     outage: Outage,
     /// The client has offered transport feedback.
     expects_feedback: bool,
-    may_explore: bool,
+    probes_allowed: bool,
     reports: Reports,
     trial: Trial,
     control: RateControl,
@@ -159,7 +159,7 @@ impl Estimator {
             repairs: Repairs::default(),
             outage: Outage::default(),
             expects_feedback: true,
-            may_explore: true,
+            probes_allowed: true,
             trial: Trial::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
@@ -236,7 +236,7 @@ impl Estimator {
 
     /// Whether there may be probes at all.
     pub fn allow_probes(&mut self, allowed: bool) {
-        self.may_explore = allowed;
+        self.probes_allowed = allowed;
     }
 
     /// A receiver report block: share lost since the last one (0 to 1) and round trip. Decides only where there is no
@@ -541,7 +541,7 @@ impl Estimator {
 
     fn may_probe(&self, now: Instant) -> bool {
         let queueing = self.queue > PROBE_QUEUE || self.control.is_draining() || self.trendline.usage() == Usage::Over;
-        !queueing && self.may_explore && self.meter.sent_within(now, IDLE) && self.reports.remb(now).is_none()
+        !queueing && self.probes_allowed && self.meter.sent_within(now, IDLE) && self.reports.remb(now).is_none()
     }
 
     /// Nothing is known of the link that more than the estimate would fill or overflow.
