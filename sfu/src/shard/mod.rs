@@ -20,7 +20,7 @@ pub(crate) use queues::{Inbox, ShardHandle, ShardInput};
 use emulation::Emulation;
 use handover::Handovers;
 use owners::{OwnerNews, Owners};
-use queues::{News, ShardQueues};
+use queues::{Events, News, ShardQueues};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use sfu_engine::crypto::RTCCryptoProvider as CryptoProvider;
@@ -88,7 +88,7 @@ struct Shard {
     inputs: mpsc::Receiver<ShardInput>,
     news: mpsc::Receiver<News>,
     spent: mpsc::Receiver<Batch>,
-    events: mpsc::Sender<Event>,
+    events: Events,
     /// Every shard, this one too.
     shards: Vec<Inbox>,
     owners: Owners,
@@ -131,7 +131,7 @@ impl Shard {
         setup: ShardSetup,
         queues: ShardQueues,
         shards: Vec<Inbox>,
-        events: mpsc::Sender<Event>,
+        events: Events,
     ) -> impl FnOnce() -> std::io::Result<Shard> + Send {
         move || {
             let rng = ChaCha12Rng::from_seed(rand::random());
@@ -373,7 +373,11 @@ impl Shard {
                     self.tell_others(claim)?;
                 }
                 Event::TupleForgotten { tuple } => self.tell_others(self.owners.release(tuple))?,
-                event => self.events.try_send(event).map_err(|_| ShardEnd::EventsNotTaken)?,
+                event => {
+                    if !self.events.tell(event) {
+                        return Err(ShardEnd::EventsNotTaken);
+                    }
+                }
             }
         }
         Ok(())
@@ -410,6 +414,7 @@ impl Shard {
         let busy = std::mem::take(&mut self.busy).as_secs_f64() / SNAPSHOT_INTERVAL.as_secs_f64();
         let lanes = vec![
             Lane { name: "commands", depth: self.commands.len() as u64, dropped: 0 },
+            Lane { name: "events", depth: 0, dropped: self.events.dropped() },
             Lane { name: "handovers", depth: self.inputs.len() as u64, dropped: self.handovers.dropped() },
             Lane { name: "news", depth: self.news.len() as u64, dropped: 0 },
             Lane { name: "relay", depth: 0, dropped: self.relay_drops },

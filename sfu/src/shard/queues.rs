@@ -89,9 +89,34 @@ pub(super) fn queues() -> (mpsc::Sender<Command>, ShardHandle, ShardQueues) {
     (command_sender, handle, ShardQueues { commands, inputs, news, spent, stats })
 }
 
-/// The queue on which shards tell the control plane what happened.
-pub(super) fn event_queue() -> (mpsc::Sender<Event>, mpsc::Receiver<Event>) {
-    mpsc::channel(EVENTS)
+/// The queue on which shards tell the control plane what happened: for each shard a clone of its one end.
+pub(super) fn event_queue() -> (Events, mpsc::Receiver<Event>) {
+    let (sender, events) = mpsc::channel(EVENTS);
+    (Events { sender, dropped: 0 }, events)
+}
+
+/// A shard's end of the event queue.
+#[derive(Clone, Debug)]
+pub(super) struct Events {
+    sender: mpsc::Sender<Event>,
+    dropped: u64,
+}
+
+impl Events {
+    /// Tells an event. False if the control plane has stopped taking them, or has ended.
+    pub(super) fn tell(&mut self, event: Event) -> bool {
+        // Of these the next one says all anew: where the control plane is behind, the room is for what is said once.
+        if matches!(event, Event::Quality { .. }) && self.sender.capacity() < EVENTS / 2 {
+            self.dropped += 1;
+            return true;
+        }
+        self.sender.try_send(event).is_ok()
+    }
+
+    /// Events that were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
 }
 
 impl ShardHandle {
@@ -136,7 +161,20 @@ impl Inbox {
 mod tests {
     use super::*;
     use sfu_engine::Tuple;
+    use sfu_engine::event::Quality;
     use sfu_engine::ids::ParticipantId;
+    use sfu_engine::units::Bitrate;
+
+    const QUALITY: Quality = Quality {
+        rtt_ms: None,
+        uplink_jitter_ms: 0.0,
+        downlink_jitter_ms: 0.0,
+        uplink_loss: 0.0,
+        downlink_loss: 0.0,
+        downlink_estimate: Bitrate::ZERO,
+        uplink_rate: Bitrate::ZERO,
+        downlink_rate: Bitrate::ZERO,
+    };
 
     #[tokio::test]
     async fn a_handle_does_not_keep_a_shard_running() {
@@ -147,6 +185,20 @@ mod tests {
         assert!(!handle.command(leave).await);
         assert!(queues.commands.recv().await.is_some(), "what was commanded before is still done");
         assert!(queues.commands.recv().await.is_none());
+    }
+
+    #[test]
+    fn where_the_control_plane_is_behind_qualities_leave_room_for_the_rest() {
+        let (mut shard, mut events) = event_queue();
+        let quality = Event::Quality { participant: ParticipantId(1), quality: QUALITY };
+        let connected = Event::Connected { participant: ParticipantId(1) };
+        assert!((0..EVENTS).all(|_| shard.tell(quality.clone())));
+        assert_eq!(shard.dropped(), EVENTS as u64 - events.len() as u64);
+        assert!((0..EVENTS / 3).all(|_| shard.tell(connected.clone())));
+        while events.try_recv().is_ok() {}
+        assert!(shard.tell(quality) && events.len() == 1, "the control plane is up to date again");
+        assert!((1..EVENTS).all(|_| shard.tell(connected.clone())));
+        assert!(!shard.tell(connected), "it has stopped");
     }
 
     #[test]
