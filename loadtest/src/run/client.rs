@@ -11,7 +11,7 @@ use crate::client::payload as types;
 use crate::client::sdp::{self, Answer, Codecs, Section, extension};
 use crate::client::transport::{Opened, Transport};
 use crate::scenario::Feedback as Wanted;
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use rustc_hash::FxHashMap;
 use sfu_engine::crypto::RTCCryptoProvider;
@@ -45,10 +45,12 @@ pub(crate) struct Common {
     /// The certificate that all show: making one for each would only take time.
     pub(crate) certificate: DtlsCertificate,
     pub(crate) provider: Arc<dyn RTCCryptoProvider>,
+    /// The video codec of the run.
+    pub(crate) codec: Codec,
+    /// Probability that a packet of media does not reach its receiver.
+    pub(crate) network_loss: f64,
     /// One packet of so many is opened.
     pub(crate) sample: u16,
-    /// The video codecs of the run, the first one for cameras.
-    pub(crate) codec: Codec,
 }
 
 /// When a client got somewhere.
@@ -82,6 +84,8 @@ pub(crate) struct Client {
     next_report: Option<Instant>,
     next_nack: Option<Instant>,
     last_keyframe_request: Option<Instant>,
+    /// Chooses the packets that do not arrive.
+    network: ChaCha12Rng,
     /// Which of `sample` packets this client opens.
     phase: u16,
     connected: Option<oneshot::Sender<Instant>>,
@@ -112,6 +116,7 @@ impl Client {
         let phase = rng.next_u32() as u16 % common.sample;
         let certificate = common.certificate.clone();
         let transport = Transport::new(certificate, common.provider.clone(), ChaCha12Rng::from_rng(&mut rng));
+        let network = ChaCha12Rng::from_rng(&mut rng);
         let publisher = Publisher::new(media, common.origin, rng);
         let sending =
             publisher.sending().map(|(kind, sending)| Section { audio: kind == MediaKind::Audio, send: Some(sending) });
@@ -129,6 +134,7 @@ impl Client {
             next_report: None,
             next_nack: None,
             last_keyframe_request: None,
+            network,
             phase,
             connected: None,
             media: None,
@@ -255,6 +261,10 @@ impl Client {
         }
         totals.packets_in += 1;
         totals.bytes_in += datagram.len() as u64;
+        if self.common.network_loss > 0.0 && self.network.random_bool(self.common.network_loss) {
+            totals.network_drops += 1;
+            return;
+        }
         let now = arrival.at;
         let since = now.saturating_duration_since(self.common.origin);
         let Some((first, _)) = datagram.split_first().map(|(first, rest)| (*first, rest)) else { return };

@@ -81,7 +81,14 @@ fn measure(options: &Options) -> Result<Outcome, String> {
     };
     let provider = crypto::default_provider().map_err(|error| error.to_string())?;
     let certificate = DtlsCertificate::generate(&provider).map_err(|error| error.to_string())?;
-    let common = Common { origin: Instant::now(), certificate, provider, sample: load.sample, codec: load.codec };
+    let common = Common {
+        origin: Instant::now(),
+        certificate,
+        provider,
+        codec: load.codec,
+        network_loss: load.network_loss,
+        sample: load.sample,
+    };
     let workers = match options.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         asked => asked,

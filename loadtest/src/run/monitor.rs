@@ -217,6 +217,7 @@ impl Monitor {
             }
         }
         for (name, count) in [
+            ("network_drops", totals.network_drops),
             ("repaired", totals.repaired),
             ("nacks_in", totals.nacks_in),
             ("frames", totals.frames),

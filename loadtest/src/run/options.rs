@@ -97,6 +97,10 @@ pub struct Load {
     /// Measure only until so many packets were received
     #[arg(long, value_name = "COUNT")]
     pub packets: Option<u64>,
+    /// Probability that the network drops a packet of media on its way to a receiver, who asks for pictures' packets again
+    #[arg(long, default_value_t = 0.0, value_name = "PROBABILITY", value_parser = |text: &str| within(text, 0.0, 1.0))]
+    #[serde(default)]
+    pub network_loss: f64,
     /// Receivers open one packet of so many; the others are counted by their clear headers
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub sample: u16,

@@ -32,7 +32,7 @@ macro_rules! totals {
 }
 
 totals! {
-    /// RTP packets received, retransmissions and padding included.
+    /// RTP packets that the server sent to clients, retransmissions and padding included.
     packets_in,
     /// Their bytes as datagrams.
     bytes_in,
@@ -40,6 +40,8 @@ totals! {
     packets_out,
     /// Their bytes.
     bytes_out,
+    /// Those of the packets in that the run's network drops.
+    network_drops,
     /// Numbers that media sources advanced by.
     expected,
     /// Those of them that arrived, by themselves or repaired.

@@ -43,6 +43,13 @@ async fn clips_of_every_codec_arrive_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_network_drops_is_repaired() {
+    let load = ["--subscribers", "3", "--video-only", "--sample", "1", "--network-loss", "0.1", "--packets", "2000"];
+    let bounds = ["joins_failed=0", "network_drops>100", "repaired>50", "loss<2%", "unauthentic=0", "foreign=0"];
+    assert!(holds(&load, &bounds).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bound_that_does_not_hold_is_told() {
     let arguments = ["--subscribers", "1", "--packets", "10"];
     assert!(!holds(&arguments, &["joins_failed=0", "packets_in=0"]).await);
