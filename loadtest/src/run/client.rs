@@ -20,7 +20,7 @@ use sfu_engine::rtcp::{self, NtpTime, Rtcp, write};
 use sfu_engine::rtp::packet::RtpPacket;
 use sfu_engine::transport::demux::{PacketClass, classify};
 use sfu_engine::transport::dtls::DtlsCertificate;
-use sfu_engine::units::Ssrc;
+use sfu_engine::units::{SeqNo, Ssrc};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -282,7 +282,7 @@ impl Client {
         if let Some(media) = self.media.take() {
             let _ = media.send(now);
         }
-        let opened = (again || header.seq.0 % self.common.sample == self.phase)
+        let opened = (again || self.samples(header.seq.0))
             .then(|| self.open(arrival, section, payload_type, again, datagram, totals));
         // A retransmission says inside which packet it is; one without a payload is a probe.
         let seq = match opened.flatten() {
@@ -291,20 +291,28 @@ impl Client {
             _ => header.seq.0,
         };
         let kind = if payload_type == types::OPUS { MediaKind::Audio } else { MediaKind::Video };
-        let header = Header { seq: sfu_engine::units::SeqNo(seq), ..header };
+        let (header, is_of_sample) = (Header { seq: SeqNo(seq), ..header }, self.samples(seq));
         let slot = &mut self.slots[section].stream;
         if slot.is_none() && again {
             return;
         }
         let stream = slot.get_or_insert_with(|| Stream::new(kind, ssrc, header.seq));
         let is_new = stream.on_packet(now, since, header, again, totals);
-        // What was known already was sent again to probe: it says nothing about the way.
-        if let Some(latency) = opened.flatten().and_then(|inside| inside.latency).filter(|_| is_new) {
+        // What was known already was sent again to probe: it says nothing about the way. All retransmissions are opened, but only the sample's count.
+        if let Some(latency) = opened.flatten().and_then(|inside| inside.latency)
+            && is_new
+            && is_of_sample
+        {
             totals.note_latency(latency);
         }
         if kind == MediaKind::Video && stream.is_missing() {
             self.next_nack.get_or_insert(now);
         }
+    }
+
+    /// Whether the packet of this number is one of the sample.
+    fn samples(&self, seq: u16) -> bool {
+        seq % self.common.sample == self.phase
     }
 
     /// Finds the section of a source that the answer did not declare: by its mid, else the first that receives this kind.
