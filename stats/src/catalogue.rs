@@ -158,8 +158,8 @@ catalogue! {
     PacerDelay: Histogram "pacer_delay_seconds" ["seconds"] { kind: "audio, video" }
         "The part of the forwarding latency that packets waited in a receiver's pacer."
         "Long for video: key frames to slow links. Long for audio: the shard is late, see its tick duration.";
-    LayerSwitches: Counter "layer_switches_total" ["switches"] { direction: "up, down", reason: "bandwidth, size, source" }
-        "Changes of the encoding or layer that a receiver gets, by what changed: its downlink, the tile or cap, or what the publisher sends."
+    LayerSwitches: Counter "layer_switches_total" ["switches"] { direction: "up, down", reason: "bandwidth, size, source, server-load" }
+        "Changes of the encoding or layer that a receiver gets, by what changed: its downlink, the tile or cap, what the publisher sends, or the load of the server."
         "More than a few per minute and receiver is unrest: bandwidth is unstable links, size clients that change tile sizes all the time, source publishers whose encoders cannot keep up.";
     AllocationDuration: Histogram "allocation_duration_seconds" ["seconds"] {}
         "Time that choosing the layers of one receiver took."

@@ -45,6 +45,7 @@ export function problem(error) {
 /** @type {Record<import("../sdk/protocol.js").PauseReason, string>} */
 const PAUSES = {
   "bandwidth": "paused: bandwidth",
+  "server-load": "paused: the server is overloaded",
   "muted": "camera off",
   "not-visible": "paused: not visible",
   "codec": "paused: this browser lacks the codec",
@@ -88,6 +89,7 @@ export function layerReason({ state, wanted, preference }) {
   if (state.targetEncoding > state.encoding) return "waits for the target's key frame";
   if (state.limit === "source") return "the sender gives no more";
   if (state.limit === "bandwidth") return "the link takes no more";
+  if (state.limit === "server-load") return "the server is overloaded";
   return preference.maxHeight ? `limited to ${preference.maxHeight} lines here` : `the tile needs ${wanted.maxHeight} lines`;
 }
 

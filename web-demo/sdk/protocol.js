@@ -8,12 +8,12 @@ export const PROTOCOL_VERSION = 1;
 /** @typedef {"audio" | "video"} Kind */
 /** @typedef {"camera" | "microphone" | "screen" | "screen-audio"} Source */
 /** @typedef {"hidden" | "visible" | "speaker" | "screen" | "pinned"} Priority */
-/** @typedef {"bandwidth" | "muted" | "not-visible" | "codec" | "no-media" | "not-talking"} PauseReason */
+/** @typedef {"bandwidth" | "server-load" | "muted" | "not-visible" | "codec" | "no-media" | "not-talking"} PauseReason */
 
 /** @typedef {{ id: string, participant: string, kind: Kind, source: Source, muted: boolean }} TrackInfo */
 /** @typedef {{ id: string, name: string, tracks: TrackInfo[], identity?: string, metadata?: any }} ParticipantInfo */
 
-/** Why the server chose no higher layer. @typedef {"source" | "size" | "bandwidth"} Limit */
+/** Why the server chose no higher layer. @typedef {"source" | "size" | "bandwidth" | "server-load"} Limit */
 
 /**
  * What the server now does for a slot.

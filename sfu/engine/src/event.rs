@@ -236,11 +236,13 @@ pub enum Limit {
     Size,
     /// The receiver's downlink takes no more.
     Bandwidth,
+    /// The server does not keep up.
+    ServerLoad,
 }
 
 impl Limit {
     /// Every limit, in the order of the counters.
-    pub const ALL: [Limit; 3] = [Limit::Source, Limit::Size, Limit::Bandwidth];
+    pub const ALL: [Limit; 4] = [Limit::Source, Limit::Size, Limit::Bandwidth, Limit::ServerLoad];
 
     /// Value of the `reason` label in Prometheus.
     pub const fn label(self) -> &'static str {
@@ -248,6 +250,7 @@ impl Limit {
             Limit::Source => "source",
             Limit::Size => "size",
             Limit::Bandwidth => "bandwidth",
+            Limit::ServerLoad => "server-load",
         }
     }
 }
@@ -257,6 +260,8 @@ impl Limit {
 pub enum PauseReason {
     /// The receiver's downlink cannot take even the lowest layer.
     Bandwidth,
+    /// The server does not keep up.
+    ServerLoad,
     /// The publisher muted the track.
     Muted,
     /// The receiver said it is not on screen.

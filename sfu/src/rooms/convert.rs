@@ -140,6 +140,7 @@ fn sending(sending: Sending) -> wire::SlotState {
                 Limit::Source => wire::Limit::Source,
                 Limit::Size => wire::Limit::Size,
                 Limit::Bandwidth => wire::Limit::Bandwidth,
+                Limit::ServerLoad => wire::Limit::ServerLoad,
             },
         },
         Sending::Starting => wire::SlotState::Starting {},
@@ -150,6 +151,7 @@ fn sending(sending: Sending) -> wire::SlotState {
 pub(super) fn pause(reason: PauseReason) -> wire::PauseReason {
     match reason {
         PauseReason::Bandwidth => wire::PauseReason::Bandwidth,
+        PauseReason::ServerLoad => wire::PauseReason::ServerLoad,
         PauseReason::Muted => wire::PauseReason::Muted,
         PauseReason::NotVisible => wire::PauseReason::NotVisible,
         PauseReason::Codec => wire::PauseReason::Codec,

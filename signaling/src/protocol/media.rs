@@ -154,6 +154,8 @@ pub enum Limit {
     Size,
     /// The receiver's network takes no more.
     Bandwidth,
+    /// The server has too much to do.
+    ServerLoad,
 }
 
 /// Why nothing is sent on a slot that has a track.
@@ -162,6 +164,8 @@ pub enum Limit {
 pub enum PauseReason {
     /// The receiver's network cannot take even the lowest layer.
     Bandwidth,
+    /// The server has too much to do.
+    ServerLoad,
     /// The publisher muted the track.
     Muted,
     /// The receiver said that it is hidden.

@@ -8,7 +8,7 @@ use super::slot::Slot;
 use super::{ALLOCATE_INTERVAL, Downlink, Relief};
 use crate::command::Priority;
 use crate::engine::keys::{ParticipantKey, TrackKey};
-use crate::event::{Limit, PauseReason};
+use crate::event::PauseReason;
 use crate::forward::Target;
 use crate::media::{MediaKind, Source};
 use crate::room::Room;
@@ -77,13 +77,12 @@ impl Downlink {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
                 Choice::Layer(layer) => (Some(layer.target()), None),
-                Choice::Paused => (None, Some(PauseReason::Bandwidth)),
+                Choice::Paused => (None, Some(self.relief.pause())),
                 Choice::Hidden => (None, Some(PauseReason::NotVisible)),
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
             };
             if let Choice::Layer(layer) = &decision.choice {
-                let limit = if self.relief == Relief::None { subscription.limit(layer) } else { Limit::Bandwidth };
-                self.states_changed |= slot.choose(target, limit);
+                self.states_changed |= slot.choose(target, self.relief.limit(subscription.limit(layer)));
                 slot.forwarder.doubt(layer.doubtful);
             }
             slot.forwarder.set_target(target);

@@ -1,6 +1,7 @@
 //! What is taken off a receiver while the server cannot keep up (`engine/load.rs`). Sound is not touched.
 
 use super::Downlink;
+use crate::event::{Limit, PauseReason};
 
 /// What a receiver is not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,16 @@ impl Relief {
     /// Tallest picture of a tile: the smallest one that there is fills a tile of one pixel.
     pub(super) fn max_height(self) -> u16 {
         if self == Relief::None { u16::MAX } else { 1 }
+    }
+
+    /// Why a layer is not higher that was chosen among these heights, and within the bandwidth that is left.
+    pub(super) fn limit(self, chosen: Limit) -> Limit {
+        if self != Relief::None && chosen == Limit::Size { Limit::ServerLoad } else { chosen }
+    }
+
+    /// Why there is no picture where not even the smallest could be chosen.
+    pub(super) fn pause(self) -> PauseReason {
+        if self == Relief::NoPictures { PauseReason::ServerLoad } else { PauseReason::Bandwidth }
     }
 }
 

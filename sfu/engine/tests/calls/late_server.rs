@@ -1,7 +1,7 @@
 //! A server that does not keep up: datagrams wait long before it takes them.
 
 use crate::harness::{Access, Publish, World, millis, seconds};
-use sfu_engine::event::{Limit, Sending};
+use sfu_engine::event::{Limit, PauseReason, Sending};
 
 const RECEIVERS: std::ops::RangeInclusive<u64> = 2..=9;
 
@@ -27,9 +27,11 @@ fn who_cannot_be_served_in_time_gets_smaller_pictures_and_then_none_but_sound_un
     assert!(smaller, "{:?}", heights(&world));
     for receiver in RECEIVERS {
         let told = world.client(receiver).sending(track);
-        assert!(matches!(told, Some(Sending::Layer { limit: Limit::Bandwidth, .. } | Sending::Paused(_))), "{told:?}");
+        let by_load = Some(Sending::Paused(PauseReason::ServerLoad));
+        assert!(told == by_load || matches!(told, Some(Sending::Layer { limit: Limit::ServerLoad, .. })), "{told:?}");
     }
     world.run(seconds(5));
+    assert_eq!(world.client(2).sending(track), Some(Sending::Paused(PauseReason::ServerLoad)));
     assert_eq!(relieved(&world), [0, 9], "the publisher would be sent less, too");
     let explored = |world: &World| world.total(|s| s.counters.probes.iter().sum());
     let before: u64 = explored(&world);
