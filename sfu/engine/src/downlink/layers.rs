@@ -161,8 +161,8 @@ impl Downlink {
                 priority: effective_priority(preference.priority, track, room),
                 source: track.source,
                 max_height: preference.max_height.min(self.cap).min(self.relief.max_height()),
+                current: slot.forwarder.target().or(slot.forwarder.current()).map(|now| as_offered(now, &options)),
                 options,
-                current: slot.forwarder.target().or(slot.forwarder.current()),
             });
         }
         wishes
@@ -212,6 +212,15 @@ fn keep_lowest_and_whole(options: &mut Vec<LayerOption>) {
     options.retain(|option| {
         option.spatial == 0 || highest.get(usize::from(option.encoding.0)).is_some_and(|top| *top == option.spatial)
     });
+}
+
+/// What is sent, as one of the options: how many temporal layers an encoding has is known only once it has flowed for a
+/// while, and until then all of them count as one.
+fn as_offered(sent: Target, options: &[LayerOption]) -> Target {
+    let same = options.iter().filter(|option| (option.encoding, option.spatial) == (sent.encoding, sent.spatial));
+    let temporal = same.map(|option| option.temporal);
+    let covers = temporal.clone().filter(|layer| *layer >= sent.temporal).min();
+    Target { temporal: covers.or(temporal.max()).unwrap_or(sent.temporal), ..sent }
 }
 
 /// Whether something is chosen higher, and whether something is chosen lower, than what is sent.
@@ -288,6 +297,25 @@ mod tests {
         keep_lowest_and_whole(&mut options);
         let kept: Vec<_> = options.iter().map(|o| (o.encoding.0, o.spatial, o.temporal)).collect();
         assert_eq!(kept, [(0, 0, 0), (0, 0, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0), (1, 1, 0)]);
+    }
+
+    #[test]
+    fn what_is_sent_is_the_same_layer_before_and_after_its_temporal_layers_are_known() {
+        let target = |temporal| Target { encoding: EncodingIndex(1), spatial: 0, temporal };
+        let option = |encoding, temporal| LayerOption {
+            encoding: EncodingIndex(encoding),
+            spatial: 0,
+            temporal,
+            rate: Bitrate::kbps(100),
+            height: 180,
+            fps: 30,
+            doubtful: false,
+        };
+        let known = [option(0, 0), option(1, 0), option(1, 1), option(1, 2)];
+        assert_eq!([0, 1, 2, 3].map(|sent| as_offered(target(sent), &known).temporal), [0, 1, 2, 2]);
+        let young = [option(0, 0), option(1, 3)];
+        assert_eq!([0, 2, 3].map(|sent| as_offered(target(sent), &young).temporal), [3, 3, 3]);
+        assert_eq!(as_offered(target(1), &[option(0, 0)]), target(1), "not offered any more");
     }
 
     #[test]

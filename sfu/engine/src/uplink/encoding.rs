@@ -31,6 +31,10 @@ const COMEBACK: Duration = Duration::from_secs(3);
 const PARAMETERS_SPACING: Duration = Duration::from_millis(100);
 /// The rates of an encoding are believed once it has flowed for this long.
 const YOUNG: Duration = Duration::from_secs(1);
+/// Once it has flowed for this long, what has come tells a still screen from what such a picture usually takes: where
+/// it is less than half of that, it is what the layer is taken to cost, with some room to grow.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
+const FIRST_LOOK_ROOM: f64 = 1.3;
 /// Frame rate of an encoding that is too young to be measured.
 const USUAL_FPS: u64 = 30;
 /// Bits that a pixel of such an encoding takes, in thousandths.
@@ -276,7 +280,11 @@ impl Encoding {
         }
         let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         if is_young {
-            return self.usual_options(now, index, options);
+            match self.came_back() && !self.remembered.is_empty() {
+                true => options.extend_from_slice(&self.remembered),
+                false => self.usual_options(now, index, self.at_first_look(now), options),
+            }
+            return;
         }
         for spatial in 0..self.rates.spatial_layers(now).max(1) {
             let height = self.rates.size_of(spatial).map_or(0, |(_, height)| height);
@@ -289,18 +297,26 @@ impl Encoding {
     }
 
     /// What its layers could cost where what is measured says nothing: all temporal layers, and what the publisher announces or such a picture
-    /// usually takes.
-    fn usual_options(&self, now: Instant, index: EncodingIndex, options: &mut Vec<LayerOption>) {
+    /// usually takes, or else what was `seen` of it.
+    fn usual_options(&self, now: Instant, index: EncodingIndex, seen: Option<Bitrate>, options: &mut Vec<LayerOption>) {
         let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
         for spatial in 0..self.rates.spatial_layers(now).max(1) {
             let (width, height) = self.rates.size_of(spatial).unwrap_or((0, 0));
             let pixels = u64::from(width) * u64::from(height) * USUAL_FPS;
             let usual = Bitrate::bps(pixels * USUAL_MILLIBITS_PER_PIXEL / 1000);
             let allocated = self.allocation.get(usize::from(spatial)).copied().flatten();
-            let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO).unwrap_or(usual);
+            let rate = allocated.map(|layer| layer.rate()).filter(|rate| *rate > Bitrate::ZERO);
+            let rate = rate.or(seen.filter(|seen| *seen <= usual.scale(0.5))).unwrap_or(usual);
             let fps = allocated.and_then(|layer| layer.frame_rate()).unwrap_or(fps);
             options.push(LayerOption { encoding: index, spatial, temporal, rate, height, fps, doubtful: false });
         }
+    }
+
+    /// What it costs by the little that has come so far: the key frame that it began with makes up for the frames that
+    /// are yet to come in the time over which [`RateMeter`] spreads them. `None` in its first moments.
+    fn at_first_look(&self, now: Instant) -> Option<Bitrate> {
+        let flowed = now.saturating_duration_since(self.activity.active_since()?);
+        (flowed >= FIRST_LOOK).then(|| self.rates.total(now).scale(FIRST_LOOK_ROOM))
     }
 
     /// Whether it can be expected to flow once somebody takes it.
@@ -309,6 +325,12 @@ impl Encoding {
             Demand::Unwanted => true,
             Demand::Wanted { since, .. } => since.is_some_and(|at| now.saturating_duration_since(at) < COMEBACK),
         }
+    }
+
+    /// Whether it flows since it was wanted again: then it costs what it did. What begins by itself may be anything.
+    fn came_back(&self) -> bool {
+        let Demand::Wanted { since: Some(since), .. } = self.demand else { return false };
+        self.activity.active_since().is_some_and(|active| active >= since && active < since + COMEBACK)
     }
 
     /// Notes whether anybody takes it; nobody can where it is `too_much` for the publisher's network. True where the publisher must be told
@@ -345,7 +367,7 @@ impl Encoding {
                 } else {
                     // What comes of it, and what is announced, is what the network leaves of it.
                     self.allocation = StreamAllocation::default();
-                    self.usual_options(now, index, &mut options);
+                    self.usual_options(now, index, None, &mut options);
                 }
                 self.remembered = options;
                 self.demand = Demand::Unwanted;

@@ -264,8 +264,10 @@ impl VideoReceiver {
                     let filled = (seq - last_seq - 1) as u16;
                     let steps = u16::from(!same)..=u16::from(!same) + filled;
                     assert!(steps.contains(&id_step), "{seq}: picture ids in a row: {last:?} {packet:?}");
-                    // What follows a switch to another encoding does not wait for stragglers of the old one.
-                    let cut_off = picture.is_keyframe() && last.picture.encoding != picture.encoding;
+                    // What follows a switch to another encoding does not wait for stragglers of the old one; where
+                    // nothing of that other one has left until the next switch, its numbers are filled.
+                    let switched = last.picture.encoding != picture.encoding || filled > 0;
+                    let cut_off = picture.is_keyframe() && switched;
                     let marked = last.marker != same || cut_off && !last.marker;
                     assert!(marked, "{seq}: the last packet of a picture is marked: {last:?} {packet:?}");
                 }

@@ -111,6 +111,65 @@ fn what_was_switched_off_as_too_much_is_offered_by_what_it_usually_costs() {
     }
 }
 
+/// For so many milliseconds pictures of so many bytes, 15 a second, the first one a key frame six times as large.
+fn flows(encoding: &mut Encoding, begin: Instant, ms: u64, bytes: usize) -> Instant {
+    for (number, at) in (1..).zip((0..ms).step_by(1000 / 15)) {
+        let now = begin + Duration::from_millis(at);
+        let frame = FrameMeta { keyframe: number == 1, size: Some((1920, 1080)), ..meta(now, number, 0).frame };
+        let bytes = if number == 1 { 6 * bytes } else { bytes };
+        let publisher = PublisherClock::new(begin);
+        encoding.note_media(now, &PacketMeta { frame, ..meta(now, number, 0) }, bytes, false, &publisher);
+        encoding.rates.refresh(now, crate::media::Source::Screen);
+    }
+    begin + Duration::from_millis(ms)
+}
+
+/// The costliest layer in kb/s.
+fn costs(encoding: &Encoding, now: Instant) -> Option<u64> {
+    let mut options = Vec::new();
+    encoding.layer_options(now, EncodingIndex(0), &mut options);
+    options.iter().map(|option| option.rate.as_bps() / 1000).max()
+}
+
+#[test]
+fn an_encoding_that_begins_costs_what_is_usual_until_it_shows_that_it_is_far_less() {
+    let start = Instant::now();
+    for (bytes, at_once, soon) in [(5_000, 3732, 900..1400), (30_000, 3732, 3732..3733)] {
+        let cost_after = |ms| {
+            let mut encoding = Encoding::new(MediaKind::Video, None, Method::Pli);
+            let now = flows(&mut encoding, start, ms, bytes);
+            costs(&encoding, now)
+        };
+        assert_eq!(cost_after(100), Some(at_once));
+        let cost = cost_after(400).unwrap();
+        assert!(soon.contains(&cost), "{cost} kb/s");
+    }
+}
+
+#[test]
+fn what_comes_back_costs_what_it_did_unless_it_had_stopped_by_itself() {
+    for switched_off in [true, false] {
+        let (mut encoding, start) = (Encoding::new(MediaKind::Video, None, Method::Pli), Instant::now());
+        let now = flows(&mut encoding, start, 5000, 7_500);
+        let cost = costs(&encoding, now).unwrap();
+        assert!((800..1100).contains(&cost), "{cost} kb/s");
+        if switched_off {
+            encoding.update_demand(now, false, false, EncodingIndex(0));
+            assert!(encoding.update_demand(now + UNWANTED_AFTER, false, false, EncodingIndex(0)));
+        }
+        let stopped = now + Duration::from_secs(10);
+        assert!(encoding.handle_timeout(stopped));
+        encoding.update_demand(stopped, true, false, EncodingIndex(0));
+        let back = flows(&mut encoding, stopped, 100, 7_500);
+        assert_eq!(costs(&encoding, back), Some(if switched_off { cost } else { 3732 }));
+        // It stops by itself now, so that it may come back as something else.
+        assert!(encoding.handle_timeout(back + Duration::from_secs(10)));
+        let begins = back + Duration::from_secs(10);
+        let again = flows(&mut encoding, begins, 100, 7_500);
+        assert_eq!(costs(&encoding, again), Some(3732));
+    }
+}
+
 #[test]
 fn what_is_too_much_is_off_also_where_it_does_not_flow_and_what_it_cost_is_known() {
     let index = EncodingIndex(2);
