@@ -1,4 +1,4 @@
-//! What a received media packet is once it has been parsed: the value that uplink, room, forwarder and relay share.
+//! What a received media packet is once it has been parsed: the value that uplink, downlink, forwarder and relay share.
 //!
 //! Parsed once per received packet; every subscriber reads the same value. Owned by a [`crate::uplink::store::PacketStore`].
 

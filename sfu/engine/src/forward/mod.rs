@@ -1,7 +1,7 @@
 //! Forwarder = Selector + Rewriter, with the History that repairs come from: what one slot of one receiver gets to see.
 //!
-//! The room gives every received packet to the forwarders of its subscribers; each says what to send now, under which numbers
-//! (RFC 7667 section 3.7). Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering
+//! The fan-out hands every received packet to the downlinks that take its encoding, and each gives it to the forwarder of its slot
+//! (`Downlink::forward`). The forwarder says what to send now, under which numbers (RFC 7667 section 3.7). Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering
 //! in flight: the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
 //! arrival, so a late packet gets the decision of its position.
 

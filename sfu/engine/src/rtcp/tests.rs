@@ -114,7 +114,8 @@ fn a_loss_count_keeps_its_sign_and_its_24_bits() {
 fn a_compound_starts_with_a_report_and_a_name() {
     for cname in ["", "a", "ab", "abc", "abcd", "{9c00eb92-1afb-9d49-a47d-91f64eee69f5}"] {
         let packets = oracle(&written(|out| {
-            write::compound_start(out, SENDER, cname);
+            write::receiver_report(out, SENDER, &[]);
+            write::description(out, SENDER, cname);
             write::pli(out, SENDER, MEDIA);
         }));
         assert!(packets[0].as_any().is::<OracleReceiverReport>());

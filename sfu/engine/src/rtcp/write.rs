@@ -1,7 +1,7 @@
 //! Writes RTCP sub-packets. Every function appends one whole sub-packet to `out`, so that calls in a row make a compound.
 //!
-//! A compound must start with a report and name the sender (RFC 3550 section 6.1): use [`compound_start`]. Where the participant
-//! negotiated rtcp-rsize, feedback may go alone (RFC 5506).
+//! [`Batch`](super::Batch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there (reduced-size RTCP, RFC 5506),
+//! without the report and the CNAME with which a compound packet starts (RFC 3550 section 6.1).
 
 use super::{NtpTime, ReportBlock, feedback, format, kind, report, twcc};
 use crate::units::{Bitrate, ExtSeq, RtpTime, SeqNo, Ssrc};
@@ -10,12 +10,6 @@ use crate::units::{Bitrate, ExtSeq, RtpTime, SeqNo, Ssrc};
 pub const MAX_REPORT_BLOCKS: usize = 31;
 /// Pairs in one NACK, which keeps it at 1 KiB.
 pub const MAX_NACK_PAIRS: usize = 256;
-
-/// A receiver report without blocks and a description: what a compound without other reports starts with.
-pub fn compound_start(out: &mut Vec<u8>, sender: Ssrc, cname: &str) {
-    receiver_report(out, sender, &[]);
-    description(out, sender, cname);
-}
 
 /// What a sender report says about its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Which encoding a source (SSRC) belongs to: declared in the SDP, or learned from the first packets' header extensions.
 //!
-//! One [`StreamTable`] per participant. The transport's owner configures it after each negotiation; the uplink looks every packet up
+//! One [`StreamTable`] per participant. `Uplink::configure` fills it after each negotiation; the uplink looks every packet up
 //! and offers unknown sources to [`StreamTable::learn`], with the MID, RID and repaired RID that the packet carries
 //! (RFC 9143, RFC 8852). An encoding has at most one source for media and one for retransmissions, which bounds the table.
 

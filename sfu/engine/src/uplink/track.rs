@@ -497,7 +497,7 @@ impl Track {
         asked.filter_map(|e| e.nack.poll_timeout().into_iter().chain(e.keyframe.poll_timeout()).min()).min()
     }
 
-    /// Share of the publisher's packets that were lost on the way to the server for good, and the largest jitter.
+    /// What each encoding knows about the arrival of its packets (loss, jitter), for encodings of which any have come.
     pub fn reception(&self) -> impl Iterator<Item = &Reception> {
         self.encodings.iter().filter_map(|e| e.reception.as_ref())
     }

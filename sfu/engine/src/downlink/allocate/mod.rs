@@ -1,6 +1,6 @@
 //! Which layer of every subscribed video track one receiver gets: solved exactly, not guessed.
 //!
-//! The room asks, with the measured rates of the layers; the answer is a layer, or an explicit pause, for each subscription.
+//! `Downlink::allocate` asks, with the measured rates of the layers; the answer is a layer, or an explicit pause, for each subscription.
 //! Priority classes are lexicographic: a class is solved with what the classes above it have left. Within a class the sum of
 //! the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among equal sums the one of the lowest
 //! rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
