@@ -3,7 +3,7 @@
 //! [`Batch`](super::Batch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there (reduced-size RTCP, RFC 5506),
 //! without the report and the CNAME with which a compound packet starts (RFC 3550 section 6.1).
 
-use super::{NtpTime, ReportBlock, feedback, format, kind, report, twcc};
+use super::{NtpTime, ReportBlock, feedback, format, kind, twcc};
 use crate::units::{Bitrate, ExtSeq, RtpTime, SeqNo, Ssrc};
 
 /// Report blocks that one report can hold: its count has 5 bits.
@@ -150,26 +150,6 @@ pub fn transport_feedback(out: &mut Vec<u8>, header: &FeedbackHeader, statuses: 
         out.extend_from_slice(&(statuses.len() as u16).to_be_bytes());
         put_u32(out, header.reference << 8 | u32::from(header.number));
         twcc::write_statuses(out, statuses);
-    });
-}
-
-/// XR with our reference time; the other side answers with an echo, which gives us the round trip (RFC 3611 section 4.4).
-pub fn reference_time(out: &mut Vec<u8>, sender: Ssrc, ntp: NtpTime) {
-    packet(out, kind::EXTENDED_REPORT, 0, |out| {
-        put_u32(out, sender.0);
-        out.extend_from_slice(&[report::XR_REFERENCE_TIME, 0, 0, 2]);
-        out.extend_from_slice(&ntp.0.to_be_bytes());
-    });
-}
-
-/// XR that answers the reference time of `ssrc`: its middle 32 bits, and how long ago it came in 1/65536 s.
-pub fn reference_echo(out: &mut Vec<u8>, sender: Ssrc, ssrc: Ssrc, last: u32, delay: u32) {
-    packet(out, kind::EXTENDED_REPORT, 0, |out| {
-        put_u32(out, sender.0);
-        out.extend_from_slice(&[report::XR_REFERENCE_ECHO, 0, 0, 3]);
-        put_u32(out, ssrc.0);
-        put_u32(out, last);
-        put_u32(out, delay);
     });
 }
 
