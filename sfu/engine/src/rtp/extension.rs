@@ -21,8 +21,6 @@ pub struct ReceivedExtensions {
     pub audio_level: Option<AudioLevel>,
     /// Number over the whole transport.
     pub transport_cc: Option<u16>,
-    /// When it was sent.
-    pub abs_send_time: Option<AbsSendTime>,
     /// What its frame is.
     pub frame_marking: Option<FrameMarking>,
     /// It has the element that [`LayersAllocation`](crate::rtp::layers_allocation::LayersAllocation) reads.
@@ -40,7 +38,6 @@ impl ReceivedExtensions {
                 Some(ExtensionKind::RepairedRid) => found.repaired_rid = Token::from_bytes(data),
                 Some(ExtensionKind::AudioLevel) => found.audio_level = AudioLevel::read(data),
                 Some(ExtensionKind::TransportCc) => found.transport_cc = read_transport_cc(data),
-                Some(ExtensionKind::AbsSendTime) => found.abs_send_time = AbsSendTime::read(data),
                 Some(ExtensionKind::FrameMarking) => found.frame_marking = FrameMarking::read(data),
                 Some(ExtensionKind::VideoLayersAllocation) => found.has_layers_allocation = true,
                 _ => {}
@@ -218,20 +215,10 @@ mod tests {
             (ExtensionKind::RepairedRid, 11),
             (ExtensionKind::AudioLevel, 1),
             (ExtensionKind::TransportCc, 3),
-            (ExtensionKind::AbsSendTime, 2),
         ]);
-        let bytes = packet(&[
-            (1, &[0x80 | 33]),
-            (2, &[1, 2, 3]),
-            (3, &[0xAB, 0xCD]),
-            (4, b"0"),
-            (10, b"h"),
-            (11, b"q"),
-            (12, &[1]),
-        ]);
+        let bytes = packet(&[(1, &[0x80 | 33]), (3, &[0xAB, 0xCD]), (4, b"0"), (10, b"h"), (11, b"q"), (12, &[1])]);
         let read = ReceivedExtensions::read(&RtpPacket::parse(&bytes).unwrap(), &map);
         assert_eq!(read.audio_level, Some(AudioLevel { level: 33, voice: true }));
-        assert_eq!(read.abs_send_time, Some(AbsSendTime(0x01_02_03)));
         assert_eq!(read.transport_cc, Some(0xABCD));
         assert_eq!(read.mid, Token::new("0"));
         assert_eq!(read.rid, Token::new("h"));
@@ -240,12 +227,8 @@ mod tests {
 
     #[test]
     fn elements_of_a_wrong_length_count_as_absent() {
-        let map = ExtensionMap::of(&[
-            (ExtensionKind::TransportCc, 3),
-            (ExtensionKind::AbsSendTime, 2),
-            (ExtensionKind::Rid, 1),
-        ]);
-        let bytes = packet(&[(3, &[1]), (2, &[1, 2]), (1, &[])]);
+        let map = ExtensionMap::of(&[(ExtensionKind::TransportCc, 3), (ExtensionKind::Rid, 1)]);
+        let bytes = packet(&[(3, &[1]), (1, &[])]);
         let read = ReceivedExtensions::read(&RtpPacket::parse(&bytes).unwrap(), &map);
         assert_eq!(read, ReceivedExtensions::default());
     }
@@ -258,6 +241,7 @@ mod tests {
         let time = AbsSendTime::at(64_500_000);
         assert_eq!(time.0, 1 << 17, "half a second after the wrap at 64 s");
         assert_eq!(AbsSendTime::read(&time.write()), Some(time));
+        assert_eq!(AbsSendTime::read(&[1, 2]), None);
     }
 
     #[test]

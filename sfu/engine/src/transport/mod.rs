@@ -32,7 +32,6 @@ const MAX_DATA_QUEUE: usize = 256;
 pub struct Transport {
     ice: IceLite,
     dtls: DtlsSession,
-    role: DtlsRole,
     provider: Arc<dyn RTCCryptoProvider>,
     fingerprints: Vec<Fingerprint>,
     srtp: Option<Srtp>,
@@ -74,7 +73,6 @@ impl Transport {
         Transport {
             ice,
             dtls,
-            role,
             provider,
             fingerprints,
             srtp: None,
@@ -118,11 +116,6 @@ impl Transport {
     /// The certificate fingerprints that the client announced.
     pub fn fingerprints(&self) -> &[Fingerprint] {
         &self.fingerprints
-    }
-
-    /// Which side of the DTLS handshake we are.
-    pub fn role(&self) -> DtlsRole {
-        self.role
     }
 
     /// ICE restart (RFC 8445 section 9): DTLS and SRTP go on.

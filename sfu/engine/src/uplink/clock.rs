@@ -185,12 +185,6 @@ impl CaptureMapping {
         self.time_us + ticks * 1_000_000 / i64::from(self.clock_rate)
     }
 
-    /// The timestamp that a frame captured at `time_us` has.
-    pub fn timestamp_at(&self, time_us: i64) -> RtpTime {
-        let ticks = (time_us - self.time_us).saturating_mul(i64::from(self.clock_rate)) / 1_000_000;
-        RtpTime(self.timestamp.0.wrapping_add(ticks as u32))
-    }
-
     /// Restates the mapping from another timestamp, if the distance threatens to wrap.
     fn move_to(&mut self, timestamp: RtpTime) {
         if timestamp.distance(self.timestamp).unsigned_abs() > 1 << 30 {
@@ -391,17 +385,6 @@ mod tests {
             publisher.video.on_packet(&publisher.clock, now, RtpTime(jump));
             let mapping = publisher.video.mapping(&publisher.clock).unwrap();
             assert_eq!(mapping.capture_time_us(RtpTime(jump)), 1_000_000);
-        }
-    }
-
-    #[test]
-    fn a_mapping_can_be_inverted() {
-        let mut publisher = Publisher::new();
-        publisher.packets(0, 20, 20);
-        let mapping = publisher.audio.mapping(&publisher.clock).unwrap();
-        for ms in [0, 20, 1000, 100_000] {
-            let timestamp = Publisher::audio_time(ms);
-            assert_eq!(mapping.timestamp_at(mapping.capture_time_us(timestamp)), timestamp);
         }
     }
 }

@@ -97,11 +97,6 @@ impl KeyframeRequester {
         (self.open, self.begun) = (None, None);
     }
 
-    /// Whether somebody waits.
-    pub fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
     /// When [`KeyframeRequester::poll`] has a message.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let coming = self.begun.map(|at| at + Self::WHOLE_WITHIN);
@@ -267,7 +262,7 @@ mod tests {
         let (mut requester, now) = (KeyframeRequester::new(Method::Pli), Instant::now());
         requester.request(now);
         requester.cancel();
-        assert_eq!((requester.poll(now, RTT), requester.is_open()), (None, false));
+        assert_eq!((requester.poll(now, RTT), requester.poll_timeout()), (None, None));
     }
 
     #[test]

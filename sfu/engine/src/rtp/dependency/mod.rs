@@ -74,11 +74,6 @@ impl Frame {
     pub fn indication(&self, target: usize) -> Indication {
         self.indications.get(target).copied().unwrap_or(Indication::NotPresent)
     }
-
-    /// How far back the last frame of a chain is, in frame numbers; 0 where this is its first.
-    pub fn chain_difference(&self, chain: usize) -> u8 {
-        self.chains.get(chain).copied().unwrap_or(0)
-    }
 }
 
 /// The template dependency structure.

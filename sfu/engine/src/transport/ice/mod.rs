@@ -42,8 +42,6 @@ pub struct IceOutcome {
     pub newly_validated: bool,
     /// Tuple that lost its place to the new one: remove it from the demultiplexer.
     pub removed: Option<Tuple>,
-    /// The selected tuple, where this request changed it.
-    pub selected: Option<Tuple>,
     /// This nomination ended an ICE restart: remove this old user fragment of ours from the demultiplexer.
     pub retired_ufrag: Option<String>,
 }
@@ -180,14 +178,12 @@ impl IceLite {
         }
         let mut outcome = IceOutcome { response: request.success(tuple.remote, pwd)?, ..IceOutcome::default() };
 
-        let selected_before = self.selected;
         self.consent = Consent::Until(now + CONSENT_LIFETIME);
         self.validate(now, tuple, &mut outcome);
         // During a restart the old credentials prove consent, but only the new ones choose.
         if request.use_candidate && generation == Generation::Current {
             self.nominate(now, tuple, request.priority, &mut outcome);
         }
-        outcome.selected = self.selected.filter(|_| self.selected != selected_before);
         Ok(outcome)
     }
 

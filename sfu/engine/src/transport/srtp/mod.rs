@@ -69,23 +69,6 @@ impl SrtpProfile {
     pub const fn keying_material_len(self) -> usize {
         2 * (self.key_len() + self.salt_len())
     }
-
-    /// Bytes by which protection makes an RTP packet longer.
-    pub const fn rtp_overhead(self) -> usize {
-        self.tag_len()
-    }
-
-    /// Bytes by which protection makes an RTCP packet longer: the tag and the index word.
-    pub const fn rtcp_overhead(self) -> usize {
-        self.tag_len() + cipher::RTCP_INDEX_LEN
-    }
-
-    const fn tag_len(self) -> usize {
-        match self {
-            SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => cipher::GCM_TAG_LEN,
-            SrtpProfile::Aes128CmSha1_80 => cipher::HMAC_TAG_LEN,
-        }
-    }
 }
 
 /// What an RTP packet says in clear, as far as SRTP needs it.
