@@ -1,8 +1,9 @@
 //! Forwarder = Selector + Rewriter, with the History that repairs come from: what one slot of one receiver gets to see.
 //!
-//! The fan-out hands every received packet to the downlinks that take its encoding, and each gives it to the forwarder of its slot
-//! (`Downlink::forward`). The forwarder says what to send now, under which numbers (RFC 7667 section 3.7). Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering
-//! in flight: the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
+//! The fan-out hands every received packet to the downlinks that take its encoding, and each gives it to the forwarder
+//! of its slot (`Downlink::forward`). The forwarder says what to send now, under which numbers (RFC 7667 section 3.7).
+//! Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering in flight:
+//! the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
 //! arrival, so a late packet gets the decision of its position.
 
 mod dropped;
@@ -24,8 +25,8 @@ use rewriter::Rewriter;
 use selector::Selector;
 use std::time::{Duration, Instant};
 
-/// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond which SRTP could
-/// not tell the next number's rollover.
+/// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond
+/// which SRTP could not tell the next number's rollover.
 const MAX_UNSENT: u64 = 1 << 14;
 /// A source that jumps ahead by more than this many sequence numbers has started over.
 const MAX_JUMP: u64 = 10_000;
@@ -45,12 +46,14 @@ pub struct EncodingView<'a> {
 
 /// Maps an encoding's RTP timestamps to a time that all tracks of a publisher share.
 pub trait CaptureClock {
-    /// When the frame with timestamp `ts` was captured, in microseconds since any origin common to the publisher's tracks.
+    /// When the frame with timestamp `ts` was captured, in microseconds since any origin common to the publisher's
+    /// tracks.
     fn capture_time(&self, ts: RtpTime) -> i64;
 }
 
-/// Is given the number of a packet that is to be sent, and the packet; `None` where padding fills the number. What goes into its header is looked up
-/// by [`Forwarder::outgoing`] when it leaves: all that is passed on until then fits two registers.
+/// Is given the number of a packet that is to be sent, and the packet; `None` where padding fills the number. What goes
+/// into its header is looked up by [`Forwarder::outgoing`] when it leaves: all that is passed on until then fits two
+/// registers.
 pub type Emit<'a> = dyn FnMut(ExtSeq, Option<&StoredPacket>) + 'a;
 
 /// One packet to send.
@@ -101,7 +104,8 @@ pub struct OutgoingPicture {
     pub tl0_pic_idx: u8,
 }
 
-/// Chooses and renumbers the packets of one slot. Lives as long as the slot; tracks come and go by [`bind`](Self::bind).
+/// Chooses and renumbers the packets of one slot. Lives as long as the slot; tracks come and go by
+/// [`bind`](Self::bind).
 #[derive(Debug)]
 pub struct Forwarder {
     kind: MediaKind,
@@ -123,8 +127,8 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// A forwarder for a slot that carries nothing yet. The first packet sent gets the given numbers, which should be random
-    /// (RFC 3550 section 5.1).
+    /// A forwarder for a slot that carries nothing yet. The first packet sent gets the given numbers, which should be
+    /// random (RFC 3550 section 5.1).
     pub fn new(kind: MediaKind, first_seq: SeqNo, first_timestamp: RtpTime) -> Self {
         let remembered = match kind {
             MediaKind::Audio => history::AUDIO_PACKETS,
@@ -144,8 +148,8 @@ impl Forwarder {
         }
     }
 
-    /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was sent of the old
-    /// track can no longer be looked up.
+    /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was
+    /// sent of the old track can no longer be looked up.
     pub fn bind(&mut self) {
         self.selector.set_target(None);
         self.rewriter.forget_source();
@@ -153,13 +157,15 @@ impl Forwarder {
         self.decided = [ExtSeq(0); MAX_ENCODINGS];
     }
 
-    /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to its base
-    /// temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose frames were not sent so far.
+    /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to
+    /// its base temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose
+    /// frames were not sent so far.
     pub fn set_target(&mut self, target: Option<Target>) {
         self.selector.set_target(target);
     }
 
-    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown until a keyframe has come whole.
+    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown
+    /// until a keyframe has come whole.
     pub fn doubt(&mut self, doubtful: bool) {
         self.doubtful = doubtful;
     }
@@ -194,7 +200,8 @@ impl Forwarder {
         self.history.newest()
     }
 
-    /// Tells whether the source's packet of a timestamp lies in the run that flows: then the slot's timestamps count through to it.
+    /// Tells whether the source's packet of a timestamp lies in the run that flows: then the slot's timestamps count
+    /// through to it.
     pub fn reach(&self) -> impl Fn(RtpTime) -> bool + Copy + use<> {
         let began = self.began;
         move |timestamp| began.is_some_and(|began| timestamp.distance(began) >= 0)
@@ -205,8 +212,9 @@ impl Forwarder {
         self.selector.current()
     }
 
-    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives `emit` the number of each
-    /// packet to send now, in order: usually this one or none, more where a keyframe is started with that has come before or whose first packet came late.
+    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives
+    /// `emit` the number of each packet to send now, in order: usually this one or none, more where a keyframe is
+    /// started with that has come before or whose first packet came late.
     pub fn forward(
         &mut self,
         now: Instant,
@@ -228,8 +236,9 @@ impl Forwarder {
         }
     }
 
-    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that begins. Of one that began to come before it
-    /// was waited for, or that may not come whole while something smaller is shown: when all of it is there.
+    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that
+    /// begins. Of one that began to come before it was waited for, or that may not come whole while something smaller
+    /// is shown: when all of it is there.
     fn beginning<'a>(
         &self,
         encoding: EncodingIndex,
@@ -248,8 +257,9 @@ impl Forwarder {
         (first.meta.seq > *decided).then_some(first)
     }
 
-    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives `emit` the numbers of that keyframe
-    /// and of what came since, unless packets of it are missing or all of it is more than `most` bytes. So those who join together wait for one keyframe.
+    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives
+    /// `emit` the numbers of that keyframe and of what came since, unless packets of it are missing or all of it is
+    /// more than `most` bytes. So those who join together wait for one keyframe.
     pub fn start_from_store(&mut self, now: Instant, most: usize, tracks: &[EncodingView<'_>], emit: &mut Emit<'_>) {
         let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
         let Some(store) = tracks.get(usize::from(encoding.0)).map(|view| view.store) else { return };
@@ -263,14 +273,16 @@ impl Forwarder {
         }
     }
 
-    /// Whether padding may take a number now: not in the midst of a picture, whose packets receivers know by the numbers that follow each other.
+    /// Whether padding may take a number now: not in the midst of a picture, whose packets receivers know by the
+    /// numbers that follow each other.
     pub fn may_pad(&self) -> bool {
         let newest = self.history.newest();
         let ends_picture = || matches!(self.history.get(newest), Some(Entry::Sent(sent)) if sent.marker);
         self.selector.current().is_none() || self.padding == Some(newest) || ends_picture()
     }
 
-    /// Takes a number for a packet of nothing but padding, where [that is possible](Self::may_pad). It is not sent again.
+    /// Takes a number for a packet of nothing but padding, where [that is possible](Self::may_pad). It is not sent
+    /// again.
     pub fn pad(&mut self, now: Instant) -> Option<Outgoing> {
         if !self.may_pad() {
             return None;
@@ -281,8 +293,8 @@ impl Forwarder {
         Some(Outgoing::empty(number.wire(), timestamp))
     }
 
-    /// What is to leave under a number that was emitted: without payload where it was given up since, or another track is bound. `None` where that is too
-    /// long ago.
+    /// What is to leave under a number that was emitted: without payload where it was given up since, or another track
+    /// is bound. `None` where that is too long ago.
     pub fn outgoing(&self, number: ExtSeq) -> Option<Outgoing> {
         match self.history.get(number)? {
             Entry::Forgotten(timestamp) => Some(Outgoing::empty(number.wire(), *timestamp)),
@@ -290,8 +302,8 @@ impl Forwarder {
         }
     }
 
-    /// What was sent under `number`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track, or still waits
-    /// for the publisher's repair.
+    /// What was sent under `number`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track,
+    /// or still waits for the publisher's repair.
     pub fn lookup(&self, number: ExtSeq) -> Option<Outgoing> {
         self.history.get(number)?.outgoing(number)
     }
@@ -301,7 +313,8 @@ impl Forwarder {
         self.history.number_of(seq)
     }
 
-    /// What was emitted under `number` is not sent after all: nobody shall get it by retransmission either, nor what comes late of the same pictures.
+    /// What was emitted under `number` is not sent after all: nobody shall get it by retransmission either, nor what
+    /// comes late of the same pictures.
     pub fn give_up(&mut self, number: ExtSeq) {
         let newest = self.history.newest();
         let Some(entry) = self.history.get(number) else { return };
@@ -312,8 +325,8 @@ impl Forwarder {
         self.given_up = Some((encoding, same.map_or(number, |(_, first, _)| first.min(number)), newest));
     }
 
-    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it the receiver
-    /// keeps lip sync across switches. `None` before the bound track's first packet.
+    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it
+    /// the receiver keeps lip sync across switches. `None` before the bound track's first packet.
     pub fn rtp_time_at(&self, capture_time: i64, tracks: &[EncodingView<'_>]) -> Option<RtpTime> {
         let (encoding, source_time) = self.rewriter.last_source()?;
         let last = tracks.get(usize::from(encoding.0))?.clock.capture_time(source_time);
@@ -365,7 +378,8 @@ impl Forwarder {
         }
     }
 
-    /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a packet of its picture.
+    /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a
+    /// packet of its picture.
     fn send_parameters(&mut self, now: Instant, parameters: &StoredPacket, first: &PacketMeta, emit: &mut Emit<'_>) {
         let Some(limit) = self.selector.current() else { return };
         let meta = PacketMeta { timestamp: first.timestamp, ..parameters.meta };
@@ -375,7 +389,8 @@ impl Forwarder {
         emit(number, Some(parameters));
     }
 
-    /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing before it.
+    /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing
+    /// before it.
     fn forward_next(&mut self, now: Instant, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
         let Some(limit) = self.selector.current() else { return };

@@ -1,7 +1,9 @@
-//! Writes RTCP sub-packets. Every function appends one whole sub-packet to `out`, so that calls in a row make a compound.
+//! Writes RTCP sub-packets. Every function appends one whole sub-packet to `out`, so that calls in a row make a
+//! compound.
 //!
-//! [`Batch`](super::Batch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there (reduced-size RTCP, RFC 5506),
-//! without the report and the CNAME with which a compound packet starts (RFC 3550 section 6.1).
+//! [`Batch`](super::Batch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there
+//! (reduced-size RTCP, RFC 5506), without the report and the CNAME with which a compound packet starts (RFC 3550
+//! section 6.1).
 
 use super::{NtpTime, ReportBlock, feedback, format, kind, twcc};
 use crate::units::{Bitrate, ExtSeq, RtpTime, SeqNo, Ssrc};
@@ -70,7 +72,8 @@ pub fn goodbye(out: &mut Vec<u8>, sources: &[Ssrc]) {
     }
 }
 
-/// One NACK for the first of `missing`, which ascends; returns the rest, which did not fit into [`MAX_NACK_PAIRS`] pairs.
+/// One NACK for the first of `missing`, which ascends; returns the rest, which did not fit into [`MAX_NACK_PAIRS`]
+/// pairs.
 pub fn nack<'a>(out: &mut Vec<u8>, sender: Ssrc, media: Ssrc, missing: &'a [ExtSeq]) -> &'a [ExtSeq] {
     let mut rest = missing;
     packet(out, kind::TRANSPORT_FEEDBACK, format::NACK, |out| {
@@ -140,8 +143,8 @@ pub struct FeedbackHeader {
     pub number: u8,
 }
 
-/// Transport-wide feedback. `statuses` has for each packet, from `base` on, the time since the packet received before it (the
-/// first: since the reference time) in ticks of 250 us, or `None` where it did not arrive.
+/// Transport-wide feedback. `statuses` has for each packet, from `base` on, the time since the packet received before
+/// it (the first: since the reference time) in ticks of 250 us, or `None` where it did not arrive.
 pub fn transport_feedback(out: &mut Vec<u8>, header: &FeedbackHeader, statuses: &[Option<i16>]) {
     packet(out, kind::TRANSPORT_FEEDBACK, format::TWCC, |out| {
         put_u32(out, header.sender.0);

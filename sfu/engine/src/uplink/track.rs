@@ -1,37 +1,32 @@
 //! A published track: its encodings, and who receives it.
 //!
-//! Lives in the engine, since publisher and subscribers share it: the publisher's packets enter by [`Track::receive`], and the
-//! subscribers' downlinks read the encodings' stores. `relayed` is what spans shards.
+//! Lives in the engine, since publisher and subscribers share it: the publisher's packets enter by [`Track::receive`],
+//! and the subscribers' downlinks read the encodings' stores. `recovery` decides what is asked of a publisher whose
+//! network falls short, and `relayed` is what spans shards.
 
+mod receive;
 mod recovery;
 mod relayed;
 
+pub use receive::Arrival;
 pub use recovery::Review;
 pub use relayed::{Mirror, Origin};
 
 use crate::command::PublishHint;
 use crate::downlink::allocate::LayerOption;
-use crate::drops::DropReason;
 use crate::engine::keys::{ParticipantKey, RoomKey};
 use crate::forward::{EncodingView, Target};
 use crate::ids::{EncodingIndex, TrackId};
-use crate::media::{Codec, MediaKind, PacketMeta, Source};
+use crate::media::{Codec, MediaKind, Source};
 use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
-use crate::rtp::codec;
-use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
-use crate::rtp::layers_allocation::LayersAllocation;
-use crate::rtp::packet::RtpPacket;
-use crate::rtp::red::Redundant;
-use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
-use crate::units::{Bitrate, ExtSeq, Mid, PayloadType, Rid, Ssrc};
+use crate::sdp::{MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
+use crate::units::{Bitrate, Mid, PayloadType, Rid, Ssrc};
 use crate::uplink::clock::PublisherClock;
 use crate::uplink::encoding::Encoding;
 use crate::uplink::keyframe::{KeyframeRequest, Method};
 use crate::uplink::nack::Repair;
 use crate::uplink::reception::Reception;
-use crate::uplink::rtx::{self, AssociatedPayloads, Retransmission};
-use crate::uplink::store::Inserted;
-use crate::uplink::streams::StreamRef;
+use crate::uplink::rtx::AssociatedPayloads;
 use recovery::{Carried, Recovery};
 use relayed::Takers;
 use std::time::{Duration, Instant};
@@ -84,21 +79,6 @@ pub struct Subscriber {
     interest: u8,
     /// How long after a packet came it may still be sent it, or ask for it again.
     asks_within: Duration,
-}
-
-/// What a packet brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arrival {
-    /// It is in the store under this number.
-    pub seq: Option<ExtSeq>,
-    /// The track's codec is another one now.
-    pub codec_changed: bool,
-    /// The encoding has other parameter sets now.
-    pub parameters_changed: bool,
-    /// An encoding started to flow.
-    pub started: bool,
-    /// The round trip to the publisher, where the packet shows it.
-    pub round_trip: Option<Duration>,
 }
 
 /// Every encoding of a track as forwarders see it: a short list without allocation.
@@ -178,103 +158,6 @@ impl Track {
         }
     }
 
-    /// Takes a packet of one of the encodings. `extensions` is what was read of it under `ids`.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        stream: StreamRef,
-        packet: &RtpPacket<'_>,
-        ids: &ExtensionMap,
-        extensions: &ReceivedExtensions,
-        publisher: &mut PublisherClock,
-    ) -> Result<Arrival, DropReason> {
-        let (seq, payload, payload_type) = if stream.is_rtx {
-            match rtx::unwrap(packet.payload()) {
-                Retransmission::Original { seq, payload } => {
-                    let original =
-                        self.associated.original(packet.payload_type()).ok_or(DropReason::RtpUnknownPayload)?;
-                    (Some(seq), payload, original)
-                }
-                Retransmission::Probe => return Ok(Arrival::default()),
-                Retransmission::Malformed => return Err(DropReason::RtpMalformed),
-            }
-        } else if self.red == Some(packet.payload_type()) && !packet.payload().is_empty() {
-            let redundant = Redundant::parse(packet.payload()).ok_or(DropReason::RtpMalformed)?;
-            (None, redundant.newest, redundant.payload_type)
-        } else {
-            (None, packet.payload(), packet.payload_type())
-        };
-        let codec = self.payloads.iter().find(|p| p.payload_type == payload_type).map(|p| p.codec);
-        let codec = codec.ok_or(DropReason::RtpUnknownPayload)?;
-        let encoding = self.encodings.get_mut(usize::from(stream.encoding.0)).ok_or(DropReason::RtpUnknownSource)?;
-
-        let ext_seq = encoding.number(now, seq, packet, codec.clock_rate())?;
-        if !payload.is_empty() {
-            encoding.take_codec(codec, ext_seq, stream.is_rtx, self.codec)?;
-        }
-        let previous = encoding.store.get(ExtSeq(ext_seq.0.wrapping_sub(1))).map(|p| p.meta);
-        let forwarded = ForwardedExtensions::gather(packet, ids);
-        let received = codec::Received {
-            payload,
-            descriptor: forwarded.get(ExtensionKind::DependencyDescriptor),
-            marking: extensions.frame_marking,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-        };
-        let frame = encoding.reader.read(codec, &received, previous.as_ref()).ok_or(DropReason::RtpMalformed)?;
-        let whole = if stream.is_rtx { payload } else { packet.payload() };
-        let meta = PacketMeta {
-            seq: ext_seq,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-            payload_type,
-            arrival: now,
-            audio_level: extensions.audio_level.map(|level| level.level),
-            redundant: u16::try_from(whole.len() - payload.len()).map_err(|_| DropReason::RtpMalformed)?,
-            frame,
-        };
-        match encoding.store.insert(meta, forwarded.as_bytes(), whole) {
-            Inserted::New => {}
-            Inserted::Duplicate => return Err(DropReason::RtpDuplicate),
-            Inserted::TooOld => return Err(DropReason::RtpTooOld),
-        }
-        let mut arrival = Arrival { seq: Some(ext_seq), ..Arrival::default() };
-        if !payload.is_empty() {
-            arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
-            self.demand_changed |= arrival.started;
-            arrival.parameters_changed = encoding.note_parameters(now, codec, payload_type);
-            arrival.codec_changed = self.codec.replace(codec) != Some(codec);
-        }
-        if extensions.has_layers_allocation {
-            self.note_allocation(packet, ids);
-        }
-        if arrival.codec_changed {
-            // All encodings of a track have one codec: the others follow.
-            self.encodings.iter_mut().for_each(|encoding| encoding.drop_other_codec(codec));
-        }
-        if self.kind == MediaKind::Video {
-            let place = usize::from(stream.encoding.0);
-            if arrival.started && frame.keyframe && !stream.is_rtx {
-                self.recovery.on_started(now, place);
-            }
-            let asked = self.is_taken(stream.encoding) || self.recovery.carried().tried == Some(place);
-            if let Some(encoding) = self.encodings.get_mut(place) {
-                arrival.round_trip = encoding.note_repair(now, ext_seq, &frame, stream.is_rtx, asked);
-            }
-        }
-        Ok(arrival)
-    }
-
-    /// Hands on what the publisher says that it is about to send.
-    fn note_allocation(&mut self, packet: &RtpPacket<'_>, ids: &ExtensionMap) {
-        let of_kind = |id: u8| ids.kind(id) == Some(ExtensionKind::VideoLayersAllocation);
-        let element = packet.extensions().find(|(id, _)| of_kind(*id));
-        let Some(allocation) = element.and_then(|(_, bytes)| LayersAllocation::parse(bytes)) else { return };
-        for (encoding, layers) in self.encodings.iter_mut().zip(allocation.streams()) {
-            encoding.note_allocation(layers);
-        }
-    }
-
     /// Its publisher, where that is a participant of this shard.
     pub fn owner(&self) -> Option<ParticipantKey> {
         match self.origin {
@@ -331,8 +214,9 @@ impl Track {
 
     /// A receiver may be sent a packet, or ask for it again, so long after it came.
     pub fn remember(&mut self, participant: ParticipantKey, time: Duration) {
-        let subscriber = self.subscribers.iter_mut().find(|s| s.participant == participant);
-        subscriber.into_iter().for_each(|subscriber| subscriber.asks_within = time);
+        if let Some(subscriber) = self.subscribers.iter_mut().find(|s| s.participant == participant) {
+            subscriber.asks_within = time;
+        }
         self.set_memories();
     }
 
