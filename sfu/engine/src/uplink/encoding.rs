@@ -1,5 +1,6 @@
 //! One received encoding of a track: its packets, how well they arrive, what it costs, whether somebody takes it.
 
+mod demand;
 #[cfg(test)]
 mod tests;
 
@@ -20,12 +21,8 @@ use crate::uplink::rates::{LayerRates, RateMeter};
 use crate::uplink::reception::{Received, Reception};
 use crate::uplink::shortfall::Shortfall;
 use crate::uplink::store::PacketStore;
+use demand::Demand;
 use std::time::{Duration, Instant};
-
-/// An encoding that nobody takes is switched off at the publisher after this time, so that brief changes cost nothing.
-const UNWANTED_AFTER: Duration = Duration::from_secs(5);
-/// A switched-off encoding that is wanted again must flow within this time, or it no longer counts as available.
-const COMEBACK: Duration = Duration::from_secs(3);
 
 /// Parameter sets that change sooner are taken up after this time: other shards are told of each change.
 const PARAMETERS_SPACING: Duration = Duration::from_millis(100);
@@ -50,7 +47,7 @@ pub struct Encoding {
     pub keyframe: KeyframeRequester,
     /// Rates of its layers, without what audio repeats of older packets.
     pub rates: LayerRates,
-    /// Of that.
+    /// Rate of the redundant blocks alone.
     pub repetitions: RateMeter,
     /// Whether it flows.
     pub activity: Activity,
@@ -78,20 +75,6 @@ pub struct Encoding {
     allocation: StreamAllocation,
     /// What its layers cost when it was switched off for want of takers.
     remembered: Vec<LayerOption>,
-}
-
-/// Whether the publisher should send the encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Demand {
-    /// Somebody takes it, or took it lately.
-    Wanted {
-        /// Since when it is wanted again; `None` if it always was.
-        since: Option<Instant>,
-        /// Since when nobody takes it.
-        idle: Option<Instant>,
-    },
-    /// The publisher was told that nobody takes it.
-    Unwanted,
 }
 
 impl Encoding {
@@ -303,73 +286,6 @@ impl Encoding {
         }
     }
 
-    /// Whether it can be expected to flow once somebody takes it.
-    pub fn comes_back(&self, now: Instant) -> bool {
-        match self.demand {
-            Demand::Unwanted => true,
-            Demand::Wanted { since, .. } => since.is_some_and(|at| now.saturating_duration_since(at) < COMEBACK),
-        }
-    }
-
-    /// Notes whether anybody takes it; nobody can where it is `too_much` for the publisher's network. True where the publisher must be told
-    /// something else than before.
-    pub fn update_demand(&mut self, now: Instant, taken: bool, too_much: bool, index: EncodingIndex) -> bool {
-        let taken = taken && !too_much;
-        let after = if too_much { Duration::ZERO } else { UNWANTED_AFTER };
-        let flows = self.activity.active_since().is_some();
-        match (self.demand, taken) {
-            (Demand::Unwanted, true) => {
-                self.demand = Demand::Wanted { since: Some(now), idle: None };
-                true
-            }
-            (Demand::Wanted { since, .. }, true) => {
-                self.demand = Demand::Wanted { since, idle: None };
-                false
-            }
-            // Only what flows is switched off: an encoding that the publisher itself stopped stays welcome, and one that just began is
-            // given time to be chosen. Not so where it would only look for room that there is not.
-            (Demand::Wanted { since, .. }, false) if !flows && (!too_much || self.remembered.is_empty()) => {
-                self.demand = Demand::Wanted { since, idle: None };
-                false
-            }
-            (Demand::Wanted { since, idle: None }, false) if !too_much => {
-                self.demand = Demand::Wanted { since, idle: Some(now) };
-                false
-            }
-            (Demand::Wanted { idle, .. }, false) if now.saturating_duration_since(idle.unwrap_or(now)) >= after => {
-                let mut options = Vec::new();
-                if !too_much {
-                    self.layer_options(now, index, &mut options);
-                } else if !flows {
-                    options.clone_from(&self.remembered);
-                } else {
-                    // What comes of it, and what is announced, is what the network leaves of it.
-                    self.allocation = StreamAllocation::default();
-                    self.usual_options(now, index, &mut options);
-                }
-                self.remembered = options;
-                self.demand = Demand::Unwanted;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the publisher should send it.
-    pub fn is_wanted(&self) -> bool {
-        self.demand != Demand::Unwanted
-    }
-
-    /// When [`Encoding::update_demand`] may find it unwanted.
-    pub fn demand_timeout(&self) -> Option<Instant> {
-        match self.demand {
-            Demand::Wanted { idle: Some(at), .. } if self.activity.active_since().is_some() => {
-                Some(at + UNWANTED_AFTER)
-            }
-            _ => None,
-        }
-    }
-
     /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where they can be read.
     pub fn note_allocation(&mut self, layers: &StreamAllocation) {
         self.allocation = *layers;
@@ -389,10 +305,10 @@ impl Encoding {
         of_track: Option<Codec>,
     ) -> Result<(), DropReason> {
         match self.codec {
-            Some(known) if known == codec => match of_track.is_none_or(|of_track| of_track == codec) {
-                true => Ok(()),
-                false => Err(DropReason::RtpTooOld),
-            },
+            Some(known) if known == codec => {
+                let is_of_track = of_track.is_none_or(|of_track| of_track == codec);
+                if is_of_track { Ok(()) } else { Err(DropReason::RtpTooOld) }
+            }
             Some(_) if again || self.store.highest().is_some_and(|highest| seq < highest) => Err(DropReason::RtpTooOld),
             before => {
                 if before.is_some() {
