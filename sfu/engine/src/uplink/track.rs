@@ -27,7 +27,7 @@ use crate::uplink::keyframe::{KeyframeRequest, Method};
 use crate::uplink::nack::Repair;
 use crate::uplink::reception::Reception;
 use crate::uplink::rtx::AssociatedPayloads;
-use recovery::{Carried, Recovery};
+use recovery::Recovery;
 use relayed::Takers;
 use std::time::{Duration, Instant};
 
@@ -254,8 +254,9 @@ impl Track {
             encoding.layer_options(now, EncodingIndex(index as u8), &mut options);
         }
         let lowest = options.iter().map(|option| option.encoding).min();
-        let (offered, doubtful) = (self.recovery.carried().offered, self.recovery.is_recent(now));
-        options.retain(|option| Some(option.encoding) == lowest || usize::from(option.encoding.0) < offered);
+        let (carried, doubtful) = (self.recovery.carried(), self.recovery.is_recent(now));
+        let is_offered = |encoding: EncodingIndex| carried.is_offered(usize::from(encoding.0));
+        options.retain(|option| Some(option.encoding) == lowest || is_offered(option.encoding));
         for option in options.iter_mut().filter(|option| Some(option.encoding) != lowest) {
             option.doubtful = doubtful;
         }
@@ -285,7 +286,7 @@ impl Track {
             missing.clear();
             // Who takes it, or takes it again, begins with a key frame: until then nothing is missing.
             let taken = is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8));
-            if index >= carried.off {
+            if carried.is_off(index) {
                 encoding.nack.reset();
                 encoding.keyframe.cancel();
             } else if !taken && carried.tried != Some(index) {
@@ -350,11 +351,11 @@ impl Track {
         }
         self.demand_changed = false;
         let mut changed = false;
-        let Carried { tried, off, .. } = self.recovery.carried();
+        let carried = self.recovery.carried();
         for (place, encoding) in self.encodings.iter_mut().enumerate() {
             let index = EncodingIndex(place as u8);
-            let taken = is_taken(&self.subscribers, &self.takers, index) || tried == Some(place);
-            if encoding.update_demand(now, taken, place >= off, index) {
+            let taken = is_taken(&self.subscribers, &self.takers, index) || carried.tried == Some(place);
+            if encoding.update_demand(now, taken, carried.is_off(place), index) {
                 changed = true;
                 if !encoding.is_wanted() {
                     self.recovery.on_switched_off(place);
