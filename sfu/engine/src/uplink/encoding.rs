@@ -110,7 +110,8 @@ impl Encoding {
         }
     }
 
-    /// Unwraps the packet's sequence number; `original` is that of a retransmission. Refuses what was seen before or is too old.
+    /// Unwraps the packet's sequence number; `original` is that of a retransmission. Refuses what was seen before or is
+    /// too old.
     pub fn number(
         &mut self,
         now: Instant,
@@ -139,7 +140,8 @@ impl Encoding {
         }
     }
 
-    /// Keeps the parameter sets that the reader met in a packet that has just been read; true where they are others than before.
+    /// Keeps the parameter sets that the reader met in a packet that has just been read; true where they are others
+    /// than before.
     pub fn note_parameters(&mut self, now: Instant, codec: Codec, payload_type: PayloadType) -> bool {
         if self.parameters_at.is_some_and(|at| now.saturating_duration_since(at) < PARAMETERS_SPACING) {
             return false;
@@ -193,8 +195,8 @@ impl Encoding {
         self.mapping
     }
 
-    /// Keeps track of what is missing. Where only a key frame helps and the encoding is `taken`, one is asked for. Returns the round trip to
-    /// the publisher where a retransmission shows it.
+    /// Keeps track of what is missing. Where only a key frame helps and the encoding is `taken`, one is asked for.
+    /// Returns the round trip to the publisher where a retransmission shows it.
     pub fn note_repair(
         &mut self,
         now: Instant,
@@ -271,8 +273,8 @@ impl Encoding {
         }
     }
 
-    /// What its layers could cost where what is measured says nothing: all temporal layers, and what the publisher announces or such a picture
-    /// usually takes.
+    /// What its layers could cost where what is measured says nothing: all temporal layers, and what the publisher
+    /// announces or such a picture usually takes.
     fn usual_options(&self, now: Instant, index: EncodingIndex, options: &mut Vec<LayerOption>) {
         let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
         for spatial in 0..self.rates.spatial_layers(now).max(1) {
@@ -286,7 +288,8 @@ impl Encoding {
         }
     }
 
-    /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where they can be read.
+    /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where
+    /// they can be read.
     pub fn note_allocation(&mut self, layers: &StreamAllocation) {
         self.allocation = *layers;
         for (spatial, size) in (0..).zip(layers).filter_map(|(spatial, layer)| Some((spatial, layer.as_ref()?.size()?)))
@@ -295,8 +298,8 @@ impl Encoding {
         }
     }
 
-    /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track before an encoding
-    /// followed, or of the encoding before it changed over.
+    /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track
+    /// before an encoding followed, or of the encoding before it changed over.
     pub fn take_codec(
         &mut self,
         codec: Codec,
@@ -336,11 +339,13 @@ impl Encoding {
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
-        // Switched off, it must stay on offer, or it would never be asked for again; what it cost is the best guess. Spatial layers were the old codec's.
+        // Switched off, it must stay on offer, or it would never be asked for again; what it cost is the best guess.
+        // Spatial layers were the old codec's.
         self.remembered.retain(|layer| layer.spatial == 0);
     }
 
-    /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.
+    /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes
+    /// it for the same.
     fn begin(&mut self, ssrc: Ssrc, clock_rate: u32) {
         if self.ssrc.replace(ssrc).is_some() {
             const CYCLE: u64 = 1 << 16;

@@ -1,4 +1,5 @@
-//! Whether the publisher should send an encoding: not while nobody takes it, nor while the publisher's network cannot carry it.
+//! Whether the publisher should send an encoding: not while nobody takes it, nor while the publisher's network cannot
+//! carry it.
 
 use super::Encoding;
 use crate::ids::EncodingIndex;
@@ -25,8 +26,8 @@ pub(super) enum Demand {
 }
 
 impl Encoding {
-    /// Notes whether anybody takes the encoding; nobody can where it is `too_much` for the publisher's network. Returns true where the
-    /// publisher must be told something else than before.
+    /// Notes whether anybody takes the encoding; nobody can where it is `too_much` for the publisher's network. Returns
+    /// true where the publisher must be told something else than before.
     pub fn update_demand(&mut self, now: Instant, taken: bool, too_much: bool, index: EncodingIndex) -> bool {
         match self.demand {
             Demand::Unwanted if taken && !too_much => {
@@ -39,8 +40,8 @@ impl Encoding {
         }
     }
 
-    /// Switches the encoding off at once, even where it does not flow: its publisher would only look for room that there is not. It stays
-    /// on where nothing is known of its cost, since it could not be offered again then.
+    /// Switches the encoding off at once, even where it does not flow: its publisher would only look for room that
+    /// there is not. It stays on where nothing is known of its cost, since it could not be offered again then.
     fn give_up_too_much(&mut self, now: Instant, since: Option<Instant>, index: EncodingIndex) -> bool {
         let flows = self.activity.active_since().is_some();
         if !flows && self.remembered.is_empty() {
@@ -58,8 +59,8 @@ impl Encoding {
         true
     }
 
-    /// Switches the encoding off where nobody has taken it for some time. Only what flows is switched off: an encoding that the publisher
-    /// itself stopped stays welcome, and one that just began is given time to be chosen.
+    /// Switches the encoding off where nobody has taken it for some time. Only what flows is switched off: an encoding
+    /// that the publisher itself stopped stays welcome, and one that just began is given time to be chosen.
     fn note_takers(
         &mut self,
         now: Instant,

@@ -1,9 +1,9 @@
 //! What is asked of a publisher whose network fell short: less at once, and more again step by step.
 //!
-//! An encoding that [falls short](crate::uplink::shortfall) is switched off, and so are those above it, since all of them share the
-//! network. After a while the next encoding above what flows is tried: it is asked for and repaired, but offered to receivers only
-//! when it has flowed for some time, so a trial that fails does not show. The next trial comes after a pause, which doubles where the
-//! last one filled the publisher's network.
+//! An encoding that [falls short](crate::uplink::shortfall) is switched off, and so are those above it, since all of
+//! them share the network. After a while the next encoding above what flows is tried: it is asked for and repaired, but
+//! offered to receivers only when it has flowed for some time, so a trial that fails does not show. The next trial
+//! comes after a pause, which doubles where the last one filled the publisher's network.
 
 use super::Track;
 use crate::uplink::encoding::Encoding;
@@ -18,8 +18,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(40);
 const FORGOTTEN: Duration = Duration::from_secs(30);
 /// An encoding that has flowed for this long is carried.
 const PROVEN: Duration = Duration::from_millis(1500);
-/// An encoding that is tried must flow within this time, and from then on. Otherwise its publisher found no room for it: browsers look for
-/// room by padding, at the expense of what flows.
+/// An encoding that is tried must flow within this time, and from then on. Otherwise its publisher found no room for
+/// it: browsers look for room by padding, at the expense of what flows.
 const FLOWS_WITHIN: Duration = Duration::from_secs(3);
 /// The pause after a trial for which the publisher found no room.
 const NO_ROOM: Duration = Duration::from_secs(10);
@@ -160,8 +160,8 @@ impl Track {
         self.recovery.carried != Carried::default()
     }
 
-    /// The encoding that falls short. While one is tried it is that one, whichever suffers; otherwise it is the lowest that does, of those
-    /// above the lowest that is to be had.
+    /// The encoding that falls short. While one is tried it is that one, whichever suffers; otherwise it is the lowest
+    /// that does, of those above the lowest that is to be had.
     fn falls_short(&self, now: Instant, lowest: usize, before: Carried) -> Option<Short> {
         match before.tried {
             Some(tried) => self.trial_fails(now, tried),
@@ -173,7 +173,8 @@ impl Track {
         }
     }
 
-    /// The trial of an encoding fails where that or a lower one falls short, or where the publisher finds no room for it.
+    /// The trial of an encoding fails where that or a lower one falls short, or where the publisher finds no room for
+    /// it.
     fn trial_fails(&self, now: Instant, tried: usize) -> Option<Short> {
         let flows = self.encodings.get(tried).is_some_and(|encoding| encoding.activity.active_since().is_some());
         let is_due = self.recovery.tried_at.is_some_and(|at| now.saturating_duration_since(at) >= FLOWS_WITHIN);
