@@ -9,7 +9,6 @@ mod batch;
 mod ccfb;
 mod feedback;
 mod ntp;
-mod reader;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -23,8 +22,8 @@ pub use ntp::{NtpTime, round_trip};
 pub use report::{Goodbye, ReceiverReport, ReportBlock, SenderReport};
 pub use twcc::TransportFeedback;
 
+use crate::byte_reader::ByteReader;
 use crate::units::Ssrc;
-use reader::Reader;
 
 /// One RTCP sub-packet.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +58,7 @@ pub enum Rtcp<'a> {
 /// Unknown kinds, and extended reports (RFC 3611), which nobody here needs, are skipped without a trace.
 pub fn parse<'a>(packet: &'a [u8], mut visit: impl FnMut(Rtcp<'a>)) -> usize {
     let mut malformed = 0;
-    let mut rest = Reader::new(packet);
+    let mut rest = ByteReader::new(packet);
     while !rest.is_empty() {
         let Some(part) = SubPacket::read(&mut rest) else { return malformed + 1 };
         if part.visit(&mut visit).is_none() {
@@ -95,12 +94,12 @@ struct SubPacket<'a> {
     count: u8,
     kind: u8,
     /// `None` where the padding is wrong.
-    body: Option<Reader<'a>>,
+    body: Option<ByteReader<'a>>,
 }
 
 impl<'a> SubPacket<'a> {
     /// Cuts the next sub-packet. `None` where that cannot be done, so that nothing after it is readable either.
-    fn read(rest: &mut Reader<'a>) -> Option<Self> {
+    fn read(rest: &mut ByteReader<'a>) -> Option<Self> {
         let first = rest.u8()?;
         let kind = rest.u8()?;
         let length = usize::from(rest.u16()?) * 4;
@@ -109,7 +108,7 @@ impl<'a> SubPacket<'a> {
             return None;
         }
         let body = if first & 0x20 != 0 { without_padding(body) } else { Some(body) };
-        Some(SubPacket { count: first & 0x1f, kind, body: body.map(Reader::new) })
+        Some(SubPacket { count: first & 0x1f, kind, body: body.map(ByteReader::new) })
     }
 
     /// Visits what this sub-packet says; `None` where it is malformed.

@@ -1,7 +1,7 @@
 //! Reports about sources: SR, RR and BYE (RFC 3550 section 6).
 
 use super::NtpTime;
-use super::reader::Reader;
+use crate::byte_reader::ByteReader;
 use crate::units::{RtpTime, Ssrc};
 
 /// What a sender says about itself, and about what it receives.
@@ -21,7 +21,7 @@ pub struct SenderReport<'a> {
 }
 
 impl<'a> SenderReport<'a> {
-    pub(super) fn read(mut body: Reader<'a>, count: u8) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>, count: u8) -> Option<Self> {
         Some(SenderReport {
             ssrc: Ssrc(body.u32()?),
             ntp: NtpTime(body.u64()?),
@@ -47,7 +47,7 @@ pub struct ReceiverReport<'a> {
 }
 
 impl<'a> ReceiverReport<'a> {
-    pub(super) fn read(mut body: Reader<'a>, count: u8) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>, count: u8) -> Option<Self> {
         Some(ReceiverReport { ssrc: Ssrc(body.u32()?), blocks: body.records(usize::from(count))? })
     }
 
@@ -81,7 +81,7 @@ impl ReportBlock {
     pub(super) const SIZE: usize = 24;
 
     fn read(bytes: &[u8; Self::SIZE]) -> Option<Self> {
-        let mut bytes = Reader::new(bytes);
+        let mut bytes = ByteReader::new(bytes);
         Some(ReportBlock {
             ssrc: Ssrc(bytes.u32()?),
             fraction_lost: bytes.u8()?,
@@ -102,7 +102,7 @@ pub struct Goodbye<'a> {
 }
 
 impl<'a> Goodbye<'a> {
-    pub(super) fn read(mut body: Reader<'a>, count: u8) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>, count: u8) -> Option<Self> {
         Some(Goodbye { sources: body.records(usize::from(count))? })
     }
 

@@ -1,6 +1,6 @@
 //! Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1): read and written.
 
-use super::reader::Reader;
+use crate::byte_reader::ByteReader;
 use crate::units::{SeqNo, Ssrc};
 
 /// Packets that one feedback may describe: several seconds of the fastest sender. It bounds the work that a lie costs.
@@ -28,11 +28,11 @@ pub struct TransportFeedback<'a> {
     /// The receiver's clock that the arrivals stand on, in microseconds; wraps after 2^24 times 64 ms (12 days).
     pub reference_us: i64,
     chunks: &'a [[u8; 2]],
-    deltas: Reader<'a>,
+    deltas: ByteReader<'a>,
 }
 
 impl<'a> TransportFeedback<'a> {
-    pub(super) fn read(mut body: Reader<'a>) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Self> {
         let (sender, media) = (Ssrc(body.u32()?), Ssrc(body.u32()?));
         let (base, count) = (SeqNo(body.u16()?), body.u16()?);
         let (reference, feedback_number) = (body.u24()?, body.u8()?);
@@ -79,7 +79,7 @@ impl<'a> TransportFeedback<'a> {
 }
 
 /// The chunks that together cover `count` packets; `None` where there are not enough.
-fn chunks_for(body: Reader<'_>, count: usize) -> Option<&[[u8; 2]]> {
+fn chunks_for(body: ByteReader<'_>, count: usize) -> Option<&[[u8; 2]]> {
     let chunks = body.rest().as_chunks().0;
     let mut covered = 0;
     let needed = chunks.iter().take_while(|chunk| {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::wire::{self, RECORD_HEADER_LEN, Reader, Record};
+use super::wire::{self, RECORD_HEADER_LEN, Record};
+use crate::byte_reader::ByteReader;
 
 /// Time to the first repetition; doubles with each. RFC 6347 section 4.2.4.1 allows less than its one second for media.
 const FIRST_REPEAT: Duration = Duration::from_millis(250);
@@ -102,7 +103,7 @@ impl Flight {
 /// Gives fresh numbers to the records of epoch 0. Those of epoch 1 keep theirs, which their encryption covers.
 fn number_records(datagram: &mut BytesMut, next: &mut u64) {
     let mut start = 0;
-    while let Some(record) = datagram.get(start..).and_then(|rest| Record::read(&mut Reader(rest))) {
+    while let Some(record) = datagram.get(start..).and_then(|rest| Record::read(&mut ByteReader::new(rest))) {
         let (epoch, len) = (record.epoch, record.raw.len());
         if epoch == 0
             && let Some(number) = datagram.get_mut(start + 3..start + 11)

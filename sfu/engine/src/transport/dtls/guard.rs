@@ -6,7 +6,8 @@
 
 use super::DtlsRole;
 use super::client_hello::Selection;
-use super::wire::{self, Fragment, Reader, Record};
+use super::wire::{self, Fragment, Record};
+use crate::byte_reader::ByteReader;
 use crate::drops::DropReason;
 
 /// Bytes of one handshake message at most. The largest are certificates, of 1 to 4 KiB.
@@ -98,7 +99,7 @@ impl Guard {
         }
         let mut admitted = Admitted::default();
         let mut useful = false;
-        let mut reader = Reader(datagram);
+        let mut reader = ByteReader::new(datagram);
         while let Some(record) = Record::read(&mut reader) {
             useful |= self.admit_record(record, &mut admitted).is_some();
         }
@@ -150,7 +151,7 @@ impl Guard {
 
     /// Takes the fragments of one record of epoch 0.
     fn admit_handshake(&mut self, body: &[u8], admitted: &mut Admitted) -> Option<()> {
-        let mut reader = Reader(body);
+        let mut reader = ByteReader::new(body);
         let mut useful = None;
         while !reader.is_empty() {
             let fragment = Fragment::read(&mut reader)?;
@@ -206,8 +207,8 @@ fn pass(record: Record<'_>, admitted: &mut Admitted) -> Option<()> {
 
 /// A certificate list whose lengths say what is there (RFC 5246 section 7.4.2).
 fn certificate_lengths_fit(body: &[u8]) -> bool {
-    let mut reader = Reader(body);
-    let Some(mut list) = reader.vec24() else { return false };
+    let mut reader = ByteReader::new(body);
+    let Some(mut list) = reader.vec24().map(ByteReader::new) else { return false };
     while !list.is_empty() {
         if list.vec24().is_none() {
             return false;
