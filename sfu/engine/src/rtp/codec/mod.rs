@@ -5,6 +5,7 @@
 pub mod av1;
 pub mod h264;
 pub mod h265;
+mod nal;
 pub mod opus;
 mod parameter_sets;
 mod rbsp;
@@ -47,8 +48,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What the packet says about its frame. `previous` is the packet with the preceding sequence number, where it has arrived.
-    /// `None` where the payload descriptor is malformed. An empty payload (padding only) belongs to no frame.
+    /// What the packet says about its frame. `previous` is the packet with the preceding sequence number, where it has
+    /// arrived. `None` where the payload descriptor is malformed. An empty payload (padding only) belongs to no frame.
     pub fn read(&mut self, codec: Codec, received: &Received<'_>, previous: Option<&PacketMeta>) -> Option<FrameMeta> {
         let payload = received.payload;
         if payload.is_empty() {
