@@ -61,7 +61,7 @@ impl Accepted<'_> {
 }
 
 impl Negotiation {
-    /// For a new peer connection. `session_id` goes into the answers' `o=` lines and should be random.
+    /// For a new peer connection. `session_id` should be random; its upper 63 bits go into the answers' `o=` lines.
     pub fn new(session_id: u64) -> Self {
         // RFC 9429 section 5.2.1: the highest bit is 0.
         Negotiation { session_id: session_id >> 1, session_version: 0, slots: Vec::new(), association: None }
