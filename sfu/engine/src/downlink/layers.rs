@@ -9,7 +9,7 @@ use super::{ALLOCATE_INTERVAL, Downlink, Relief};
 use crate::command::Priority;
 use crate::engine::keys::{ParticipantKey, TrackKey};
 use crate::event::PauseReason;
-use crate::forward::Target;
+use crate::forward::Layer;
 use crate::media::{MediaKind, Source};
 use crate::room::Room;
 use crate::sdp::MAX_ENCODINGS;
@@ -76,7 +76,7 @@ impl Downlink {
         for (decision, subscription) in decisions.iter().zip(&subscriptions) {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
-                Choice::Layer(layer) => (Some(layer.target()), None),
+                Choice::Layer(layer) => (Some(layer.layer()), None),
                 Choice::Paused => (None, Some(self.relief.pause())),
                 Choice::Hidden => (None, Some(PauseReason::NotVisible)),
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
@@ -131,7 +131,7 @@ impl Downlink {
                 sound.repeatable = sound.repeatable.plus(repeatable);
                 None
             };
-            slot.forwarder.set_target(pause.is_none().then_some(Target::default()));
+            slot.forwarder.set_target(pause.is_none().then_some(Layer::default()));
             set_pause(slot, pause, &mut self.states_changed);
         }
         let (loss, alone) = (self.estimator.stray_loss(), self.demand == Bitrate::ZERO);
@@ -217,7 +217,7 @@ fn keep_lowest_and_whole(options: &mut Vec<LayerOption>) {
 /// Whether something is chosen higher, and whether something is chosen lower, than what is sent.
 fn changes(wishes: &[Wish], decisions: &[Decision<usize>]) -> (bool, bool) {
     let target = |decision: &Decision<usize>| match decision.choice {
-        Choice::Layer(option) => Some(option.target()),
+        Choice::Layer(option) => Some(option.layer()),
         _ => None,
     };
     let orders = wishes.iter().zip(decisions).map(|(wish, decision)| target(decision).cmp(&wish.current));
@@ -231,7 +231,7 @@ struct Wish {
     source: Source,
     max_height: u16,
     options: Vec<LayerOption>,
-    current: Option<Target>,
+    current: Option<Layer>,
 }
 
 impl Wish {

@@ -13,7 +13,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
-pub use selector::Target;
+pub use selector::Layer;
 
 use crate::ids::EncodingIndex;
 use crate::media::{MediaKind, PacketMeta};
@@ -73,15 +73,15 @@ pub struct Outgoing {
     pub picture: Option<OutgoingPicture>,
     /// Frame number of the dependency descriptor, where the packet has one.
     pub frame_number: u16,
-    /// The layers that the slot takes at this position.
-    pub limit: Target,
+    /// The highest layer that the slot takes at this position.
+    pub max_layer: Layer,
 }
 
 impl Outgoing {
     /// A packet without a source.
     pub fn empty(seq: SeqNo, timestamp: RtpTime) -> Self {
-        let (encoding, limit) = (EncodingIndex(0), Target::default());
-        Outgoing { encoding, source: None, seq, timestamp, marker: false, picture: None, frame_number: 0, limit }
+        let (encoding, max_layer) = (EncodingIndex(0), Layer::default());
+        Outgoing { encoding, source: None, seq, timestamp, marker: false, picture: None, frame_number: 0, max_layer }
     }
 
     /// Whether it has media of the picture with this timestamp on the slot.
@@ -160,7 +160,7 @@ impl Forwarder {
     /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to
     /// its base temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose
     /// frames were not sent so far.
-    pub fn set_target(&mut self, target: Option<Target>) {
+    pub fn set_target(&mut self, target: Option<Layer>) {
         self.selector.set_target(target);
     }
 
@@ -186,7 +186,7 @@ impl Forwarder {
     }
 
     /// What was asked for by [`set_target`](Self::set_target).
-    pub fn target(&self) -> Option<Target> {
+    pub fn target(&self) -> Option<Layer> {
         self.selector.target()
     }
 
@@ -208,7 +208,7 @@ impl Forwarder {
     }
 
     /// What flows now: `None` while paused and while nothing has been sent yet.
-    pub fn current(&self) -> Option<Target> {
+    pub fn current(&self) -> Option<Layer> {
         self.selector.current()
     }
 
@@ -381,9 +381,9 @@ impl Forwarder {
     /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a
     /// packet of its picture.
     fn send_parameters(&mut self, now: Instant, parameters: &StoredPacket, first: &PacketMeta, emit: &mut Emit<'_>) {
-        let Some(limit) = self.selector.current() else { return };
+        let Some(max_layer) = self.selector.current() else { return };
         let meta = PacketMeta { timestamp: first.timestamp, ..parameters.meta };
-        let sent = self.rewriter.offsets().apply(limit, &meta);
+        let sent = self.rewriter.offsets().apply(max_layer, &meta);
         let number = self.history.push(now, Entry::Sent(sent));
         self.sent = number;
         emit(number, Some(parameters));
@@ -393,7 +393,7 @@ impl Forwarder {
     /// before it.
     fn forward_next(&mut self, now: Instant, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
-        let Some(limit) = self.selector.current() else { return };
+        let Some(max_layer) = self.selector.current() else { return };
         let meta = &packet.meta;
         let missing = meta.seq.0.saturating_sub(decided.0 + 1);
         if self.history.newest().0.saturating_sub(self.sent.0) + missing > MAX_UNSENT {
@@ -402,8 +402,8 @@ impl Forwarder {
         let first = Reserved {
             source: ExtSeq(decided.0 + 1),
             encoding,
-            temporal_limit: limit.temporal,
-            spatial_limit: limit.spatial,
+            max_temporal: max_layer.temporal,
+            max_spatial: max_layer.spatial,
             offsets: self.rewriter.offsets(),
         };
         self.history.reserve(now, first, missing);
@@ -411,8 +411,8 @@ impl Forwarder {
         self.set_decided(encoding, meta.seq);
         // The publisher's padding is its own probing: it takes no number.
         let selected = !packet.payload().is_empty() && self.selector.admit(meta);
-        let limit = self.selector.current().unwrap_or(limit);
-        let sent = self.rewriter.rewrite(now, limit, meta, selected);
+        let max_layer = self.selector.current().unwrap_or(max_layer);
+        let sent = self.rewriter.rewrite(now, max_layer, meta, selected);
         if selected {
             let number = self.history.push(now, Entry::Sent(sent));
             self.sent = number;
@@ -423,11 +423,11 @@ impl Forwarder {
     /// The packet's position has been passed: it is sent under its reserved number, if it has one.
     fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some((number, reserved)) = self.history.find_reserved(encoding, packet.meta.seq) else { return };
-        let limit = Target { encoding, spatial: reserved.spatial_limit, temporal: reserved.temporal_limit };
+        let max_layer = Layer { encoding, spatial: reserved.max_spatial, temporal: reserved.max_temporal };
         let given_up = |(of, first, last)| of == encoding && (first..=last).contains(&number);
         let wanted = !packet.payload().is_empty() && !self.given_up.is_some_and(given_up);
-        let selected = wanted && self.selector.admit_late(limit, &packet.meta.frame);
-        let sent = reserved.offsets.apply(limit, &packet.meta);
+        let selected = wanted && self.selector.admit_late(max_layer, &packet.meta.frame);
+        let sent = reserved.offsets.apply(max_layer, &packet.meta);
         let entry = if selected { Entry::Sent(sent) } else { Entry::Fill(sent) };
         self.history.replace(number, entry);
         emit(number, selected.then_some(packet));

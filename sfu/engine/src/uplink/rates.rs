@@ -92,7 +92,7 @@ impl Bucket {
 #[derive(Clone, Debug, Default)]
 pub struct LayerRates {
     /// There once something of them came: few encodings have more than one spatial layer.
-    layers: [[Option<Box<Layer>>; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
+    layers: [[Option<Box<LayerMeter>>; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
     /// By spatial layer, what came in key pictures.
     keyframes: [Option<Box<RateMeter>>; LayerRates::MAX_SPATIAL],
     in_keyframe: bool,
@@ -101,7 +101,7 @@ pub struct LayerRates {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Layer {
+struct LayerMeter {
     /// Frames on which higher spatial layers depend, or would.
     shared: Flow,
     /// Frames that only those need who take this spatial layer.
@@ -187,7 +187,7 @@ impl LayerRates {
 
     /// How many temporal layers the last second had: the highest seen and one, 0 for silence.
     pub fn temporal_layers(&self, now: Instant) -> u8 {
-        let flows = |layer: &Option<Box<Layer>>| layer.as_ref().is_some_and(|layer| layer.flows(now));
+        let flows = |layer: &Option<Box<LayerMeter>>| layer.as_ref().is_some_and(|layer| layer.flows(now));
         let highest = self.layers.iter().filter_map(|layers| layers.iter().rposition(flows));
         highest.max().map_or(0, |highest| highest as u8 + 1)
     }
@@ -228,7 +228,7 @@ impl LayerRates {
     }
 }
 
-impl Layer {
+impl LayerMeter {
     fn flows(&self, now: Instant) -> bool {
         [&self.shared, &self.own].iter().any(|flow| flow.media.rate(now) > Bitrate::ZERO)
     }

@@ -15,7 +15,7 @@ pub use relayed::{Mirror, Origin};
 use crate::command::PublishHint;
 use crate::downlink::allocate::LayerOption;
 use crate::engine::keys::{ParticipantKey, RoomKey};
-use crate::forward::{EncodingView, Target};
+use crate::forward::{EncodingView, Layer};
 use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind, Source};
 use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
@@ -270,7 +270,7 @@ impl Track {
     }
 
     /// Rid and picture size of a layer.
-    pub fn describe(&self, layer: Target) -> (Option<Rid>, Option<(u16, u16)>) {
+    pub fn describe(&self, layer: Layer) -> (Option<Rid>, Option<(u16, u16)>) {
         self.encoding(layer.encoding).map(|e| (e.rid, e.rates.size_of(layer.spatial))).unwrap_or_default()
     }
 

@@ -21,7 +21,7 @@ pub use utility::utility;
 
 use crate::command::Priority;
 use crate::event::Limit;
-use crate::forward::Target;
+use crate::forward::Layer;
 use crate::ids::EncodingIndex;
 use crate::media::Source;
 use crate::units::Bitrate;
@@ -76,7 +76,7 @@ pub struct Subscription<'a, K> {
     /// The layers that arrive from the publisher, in any order; empty while muted or not yet there.
     pub options: &'a [LayerOption],
     /// What is being sent or about to be.
-    pub current: Option<Target>,
+    pub current: Option<Layer>,
 }
 
 /// What is to be sent of one track.
@@ -236,23 +236,23 @@ impl<K> Subscription<'_, K> {
         let filling = self.options.iter().map(|o| o.height).filter(|height| *height >= self.max_height).min();
         let cap = filling.unwrap_or(u16::MAX);
         let options = self.options.iter().enumerate().filter(move |(_, option)| option.height <= cap);
-        options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.target() <= now))
+        options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.layer() <= now))
     }
 
     /// The option that is being sent.
     pub fn sent(&self) -> Option<&LayerOption> {
-        self.options.iter().find(|option| Some(option.target()) == self.current)
+        self.options.iter().find(|option| Some(option.layer()) == self.current)
     }
 
     /// Whether less is chosen than what is being sent.
     fn loses_by(&self, choice: &Choice) -> bool {
-        let chosen = if let Choice::Layer(option) = choice { Some(option.target()) } else { None };
+        let chosen = if let Choice::Layer(option) = choice { Some(option.layer()) } else { None };
         chosen < self.current
     }
 
     /// Why nothing higher was chosen than this.
     pub fn limit(&self, chosen: &LayerOption) -> Limit {
-        let is_higher = |option: &LayerOption| option.target() > chosen.target();
+        let is_higher = |option: &LayerOption| option.layer() > chosen.layer();
         if self.allowed(Scope::All).any(|(_, option)| is_higher(option)) {
             Limit::Bandwidth
         } else if self.options.iter().any(is_higher) {
@@ -273,8 +273,8 @@ impl<K> Subscription<'_, K> {
 
 impl LayerOption {
     /// The layer itself.
-    pub fn target(&self) -> Target {
-        Target { encoding: self.encoding, spatial: self.spatial, temporal: self.temporal }
+    pub fn layer(&self) -> Layer {
+        Layer { encoding: self.encoding, spatial: self.spatial, temporal: self.temporal }
     }
 }
 

@@ -2,7 +2,7 @@
 //! sees strictly consistent numbering, no number twice, and never a frame whose reference was not sent.
 
 use super::model::{Encoder, Encoding, Frame, Origin, Packet, RESTART_JUMP, STRUCTURES};
-use crate::forward::{EncodingView, Forwarder, Outgoing, Target};
+use crate::forward::{EncodingView, Forwarder, Layer, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtp::codec::{self, vp8};
@@ -200,7 +200,7 @@ impl Call {
                 self.pass(1);
             }
             Step::SetTarget(target) => {
-                let target = target.map(|(encoding, temporal)| Target {
+                let target = target.map(|(encoding, temporal)| Layer {
                     encoding: EncodingIndex(encoding),
                     spatial: 0,
                     temporal,
@@ -242,7 +242,7 @@ impl Call {
         self.pass(20);
         let top = EncodingIndex(ENCODINGS as u8 - 1);
         self.forwarder.set_target(None);
-        self.forwarder.set_target(Some(Target { encoding: top, spatial: 0, temporal: 2 }));
+        self.forwarder.set_target(Some(Layer { encoding: top, spatial: 0, temporal: 2 }));
         assert_eq!(self.forwarder.wants_keyframe(), Some(top));
         let first = self.tracks[self.bound][usize::from(top.0)].frames.len();
         for _ in 0..EPILOGUE {

@@ -1,6 +1,6 @@
 //! Spatial layers, and frames of random structures: what was left out is never leant on.
 
-use crate::forward::{CaptureClock, EncodingView, Forwarder, Outgoing, Target};
+use crate::forward::{CaptureClock, EncodingView, Forwarder, Layer, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::{Dependencies, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::dependency::References;
@@ -40,7 +40,7 @@ impl Call {
     }
 
     fn target(&mut self, spatial: u8, temporal: u8) {
-        self.forwarder.set_target(Some(Target { encoding: EncodingIndex(0), spatial, temporal }));
+        self.forwarder.set_target(Some(Layer { encoding: EncodingIndex(0), spatial, temporal }));
     }
 
     fn limits(&self) -> Option<(u8, u8)> {
