@@ -41,11 +41,11 @@ pub struct EncodingView<'a> {
     /// Its last packets.
     pub store: &'a PacketStore,
     /// Its capture clock.
-    pub clock: &'a dyn CaptureClock,
+    pub clock: &'a dyn CaptureTime,
 }
 
 /// Maps an encoding's RTP timestamps to a time that all tracks of a publisher share.
-pub trait CaptureClock {
+pub trait CaptureTime {
     /// When the frame with timestamp `ts` was captured, in microseconds since any origin common to the publisher's
     /// tracks.
     fn capture_time(&self, ts: RtpTime) -> i64;
@@ -212,7 +212,7 @@ impl Forwarder {
         self.selector.current()
     }
 
-    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives
+    /// A packet of `encoding` arrived and is in its store; `encodings` holds those of the track, lowest first. Gives
     /// `emit` the number of each packet to send now, in order: usually this one or none, more where a keyframe is
     /// started with that has come before or whose first packet came late.
     pub fn forward(
@@ -220,7 +220,7 @@ impl Forwarder {
         now: Instant,
         encoding: EncodingIndex,
         packet: &StoredPacket,
-        tracks: &[EncodingView<'_>],
+        encodings: &[EncodingView<'_>],
         emit: &mut Emit<'_>,
     ) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
@@ -231,8 +231,8 @@ impl Forwarder {
             Position::New => {}
             Position::StartedOver => self.forget_encoding(encoding, flows),
         }
-        if let Some(first) = self.beginning(encoding, packet, tracks) {
-            self.start(now, encoding, first, tracks, emit);
+        if let Some(first) = self.beginning(encoding, packet, encodings) {
+            self.start(now, encoding, first, encodings, emit);
         }
     }
 
@@ -243,7 +243,7 @@ impl Forwarder {
         &self,
         encoding: EncodingIndex,
         packet: &'a StoredPacket,
-        tracks: &[EncodingView<'a>],
+        encodings: &[EncodingView<'a>],
     ) -> Option<&'a StoredPacket> {
         if self.selector.waits_for() != Some(encoding) {
             return None;
@@ -253,23 +253,23 @@ impl Forwarder {
             return Some(packet);
         }
         let decided = self.decided.get(usize::from(encoding.0))?;
-        let first = tracks.get(usize::from(encoding.0))?.store.keyframe_completed(packet.meta.seq)?;
+        let first = encodings.get(usize::from(encoding.0))?.store.keyframe_completed(packet.meta.seq)?;
         (first.meta.seq > *decided).then_some(first)
     }
 
     /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives
     /// `emit` the numbers of that keyframe and of what came since, unless packets of it are missing or all of it is
     /// more than `most` bytes. So those who join together wait for one keyframe.
-    pub fn start_from_store(&mut self, now: Instant, most: usize, tracks: &[EncodingView<'_>], emit: &mut Emit<'_>) {
+    pub fn start_from_store(&mut self, now: Instant, most: usize, encodings: &[EncodingView<'_>], emit: &mut Emit<'_>) {
         let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
-        let Some(store) = tracks.get(usize::from(encoding.0)).map(|view| view.store) else { return };
+        let Some(store) = encodings.get(usize::from(encoding.0)).map(|view| view.store) else { return };
         let Some(range) = store.since_keyframe() else { return };
         let bytes: usize = range.clone().filter_map(|seq| store.get(ExtSeq(seq))).map(|p| p.payload().len()).sum();
         let Some(first) = store.get(ExtSeq(*range.start())) else { return };
         // Nothing is shown twice where the slot only paused.
         let is_new = self.decided.iter().all(|decided| decided.0 == 0);
         if is_new && bytes <= most && first.meta.arrival + PacketStore::FRESH >= now {
-            self.start(now, encoding, first, tracks, emit);
+            self.start(now, encoding, first, encodings, emit);
         }
     }
 
@@ -325,11 +325,11 @@ impl Forwarder {
         self.given_up = Some((encoding, same.map_or(number, |(_, first, _)| first.min(number)), newest));
     }
 
-    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it
+    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureTime`]), for sender reports: with it
     /// the receiver keeps lip sync across switches. `None` before the bound track's first packet.
-    pub fn rtp_time_at(&self, capture_time: i64, tracks: &[EncodingView<'_>]) -> Option<RtpTime> {
+    pub fn rtp_time_at(&self, capture_time: i64, encodings: &[EncodingView<'_>]) -> Option<RtpTime> {
         let (encoding, source_time) = self.rewriter.last_source()?;
-        let last = tracks.get(usize::from(encoding.0))?.clock.capture_time(source_time);
+        let last = encodings.get(usize::from(encoding.0))?.clock.capture_time(source_time);
         self.rewriter.time_after(capture_time.saturating_sub(last))
     }
 
@@ -350,17 +350,17 @@ impl Forwarder {
         now: Instant,
         encoding: EncodingIndex,
         packet: &StoredPacket,
-        tracks: &[EncodingView<'_>],
+        encodings: &[EncodingView<'_>],
         emit: &mut Emit<'_>,
     ) {
         let first = packet.meta.seq;
-        let Some(view) = tracks.get(usize::from(encoding.0)) else { return };
+        let Some(view) = encodings.get(usize::from(encoding.0)) else { return };
         let newest = view.store.highest().unwrap_or(first).max(first);
         if newest.0 - first.0 > MAX_REPLAY {
             return;
         }
         let capture_step = self.rewriter.last_source().and_then(|(old, time)| {
-            let before = tracks.get(usize::from(old.0))?.clock.capture_time(time);
+            let before = encodings.get(usize::from(old.0))?.clock.capture_time(time);
             Some(view.clock.capture_time(packet.meta.timestamp).saturating_sub(before))
         });
         self.selector.start(&packet.meta.frame);

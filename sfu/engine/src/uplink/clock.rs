@@ -166,7 +166,7 @@ pub struct CaptureMapping {
     clock_rate: u32,
 }
 
-impl crate::forward::CaptureClock for CaptureMapping {
+impl crate::forward::CaptureTime for CaptureMapping {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         self.capture_time_us(ts)
     }

@@ -1,6 +1,6 @@
 //! Spatial layers, and frames of random structures: what was left out is never leant on.
 
-use crate::forward::{CaptureClock, EncodingView, Forwarder, Layer, Outgoing};
+use crate::forward::{CaptureTime, EncodingView, Forwarder, Layer, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::{Dependencies, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::dependency::References;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 struct Clock;
 
-impl CaptureClock for Clock {
+impl CaptureTime for Clock {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         i64::from(ts.0) * 100 / 9
     }

@@ -1,6 +1,6 @@
 //! An abstract publisher for the forwarder's tests: encodings with the reference structures of real encoders.
 
-use crate::forward::CaptureClock;
+use crate::forward::CaptureTime;
 use crate::media::{Codec, PacketMeta};
 use crate::rtp::codec;
 use crate::units::{ExtSeq, PayloadType, RtpTime};
@@ -282,7 +282,7 @@ pub(super) struct Clock {
     pub(super) error: i64,
 }
 
-impl CaptureClock for Clock {
+impl CaptureTime for Clock {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         i64::from(ts.distance(self.origin)) * 100 / 9 + self.error
     }
