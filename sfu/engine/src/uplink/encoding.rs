@@ -123,7 +123,7 @@ impl Encoding {
             Some(seq) => self.reception.as_mut().map_or(Received::TooOld, |r| r.on_recovered(seq)),
             None => {
                 if self.ssrc != Some(packet.ssrc()) {
-                    self.begin(packet.ssrc(), clock_rate);
+                    self.switch_source(packet.ssrc(), clock_rate);
                 }
                 let reception = self.reception.get_or_insert_with(|| Reception::new(packet.ssrc()));
                 reception.on_packet(now, packet.seq(), packet.timestamp(), clock_rate)
@@ -132,7 +132,7 @@ impl Encoding {
         match received {
             Received::New(seq) => Ok(ExtSeq(self.numbers_from + seq.0)),
             Received::Restarted(seq) => {
-                self.restart(clock_rate);
+                self.reset_source(clock_rate);
                 Ok(ExtSeq(self.numbers_from + seq.0))
             }
             Received::Duplicate => Err(DropReason::RtpDuplicate),
@@ -315,7 +315,7 @@ impl Encoding {
             Some(_) if again || self.store.highest().is_some_and(|highest| seq < highest) => Err(DropReason::RtpTooOld),
             before => {
                 if before.is_some() {
-                    self.forget_pictures();
+                    self.reset_codec();
                 }
                 self.codec = Some(codec);
                 Ok(())
@@ -323,15 +323,15 @@ impl Encoding {
         }
     }
 
-    /// The track has this codec now: what the encoding has of another can be of no more use.
+    /// The track has this codec now: what the encoding has of another one is of no use any more.
     pub fn drop_other_codec(&mut self, codec: Codec) {
         if self.codec.is_some_and(|own| own != codec) {
-            self.forget_pictures();
+            self.reset_codec();
         }
     }
 
-    /// Nothing of the pictures so far can be used: another codec begins. Numbers and clock go on.
-    pub fn forget_pictures(&mut self) {
+    /// Another codec begins: forgets everything about the pictures so far. Numbers and clock go on.
+    pub fn reset_codec(&mut self) {
         self.store.clear();
         self.store.forget_parameters();
         self.nack.reset();
@@ -339,25 +339,25 @@ impl Encoding {
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
-        // Switched off, it must stay on offer, or it would never be asked for again; what it cost is the best guess.
-        // Spatial layers were the old codec's.
+        // An encoding that is switched off must stay on offer, or it would never be asked for again. What it cost is the
+        // best guess; higher spatial layers were the old codec's.
         self.remembered.retain(|layer| layer.spatial == 0);
     }
 
     /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes
     /// it for the same.
-    fn begin(&mut self, ssrc: Ssrc, clock_rate: u32) {
+    fn switch_source(&mut self, ssrc: Ssrc, clock_rate: u32) {
         if self.ssrc.replace(ssrc).is_some() {
             const CYCLE: u64 = 1 << 16;
             let highest = self.store.highest().map_or(0, |seq| seq.0);
             self.numbers_from = (highest / CYCLE + 1) * CYCLE;
         }
         self.reception = None;
-        self.restart(clock_rate);
+        self.reset_source(clock_rate);
     }
 
-    /// The source counts anew: nothing of what was before can be used.
-    fn restart(&mut self, clock_rate: u32) {
+    /// The source counts anew: nothing that it sent before can be used.
+    fn reset_source(&mut self, clock_rate: u32) {
         self.store.clear();
         self.nack.reset();
         self.reader = Reader::default();

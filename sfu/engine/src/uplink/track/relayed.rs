@@ -186,7 +186,7 @@ impl Track {
         }
         let changed = std::mem::replace(&mut self.codec, description.codec) != description.codec;
         if changed {
-            self.encodings.iter_mut().for_each(Encoding::forget_pictures);
+            self.encodings.iter_mut().for_each(Encoding::reset_codec);
         }
         changed
     }
