@@ -1,7 +1,7 @@
 //! One participant's data channels: its association, what it may send, and what waits for it.
 
 use super::Lane;
-use super::association::{Association, Received};
+use super::association::{Association, Inbound};
 use super::bucket::Bucket;
 use super::frame::{Assembler, Framed, Incoming, Malformed, read_lossy};
 use super::outbound::Outbound;
@@ -88,8 +88,8 @@ impl DataChannels {
         loop {
             let is_open = self.bucket.is_open(now);
             let (lane, frame) = match self.association.read(now, is_open)? {
-                Received::Frame(lane, frame) => (lane, frame),
-                Received::Foreign => {
+                Inbound::Frame(lane, frame) => (lane, frame),
+                Inbound::Foreign => {
                     self.counts.malformed += 1;
                     continue;
                 }

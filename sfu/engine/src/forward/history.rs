@@ -33,9 +33,9 @@ pub(super) enum Entry {
     /// A packet that has not arrived yet.
     Reserved(Reserved),
     /// A packet.
-    Sent(Sent),
+    Sent(SentEntry),
     /// Padding, in place of a packet that came late and was not wanted.
-    Fill(Sent),
+    Fill(SentEntry),
     /// Nothing that could be sent again. Where it has not left yet, a packet without payload leaves, with this
     /// timestamp.
     Forgotten(RtpTime),
@@ -58,7 +58,7 @@ pub(super) struct Reserved {
 
 /// A packet as it was sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentEntry {
     pub(super) source: ExtSeq,
     pub(super) timestamp: RtpTime,
     pub(super) picture_id: u16,
@@ -212,7 +212,7 @@ impl Entry {
     }
 }
 
-impl Sent {
+impl SentEntry {
     pub(super) fn outgoing(&self, number: ExtSeq) -> Outgoing {
         let picture = OutgoingPicture { picture_id: self.picture_id, tl0_pic_idx: self.tl0_pic_idx };
         Outgoing {
@@ -236,7 +236,7 @@ mod tests {
     use std::time::Duration;
 
     fn sent(source: u64) -> Entry {
-        Entry::Sent(Sent {
+        Entry::Sent(SentEntry {
             source: ExtSeq(source),
             timestamp: RtpTime(0),
             picture_id: 0,

@@ -6,7 +6,7 @@
 //! hang on them.
 
 use super::Layer;
-use super::history::Sent;
+use super::history::SentEntry;
 use crate::ids::EncodingIndex;
 use crate::media::{MediaKind, PacketMeta, PictureNumbers};
 use crate::rtp::codec::vp8::PICTURE_ID_MASK;
@@ -132,7 +132,7 @@ impl Rewriter {
 
     /// Numbers for the next packet of the run, in the source's order. A packet that is not `selected` passes here too,
     /// so that its frame leaves no hole.
-    pub(super) fn rewrite(&mut self, now: Instant, max_layer: Layer, meta: &PacketMeta, selected: bool) -> Sent {
+    pub(super) fn rewrite(&mut self, now: Instant, max_layer: Layer, meta: &PacketMeta, selected: bool) -> SentEntry {
         if let Some(numbers) = meta.frame.picture {
             self.follow_frame(meta, numbers, selected);
         }
@@ -236,9 +236,9 @@ impl Rewriter {
 
 impl Offsets {
     /// The numbers for one packet. A picture ends with its highest spatial layer that is sent, and so does the marker.
-    pub(super) fn apply(&self, max_layer: Layer, meta: &PacketMeta) -> Sent {
+    pub(super) fn apply(&self, max_layer: Layer, meta: &PacketMeta) -> SentEntry {
         let picture = meta.frame.picture;
-        Sent {
+        SentEntry {
             source: meta.seq,
             encoding: max_layer.encoding,
             timestamp: RtpTime(meta.timestamp.0.wrapping_add(self.timestamp)),

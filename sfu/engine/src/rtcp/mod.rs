@@ -15,7 +15,7 @@ mod tests;
 mod twcc;
 pub mod write;
 
-pub use batch::Batch;
+pub use batch::RtcpBatch;
 pub use ccfb::{Ccfb, CcfbArrival, CcfbBlock, Ecn};
 pub use feedback::{Fir, Nack, Remb};
 pub use ntp::{NtpTime, round_trip};

@@ -1,7 +1,7 @@
 //! Writes RTCP sub-packets. Every function appends one whole sub-packet to `out`, so that calls in a row make a
 //! compound.
 //!
-//! [`Batch`](super::Batch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there
+//! [`RtcpBatch`](super::RtcpBatch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there
 //! (reduced-size RTCP, RFC 5506), without the report and the CNAME with which a compound packet starts (RFC 3550
 //! section 6.1).
 

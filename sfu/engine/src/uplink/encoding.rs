@@ -9,7 +9,7 @@ use crate::drops::DropReason;
 use crate::forward::EncodingView;
 use crate::ids::EncodingIndex;
 use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
-use crate::rtp::codec::Reader;
+use crate::rtp::codec::PayloadReader;
 use crate::rtp::layers_allocation::StreamAllocation;
 use crate::rtp::packet::RtpPacket;
 use crate::units::{Bitrate, ExtSeq, PayloadType, Rid, SeqNo, Ssrc};
@@ -18,7 +18,7 @@ use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
 use crate::uplink::keyframe::{KeyframeRequester, Method};
 use crate::uplink::nack::{NackGenerator, Repair};
 use crate::uplink::rates::{LayerRates, RateMeter};
-use crate::uplink::reception::{Received, Reception};
+use crate::uplink::reception::{Reception, SeqCheck};
 use crate::uplink::shortfall::Shortfall;
 use crate::uplink::store::PacketStore;
 use demand::Demand;
@@ -56,7 +56,7 @@ pub struct Encoding {
     /// Arrival statistics; there from the first packet on.
     pub reception: Option<Reception>,
     /// Reads what packets say about their frames.
-    pub reader: Reader,
+    pub reader: PayloadReader,
     /// The SSRC of the last packet.
     pub ssrc: Option<Ssrc>,
     /// What its last packet was encoded with.
@@ -97,7 +97,7 @@ impl Encoding {
             activity: Activity::new(kind),
             shortfall: Shortfall::default(),
             reception: None,
-            reader: Reader::default(),
+            reader: PayloadReader::default(),
             ssrc: None,
             codec: None,
             numbers_from: 0,
@@ -120,7 +120,7 @@ impl Encoding {
         clock_rate: u32,
     ) -> Result<ExtSeq, DropReason> {
         let received = match original {
-            Some(seq) => self.reception.as_mut().map_or(Received::TooOld, |r| r.on_recovered(seq)),
+            Some(seq) => self.reception.as_mut().map_or(SeqCheck::TooOld, |r| r.on_recovered(seq)),
             None => {
                 if self.ssrc != Some(packet.ssrc()) {
                     self.switch_source(packet.ssrc(), clock_rate);
@@ -130,13 +130,13 @@ impl Encoding {
             }
         };
         match received {
-            Received::New(seq) => Ok(ExtSeq(self.numbers_from + seq.0)),
-            Received::Restarted(seq) => {
+            SeqCheck::New(seq) => Ok(ExtSeq(self.numbers_from + seq.0)),
+            SeqCheck::Restarted(seq) => {
                 self.reset_source(clock_rate);
                 Ok(ExtSeq(self.numbers_from + seq.0))
             }
-            Received::Duplicate => Err(DropReason::RtpDuplicate),
-            Received::TooOld => Err(DropReason::RtpTooOld),
+            SeqCheck::Duplicate => Err(DropReason::RtpDuplicate),
+            SeqCheck::TooOld => Err(DropReason::RtpTooOld),
         }
     }
 
@@ -335,7 +335,7 @@ impl Encoding {
         self.store.clear();
         self.store.forget_parameters();
         self.nack.reset();
-        self.reader = Reader::default();
+        self.reader = PayloadReader::default();
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
@@ -360,7 +360,7 @@ impl Encoding {
     fn reset_source(&mut self, clock_rate: u32) {
         self.store.clear();
         self.nack.reset();
-        self.reader = Reader::default();
+        self.reader = PayloadReader::default();
         self.clock = CaptureClock::new(clock_rate);
     }
 }

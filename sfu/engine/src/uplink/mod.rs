@@ -21,7 +21,7 @@ pub mod track;
 mod tests;
 
 use crate::engine::keys::TrackKey;
-use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
+use crate::rtcp::{ReportBlock, RtcpBatch, SenderReport, write};
 use crate::rtp::extension::ReceivedExtensions;
 use crate::rtp::packet::RtpPacket;
 use crate::sdp::{CNAME, ExtensionMap, Section, SectionRole};
@@ -190,7 +190,7 @@ impl Uplink {
     // ----- feedback -----
 
     /// Appends transport-wide feedback where it is due.
-    pub fn write_feedback(&mut self, now: Instant, rtcp: &mut Batch) {
+    pub fn write_feedback(&mut self, now: Instant, rtcp: &mut RtcpBatch) {
         while self.feedback.poll_timeout().is_some_and(|at| at <= now) {
             // The media source names the transport as a whole; any source of it will do.
             let media = self.streams.sources().next().map_or(Ssrc(0), |(ssrc, _)| ssrc);
@@ -215,7 +215,7 @@ impl Uplink {
     }
 
     /// Appends a receiver report about everything that the client sends.
-    pub fn write_report(&mut self, now: Instant, tracks: &mut SlotMap<TrackKey, Track>, rtcp: &mut Batch) {
+    pub fn write_report(&mut self, now: Instant, tracks: &mut SlotMap<TrackKey, Track>, rtcp: &mut RtcpBatch) {
         let mut blocks: Vec<ReportBlock> = Vec::new();
         for (_, key) in &self.tracks {
             if let Some(track) = tracks.get_mut(*key) {

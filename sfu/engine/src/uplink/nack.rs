@@ -4,7 +4,7 @@
 //! moment at which it is asked for: first after a short tolerance for reordering, then each time an answer is overdue.
 
 use crate::units::ExtSeq;
-use crate::uplink::shortfall::Counts;
+use crate::uplink::shortfall::LossCounts;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub struct NackGenerator {
     next_due: Option<Instant>,
     tolerance: Duration,
     given_up: u64,
-    counts: Counts,
+    counts: LossCounts,
     /// When the gap was noticed that what was overdue last was in.
     overdue_gap: Option<Instant>,
 }
@@ -55,7 +55,7 @@ impl Default for NackGenerator {
             next_due: None,
             tolerance: Self::FIRST_TOLERANCE,
             given_up: 0,
-            counts: Counts::default(),
+            counts: LossCounts::default(),
             overdue_gap: None,
         }
     }
@@ -169,7 +169,7 @@ impl NackGenerator {
     }
 
     /// What was sent, and what of it was missing for too long.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LossCounts {
         self.counts
     }
 
@@ -370,12 +370,16 @@ mod tests {
         let _ = receiver.receive(0, 3);
         let _ = receiver.receive(10, 5);
         receiver.poll(320);
-        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 2, gaps: 1 }, "200 ms and one and a half of 80");
+        assert_eq!(
+            receiver.nack.counts(),
+            LossCounts { sent: 5, overdue: 2, gaps: 1 },
+            "200 ms and one and a half of 80"
+        );
         receiver.nack.on_recovered(seq(1));
         receiver.run();
-        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 3, gaps: 2 });
+        assert_eq!(receiver.nack.counts(), LossCounts { sent: 5, overdue: 3, gaps: 2 });
         receiver.nack.reset();
-        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 3, gaps: 2 }, "of the same encoding");
+        assert_eq!(receiver.nack.counts(), LossCounts { sent: 5, overdue: 3, gaps: 2 }, "of the same encoding");
     }
 
     #[test]

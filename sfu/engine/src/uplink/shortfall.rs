@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// What an encoding's repair has counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LossCounts {
     /// Packets that were sent, as numbers tell.
     pub sent: u64,
     /// Packets that were missing for too long.
@@ -46,7 +46,7 @@ impl Cause {
 #[derive(Clone, Debug, Default)]
 pub struct Shortfall {
     /// The counts at the beginning of the present half of the window, and of the half before.
-    begins: [Counts; 2],
+    begins: [LossCounts; 2],
     began: Option<Instant>,
     is_short: bool,
 }
@@ -62,7 +62,7 @@ impl Shortfall {
     const LEAST_GAPS: u64 = 3;
 
     /// Takes the counts of now.
-    pub fn update(&mut self, now: Instant, counts: Counts) {
+    pub fn update(&mut self, now: Instant, counts: LossCounts) {
         let age = self.began.map(|at| now.saturating_duration_since(at));
         if age.is_none_or(|age| age >= Self::HALF) {
             let [present, _] = self.begins;
@@ -95,13 +95,13 @@ mod tests {
 
     struct Link {
         shortfall: Shortfall,
-        counts: Counts,
+        counts: LossCounts,
         now: Instant,
     }
 
     impl Link {
         fn new() -> Link {
-            Link { shortfall: Shortfall::default(), counts: Counts::default(), now: Instant::now() }
+            Link { shortfall: Shortfall::default(), counts: LossCounts::default(), now: Instant::now() }
         }
 
         /// Sends 100 packets a second, with this many overdue ones of each ten and each `gap` of them in a row; when it falls short, if it

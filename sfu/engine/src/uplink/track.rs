@@ -18,7 +18,7 @@ use crate::engine::keys::{ParticipantKey, RoomKey};
 use crate::forward::{EncodingView, Layer};
 use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind, Source};
-use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
+use crate::rtcp::{ReportBlock, RtcpBatch, SenderReport, write};
 use crate::sdp::{MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
 use crate::units::{Bitrate, Mid, PayloadType, Rid, Ssrc};
 use crate::uplink::clock::PublisherClock;
@@ -277,7 +277,7 @@ impl Track {
     // ----- towards the publisher -----
 
     /// Appends the NACKs and key frame requests that are due.
-    pub fn write_requests(&mut self, now: Instant, rtt: Duration, sender: Ssrc, rtcp: &mut Batch) -> Requests {
+    pub fn write_requests(&mut self, now: Instant, rtt: Duration, sender: Ssrc, rtcp: &mut RtcpBatch) -> Requests {
         let mut requests = Requests::default();
         let mut missing = Vec::new();
         let carried = self.recovery.carried();

@@ -419,14 +419,15 @@ impl Receiver<'_> {
             let Some(stored) = encoding.store.get(source) else { continue };
             let mut payload = stored.payload().to_vec();
             vp8::patch(&mut payload, &stored.meta.frame.picture.unwrap(), numbers.picture_id, numbers.tl0_pic_idx);
-            let received = codec::Received {
+            let received = codec::ReceivedPayload {
                 payload: &payload,
                 descriptor: None,
                 marking: None,
                 timestamp: stored.meta.timestamp,
                 marker: stored.meta.marker,
             };
-            let read = codec::Reader::default().read(encoding.codec(), &received, None).unwrap().picture.unwrap();
+            let read =
+                codec::PayloadReader::default().read(encoding.codec(), &received, None).unwrap().picture.unwrap();
             assert_eq!(read.picture_id, numbers.picture_id & encoding.picture_id_mask());
             assert_eq!(read.tl0_pic_idx, numbers.tl0_pic_idx);
         }

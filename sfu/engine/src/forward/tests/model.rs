@@ -188,14 +188,14 @@ impl Encoding {
     /// Puts a packet into the store, as the uplink does. `false` where it was there.
     pub(super) fn receive(&mut self, now: Instant, packet: &Packet) -> bool {
         let previous = self.store.get(ExtSeq(packet.seq.0 - 1)).map(|p| p.meta);
-        let received = codec::Received {
+        let received = codec::ReceivedPayload {
             payload: &packet.payload,
             descriptor: None,
             marking: None,
             timestamp: packet.timestamp,
             marker: packet.marker,
         };
-        let frame = codec::Reader::default().read(self.codec(), &received, previous.as_ref()).unwrap();
+        let frame = codec::PayloadReader::default().read(self.codec(), &received, previous.as_ref()).unwrap();
         let meta = PacketMeta {
             seq: packet.seq,
             timestamp: packet.timestamp,

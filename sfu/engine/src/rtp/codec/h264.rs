@@ -16,7 +16,7 @@ const NAL_AUD: u8 = 9;
 const NAL_STAP_A: u8 = 24;
 const NAL_FU_A: u8 = 28;
 
-/// Reads what the payload shows. `new_timestamp` and `begun`: see [`Seen::frame`]. Parameter sets are put into `sets`.
+/// Reads what the payload shows. `new_timestamp` and `begun`: see `Seen::frame`. Parameter sets are put into `sets`.
 pub fn parse(payload: &[u8], new_timestamp: Option<bool>, begun: bool, sets: &mut ParameterSets) -> FrameMeta {
     let seen = look(payload, sets);
     FrameMeta { size: seen.sps.and_then(picture_size), ..seen.frame(new_timestamp, begun) }

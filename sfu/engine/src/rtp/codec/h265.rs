@@ -26,13 +26,13 @@ const PACI: u8 = 50;
 
 /// Reads the packets of one encoding.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct H265Reader {
     /// The last SPS says that every picture of a temporal layer begins a switch to it.
     nesting: bool,
 }
 
-impl Reader {
-    /// Reads what the payload shows; `None` where it is malformed. `new_timestamp` and `begun`: see [`Seen::frame`].
+impl H265Reader {
+    /// Reads what the payload shows; `None` where it is malformed. `new_timestamp` and `begun`: see `Seen::frame`.
     /// Parameter sets are put into `sets`.
     pub fn parse(
         &mut self,
@@ -229,14 +229,14 @@ mod tests {
         unit(AGGREGATION, 0, &sized.collect::<Vec<_>>())
     }
 
-    impl Reader {
+    impl H265Reader {
         fn read(&mut self, payload: &[u8], new_timestamp: Option<bool>) -> Option<FrameMeta> {
             self.parse(payload, new_timestamp, false, &mut ParameterSets::default())
         }
     }
 
     fn parse(payload: &[u8], new_timestamp: Option<bool>) -> FrameMeta {
-        Reader::default().read(payload, new_timestamp).unwrap()
+        H265Reader::default().read(payload, new_timestamp).unwrap()
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn temporal_layers_are_those_of_the_header_and_switch_points_those_of_the_slice_or_of_the_sps() {
-        let mut reader = Reader::default();
+        let mut reader = H265Reader::default();
         let plain = unit(1, 2, &[0x80]);
         let meta = reader.read(&plain, Some(true)).unwrap();
         assert_eq!((meta.temporal, meta.layer_sync), (2, false));
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_the_format_forbids_is_malformed() {
-        let malformed = |payload: &[u8]| Reader::default().read(payload, None).is_none();
+        let malformed = |payload: &[u8]| H265Reader::default().read(payload, None).is_none();
         assert!(malformed(&[]) && malformed(&[0x02]));
         assert!(malformed(&[0x02, 0]), "temporal id plus one is 0");
         assert!(malformed(&[0x82, 1]), "forbidden bit");
@@ -303,7 +303,7 @@ mod tests {
             if let [first, second, ..] = bytes.as_mut_slice() {
                 (*first, *second) = (kind << 1, *second | 1);
             }
-            let mut reader = Reader::default();
+            let mut reader = H265Reader::default();
             if let Some(meta) = reader.read(&bytes, start) {
                 prop_assert!(!meta.keyframe || meta.starts_frame);
                 prop_assert!(meta.temporal < 7);

@@ -16,7 +16,7 @@ const MAX_DESCRIPTOR: usize = 255;
 
 /// Reads the packets of one encoding, and keeps what one packet says about those after it.
 #[derive(Clone, Debug, Default)]
-pub struct Reader {
+pub struct Vp9Reader {
     /// Picture size of each spatial layer.
     sizes: Vec<(u16, u16)>,
     /// For non-flexible mode: the references of each picture of a group, and the picture with which the first group
@@ -60,7 +60,7 @@ struct Scalability {
     group: Vec<References>,
 }
 
-impl Reader {
+impl Vp9Reader {
     /// Reads descriptor and payload header; `None` where the descriptor is cut off or nothing follows it. `marker` is
     /// the packet's.
     pub fn parse(&mut self, payload: &[u8], marker: bool) -> Option<FrameMeta> {
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_key_picture_tells_the_size_of_every_layer() {
-        let mut reader = Reader::default();
+        let mut reader = Vp9Reader::default();
         let mut base = flexible(0x7FFF, 0, &[], false, B | E | V);
         base.extend(SIZES);
         base.push(0xA0);
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn references_go_back_by_pictures_within_a_layer_also_over_the_wrap() {
-        let mut reader = Reader::default();
+        let mut reader = Vp9Reader::default();
         let mut first = flexible(0x7FFE, 0b0000_0010, &[], false, B);
         first.push(0);
         let before = reader.parse(&first, false).unwrap().dependencies.unwrap();
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn in_non_flexible_mode_the_picture_group_tells_the_references() {
-        let mut reader = Reader::default();
+        let mut reader = Vp9Reader::default();
         // L1T2: a group of two pictures; the second refers one back, the first two.
         let mut key = vec![0xA0 | B | V, 0x80, 10, 0x10, 33];
         key.extend([0x08, 2, 0x04, 2, 0x24, 1, 0xA0]);
@@ -352,7 +352,7 @@ mod tests {
         }
         let mut payload = vec![0x80 | B | E, 5];
         payload.extend(bits.bytes());
-        assert_eq!(Reader::default().parse(&payload, true).unwrap().size, Some((1280, 720)));
+        assert_eq!(Vp9Reader::default().parse(&payload, true).unwrap().size, Some((1280, 720)));
     }
 
     #[test]
@@ -360,19 +360,19 @@ mod tests {
         let mut whole = flexible(77, 0b0010_0011, &[1, 2, 3], true, B | V);
         whole.extend(SIZES);
         for len in 0..=whole.len() {
-            assert!(Reader::default().parse(&whole[..len], false).is_none(), "{len} bytes");
+            assert!(Vp9Reader::default().parse(&whole[..len], false).is_none(), "{len} bytes");
         }
         whole.push(0);
-        assert!(Reader::default().parse(&whole, false).is_some());
+        assert!(Vp9Reader::default().parse(&whole, false).is_some());
         let mut four = flexible(77, 0, &[1, 2, 3, 4], true, B);
         four.push(0);
-        assert!(Reader::default().parse(&four, false).is_none());
+        assert!(Vp9Reader::default().parse(&four, false).is_none());
     }
 
     proptest! {
         #[test]
         fn arbitrary_packets_never_panic(packets in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..8)) {
-            let mut reader = Reader::default();
+            let mut reader = Vp9Reader::default();
             for payload in packets {
                 if let Some(meta) = reader.parse(&payload, false) {
                     prop_assert!(!meta.keyframe || (meta.starts_frame && meta.spatial == 0));

@@ -115,7 +115,7 @@ impl Track {
         }
         let previous = encoding.store.get(ExtSeq(seq.0.wrapping_sub(1))).map(|p| p.meta);
         let forwarded = ForwardedExtensions::gather(packet, ids);
-        let received = codec::Received {
+        let received = codec::ReceivedPayload {
             payload: media.payload,
             descriptor: forwarded.get(ExtensionKind::DependencyDescriptor),
             marking: extensions.frame_marking,

@@ -226,7 +226,7 @@ mod tests {
     use crate::media::Source;
     use crate::relay::Description;
     use crate::units::Mid;
-    use crate::uplink::shortfall::Counts;
+    use crate::uplink::shortfall::LossCounts;
 
     const SECOND: Duration = Duration::from_secs(1);
     const FELL: Short = Short { place: 2, cause: Cause::Trial };
@@ -337,8 +337,8 @@ mod tests {
         /// An encoding falls short, for a moment.
         fn fall(&mut self, place: usize) -> Carried {
             let shortfall = &mut self.track.encodings[place].shortfall;
-            shortfall.update(self.now, Counts::default());
-            shortfall.update(self.now, Counts { sent: 100, overdue: 50, gaps: 50 });
+            shortfall.update(self.now, LossCounts::default());
+            shortfall.update(self.now, LossCounts { sent: 100, overdue: 50, gaps: 50 });
             self.review();
             self.track.encodings[place].shortfall.on_started();
             self.track.recovery.carried()
