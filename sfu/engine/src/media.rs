@@ -215,7 +215,7 @@ pub struct FrameMeta {
     /// No frame of a higher spatial layer is predicted from this one: a receiver that takes a higher layer does not
     /// need it.
     pub unneeded_above: bool,
-    /// Picture size of this spatial layer in pixels (width, height), where a keyframe tells it.
+    /// Picture size of this spatial layer in pixels (width, height), where a key frame tells it.
     pub size: Option<(u16, u16)>,
     /// Fields of the payload descriptor that the rewriter renumbers.
     pub picture: Option<PictureNumbers>,

@@ -265,8 +265,8 @@ fn lane_of(open: &DataChannelOpen) -> Option<Lane> {
     }
 }
 
-/// What `rtc-sctp` makes of input that a client chose; none where it panicked. That is the end of one participant's association, which
-/// is not looked at again, and not of everybody's calls.
+/// What `rtc-sctp` makes of input that a client chose; none where it panicked. That is the end of one participant's
+/// association, which is not looked at again, and not of everybody's calls.
 fn isolated<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

@@ -1,7 +1,8 @@
 //! The format on the lanes: a message is one frame or several, each of which is one SCTP user message.
 //!
-//! Frames keep one long message from holding up the association, since SCTP without RFC 8260 sends a user message in one piece. All
-//! frames of a message follow each other on the reliable lane; on the lossy lane a message is one frame. `docs/data.md` has the layout.
+//! Frames keep one long message from holding up the association, since SCTP without RFC 8260 sends a user message in
+//! one piece. All frames of a message follow each other on the reliable lane; on the lossy lane a message is one frame.
+//! `docs/data.md` has the layout.
 
 use super::{DataMessage, Lane, MAX_LOSSY_MESSAGE, MAX_MESSAGE, MAX_RECIPIENTS, MAX_TOPIC, Recipients};
 use crate::byte_reader::ByteReader;
@@ -125,7 +126,8 @@ pub fn read_lossy(frame: &[u8]) -> Result<Incoming, Malformed> {
     if message.payload.len() > MAX_LOSSY_MESSAGE { Err(Malformed) } else { Ok(message) }
 }
 
-/// What the first frame of a client's message says: topic and recipients. `None` where the frame is cut off or says too much.
+/// What the first frame of a client's message says: topic and recipients. `None` where the frame is cut off or says too
+/// much.
 fn read_head(reader: &mut ByteReader<'_>, flags: u8) -> Option<Incoming> {
     let topic = read_text(reader)?;
     let count = usize::from(reader.u8()?);

@@ -1,11 +1,12 @@
 //! Data channels (RFC 8831): messages between participants of a room, over SCTP in DTLS (RFC 8261).
 //!
-//! A client opens two channels, its *lanes*: a reliable ordered one and a lossy unordered one. What it sends is put together and
-//! handed to the room as a [`DataMessage`], in which the server says who sent it; the room's shards give it to the members it is for,
-//! and each member's [`DataChannels`] queues it. Nothing of that queue is shared but the bytes, so a slow reader costs itself only.
+//! A client opens two channels, its *lanes*: a reliable ordered one and a lossy unordered one. What it sends is put
+//! together and handed to the room as a [`DataMessage`], in which the server says who sent it; the room's shards give
+//! it to the members it is for, and each member's [`DataChannels`] queues it. Nothing of that queue is shared but the
+//! bytes, so a slow reader costs itself only.
 //!
-//! `frame` is the format on the lanes, `association` the only file that touches `rtc-sctp`, `guard` what keeps that crate from input
-//! that would cost too much, `outbound` what waits for a receiver, `channels` puts the parts together.
+//! `frame` is the format on the lanes, `association` the only file that touches `rtc-sctp`, `guard` what keeps that
+//! crate from input that would cost too much, `outbound` what waits for a receiver, `channels` puts the parts together.
 
 mod association;
 mod bucket;

@@ -32,7 +32,7 @@ const MAX_UNSENT: u64 = 1 << 14;
 const MAX_JUMP: u64 = 10_000;
 /// So has one that falls back by more than this: the store takes no packet that late.
 const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
-/// A keyframe whose first packet comes later than this many packets behind its newest is not started from.
+/// A key frame whose first packet comes later than this many packets behind its newest is not started from.
 const MAX_REPLAY: u64 = 256;
 
 /// What a forwarder may look at of one encoding of its track.
@@ -165,12 +165,12 @@ impl Forwarder {
     }
 
     /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown
-    /// until a keyframe has come whole.
+    /// until a key frame has come whole.
     pub fn doubt(&mut self, doubtful: bool) {
         self.doubtful = doubtful;
     }
 
-    /// The encoding whose keyframe is being waited for.
+    /// The encoding whose key frame is being waited for.
     pub fn wants_keyframe(&self) -> Option<EncodingIndex> {
         self.selector.waits_for().filter(|_| self.kind == MediaKind::Video)
     }
@@ -213,7 +213,7 @@ impl Forwarder {
     }
 
     /// A packet of `encoding` arrived and is in its store; `encodings` holds those of the track, lowest first. Gives
-    /// `emit` the number of each packet to send now, in order: usually this one or none, more where a keyframe is
+    /// `emit` the number of each packet to send now, in order: usually this one or none, more where a key frame is
     /// started with that has come before or whose first packet came late.
     pub fn forward(
         &mut self,
@@ -236,7 +236,7 @@ impl Forwarder {
         }
     }
 
-    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that
+    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a key frame that
     /// begins. Of one that began to come before it was waited for, or that may not come whole while something smaller
     /// is shown: when all of it is there.
     fn beginning<'a>(
@@ -257,9 +257,9 @@ impl Forwarder {
         (first.meta.seq > *decided).then_some(first)
     }
 
-    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives
-    /// `emit` the numbers of that keyframe and of what came since, unless packets of it are missing or all of it is
-    /// more than `most` bytes. So those who join together wait for one keyframe.
+    /// Where nothing of the track was sent yet, and the encoding that is waited for had a key frame a moment ago: gives
+    /// `emit` the numbers of that key frame and of what came since, unless packets of it are missing or all of it is
+    /// more than `most` bytes. So those who join together wait for one key frame.
     pub fn start_from_store(&mut self, now: Instant, most: usize, encodings: &[EncodingView<'_>], emit: &mut Emit<'_>) {
         let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
         let Some(store) = encodings.get(usize::from(encoding.0)).map(|view| view.store) else { return };
@@ -344,7 +344,7 @@ impl Forwarder {
         }
     }
 
-    /// Switches to `encoding` at `packet`, the first of a keyframe, and sends what has come of the packets behind it.
+    /// Switches to `encoding` at `packet`, the first of a key frame, and sends what has come of the packets behind it.
     fn start(
         &mut self,
         now: Instant,
@@ -378,8 +378,8 @@ impl Forwarder {
         }
     }
 
-    /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a
-    /// packet of its picture.
+    /// Sends the parameter sets that the key frame which begins with packet `first` needs and does not bring along, as
+    /// a packet of its picture.
     fn send_parameters(&mut self, now: Instant, parameters: &StoredPacket, first: &PacketMeta, emit: &mut Emit<'_>) {
         let Some(max_layer) = self.selector.current() else { return };
         let meta = PacketMeta { timestamp: first.timestamp, ..parameters.meta };

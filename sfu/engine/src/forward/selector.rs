@@ -56,7 +56,7 @@ impl Selector {
     }
 
     /// The encoding that is to flow as soon as it can be started, or whose spatial layers change with its next
-    /// keyframe.
+    /// key frame.
     pub(super) fn waits_for(&self) -> Option<EncodingIndex> {
         let wanted = self.target?;
         let flows = self.current.is_some_and(|current| {
@@ -65,7 +65,7 @@ impl Selector {
         (!flows).then_some(wanted.encoding)
     }
 
-    /// A keyframe of the wanted encoding begins.
+    /// A key frame of the wanted encoding begins.
     pub(super) fn start(&mut self, frame: &FrameMeta) {
         self.current = self.target;
         self.picture = None;
@@ -124,7 +124,8 @@ impl Selector {
             (Some(target), _) if target.spatial < current.spatial && !self.is_broken(target.spatial) => {
                 (target.spatial, target.temporal)
             }
-            // Congestion will not wait for a keyframe, of the lower encoding or of a layer that cannot be gone on with.
+            // Congestion will not wait for a key frame, of the lower encoding or of a layer that cannot be gone on
+            // with.
             (Some(target), _) if target.spatial < current.spatial => (current.spatial, 0),
             (Some(target), _) => (current.spatial, target.temporal),
             (None, Some(target)) if target.encoding < current.encoding => (current.spatial, 0),

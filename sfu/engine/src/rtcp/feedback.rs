@@ -36,7 +36,7 @@ pub(super) fn read_pli<'a>(mut body: ByteReader<'a>) -> Option<Rtcp<'a>> {
     Some(Rtcp::Pli { sender: Ssrc(body.u32()?), media: Ssrc(body.u32()?) })
 }
 
-/// Sources that should send a keyframe.
+/// Sources that should send a key frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Fir<'a> {
     /// Who asks.

@@ -1,9 +1,10 @@
-//! RTCP: compound and reduced-size packets (RFC 3550 section 6, RFC 5506) as values, and the packets that the server writes.
+//! RTCP: compound and reduced-size packets (RFC 3550 section 6, RFC 5506) as values, and the packets that the server
+//! writes.
 //!
-//! [`parse`] is called once per decrypted SRTCP packet, by the room; uplinks and downlinks read the values. The values borrow from
-//! the packet and are checked completely before they are handed out, so reading them neither fails nor allocates.
-//! Own code rather than `rtc-rtcp`, which allocates a boxed object for every sub-packet, fails a whole compound for one bad part
-//! and overflows on a lying length; it serves as the oracle of the tests.
+//! [`parse`] is called once per decrypted SRTCP packet, by the room; uplinks and downlinks read the values. The values
+//! borrow from the packet and are checked completely before they are handed out, so reading them neither fails nor
+//! allocates. Own code rather than `rtc-rtcp`, which allocates a boxed object for every sub-packet, fails a whole
+//! compound for one bad part and overflows on a lying length; it serves as the oracle of the tests.
 
 mod batch;
 mod ccfb;
@@ -40,7 +41,7 @@ pub enum Rtcp<'a> {
     Pli {
         /// Who asks.
         sender: Ssrc,
-        /// Which source should send a keyframe.
+        /// Which source should send a key frame.
         media: Ssrc,
     },
     /// Full intra request (RFC 5104 section 4.3.1).
@@ -54,8 +55,8 @@ pub enum Rtcp<'a> {
 }
 
 /// Visits every sub-packet that the engine knows, in order. Returns how many were malformed and left out; one malformed
-/// sub-packet does not affect the others, unless it lies about its length, which makes the rest of the packet unreadable.
-/// Unknown kinds, and extended reports (RFC 3611), which nobody here needs, are skipped without a trace.
+/// sub-packet does not affect the others, unless it lies about its length, which makes the rest of the packet
+/// unreadable. Unknown kinds, and extended reports (RFC 3611), which nobody here needs, are skipped without a trace.
 pub fn parse<'a>(packet: &'a [u8], mut visit: impl FnMut(Rtcp<'a>)) -> usize {
     let mut malformed = 0;
     let mut rest = ByteReader::new(packet);

@@ -55,7 +55,8 @@ impl<'a> TransportFeedback<'a> {
         (delta_bytes <= body.rest().len()).then_some(feedback)
     }
 
-    /// Every packet covered, in order: its number and, where it arrived, when, in microseconds of the clock of `reference_us`.
+    /// Every packet covered, in order: its number and, where it arrived, when, in microseconds of the clock of
+    /// `reference_us`.
     pub fn packets(&self) -> impl Iterator<Item = (SeqNo, Option<i64>)> + use<'a> {
         let mut seq = self.base.0;
         let mut clock = self.reference_us;
@@ -175,7 +176,8 @@ impl Chunk {
     }
 }
 
-/// Writes the chunks and then the deltas of `statuses`: for every packet its arrival delta in ticks, `None` where it is lost.
+/// Writes the chunks and then the deltas of `statuses`: for every packet its arrival delta in ticks, `None` where it is
+/// lost.
 pub(super) fn write_statuses(out: &mut Vec<u8>, statuses: &[Option<i16>]) {
     let mut rest = statuses;
     while !rest.is_empty() {

@@ -1,4 +1,5 @@
-//! Bits, most significant first: a reader that ends at the end of its bytes, and a writer. For descriptors and codec headers.
+//! Bits, most significant first: a reader that ends at the end of its bytes, and a writer. For descriptors and codec
+//! headers.
 
 /// Reads bits; `None` from the first that is not there on.
 #[derive(Clone, Debug)]

@@ -1,7 +1,8 @@
 //! The header extensions that the server itself reads and writes, and those that it passes on.
 //!
-//! The uplink reads [`ReceivedExtensions`] and keeps [`ForwardedExtensions`] with each stored packet; the downlink writes the
-//! kept elements again under the receiver's ids. Formats: RFC 6464, RFC 9143, RFC 8852 and the libwebrtc extension documents.
+//! The uplink reads [`ReceivedExtensions`] and keeps [`ForwardedExtensions`] with each stored packet; the downlink
+//! writes the kept elements again under the receiver's ids. Formats: RFC 6464, RFC 9143, RFC 8852 and the libwebrtc
+//! extension documents.
 
 use crate::rtp::frame_marking::FrameMarking;
 use crate::rtp::packet::RtpPacket;
@@ -93,7 +94,8 @@ impl AbsSendTime {
     }
 }
 
-/// The transport-wide sequence number. Version 2 of the extension may append a feedback request, which is not needed here.
+/// The transport-wide sequence number. Version 2 of the extension may append a feedback request, which is not needed
+/// here.
 pub fn read_transport_cc(data: &[u8]) -> Option<u16> {
     data.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes))
 }
@@ -103,8 +105,8 @@ pub fn write_transport_cc(seq: u16) -> [u8; 2] {
     seq.to_be_bytes()
 }
 
-/// A packet's elements that its receivers get too, in the compact form that a stored packet keeps: for each element its kind,
-/// its length and its bytes.
+/// A packet's elements that its receivers get too, in the compact form that a stored packet keeps: for each element its
+/// kind, its length and its bytes.
 #[derive(Clone, Debug)]
 pub struct ForwardedExtensions {
     bytes: [u8; ForwardedExtensions::CAPACITY],
@@ -147,8 +149,8 @@ impl ForwardedExtensions {
         })
     }
 
-    /// As [`iter`](Self::iter), under the receiver's ids, ready for [`write_header`](crate::rtp::packet::write_header). Kinds that the
-    /// receiver did not negotiate are passed over.
+    /// As [`iter`](Self::iter), under the receiver's ids, ready for [`write_header`](crate::rtp::packet::write_header).
+    /// Kinds that the receiver did not negotiate are passed over.
     pub fn for_receiver<'a>(compact: &'a [u8], ids: &'a ExtensionMap) -> impl Iterator<Item = (u8, &'a [u8])> + Clone {
         Self::iter(compact).filter_map(|(kind, data)| Some((ids.id(kind)?, data)))
     }
@@ -164,8 +166,9 @@ impl ForwardedExtensions {
     }
 }
 
-/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written anew, or tell of more than
-/// a receiver gets (see [`crate::rtp::layers_allocation`] and [`crate::rtp::frame_marking`]).
+/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written
+/// anew, or tell of more than a receiver gets (see [`crate::rtp::layers_allocation`] and
+/// [`crate::rtp::frame_marking`]).
 fn is_forwarded(kind: ExtensionKind) -> bool {
     match kind {
         ExtensionKind::AudioLevel

@@ -1,7 +1,8 @@
 //! Frame marking (RFC 9626): what a packet's frame is, said beside the payload.
 //!
-//! Read for H.264, whose payload says nothing of temporal layers; other codecs' payloads or dependency descriptors say more. The browsers of today do
-//! not offer it (libwebrtc dropped it in 2020), other senders do. Not passed on: TL0PICIDX would jump where encodings change.
+//! Read for H.264, whose payload says nothing of temporal layers; other codecs' payloads or dependency descriptors say
+//! more. The browsers of today do not offer it (libwebrtc dropped it in 2020), other senders do. Not passed on:
+//! TL0PICIDX would jump where encodings change.
 
 use crate::media::FrameMeta;
 
@@ -35,8 +36,8 @@ impl FrameMarking {
         })
     }
 
-    /// Adds it to what the payload says. What the payload shows of a start stays: marks are per frame, parameter sets may come in a
-    /// packet of their own.
+    /// Adds it to what the payload says. What the payload shows of a start stays: marks are per frame, parameter sets
+    /// may come in a packet of their own.
     pub(crate) fn describe(self, frame: &mut FrameMeta) {
         frame.keyframe |= self.starts_frame && self.independent;
         frame.starts_frame |= self.starts_frame;

@@ -235,7 +235,8 @@ fn accept_section<'a>(
     Ok(Some(Accepted { role, payloads, extensions, extension_lines, encoding_lines }))
 }
 
-/// DTLS-SRTP in the spellings that RFC 9429 section 5.1.2 wants taken. Plain RTP is not among them, whatever else the section says.
+/// DTLS-SRTP in the spellings that RFC 9429 section 5.1.2 wants taken. Plain RTP is not among them, whatever else the
+/// section says.
 fn check_profile(section: &OfferedSection) -> Result<(), NegotiationError> {
     match section.profile.as_str() {
         "UDP/TLS/RTP/SAVPF" | "UDP/TLS/RTP/SAVP" | "TCP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVP" => Ok(()),
@@ -279,8 +280,8 @@ fn check_numbers(accepted: &[Option<Accepted<'_>>]) -> Result<(), NegotiationErr
     Ok(())
 }
 
-/// RFC 8888 is for all sections of one transport, as its section 6 demands, and for what we send. Transport-wide feedback is preferred: it
-/// tells the times of arrival more precisely.
+/// RFC 8888 is for all sections of one transport, as its section 6 demands, and for what we send. Transport-wide
+/// feedback is preferred: it tells the times of arrival more precisely.
 fn take_feedback(accepted: &mut [Option<Accepted<'_>>]) {
     let slots = accepted.iter().flatten().filter(|section| matches!(section.role, SectionRole::Slot(_)));
     let ccfb = slots.clone().all(|section| section.payloads.offer_ccfb() && !section.payloads.offer_transport_cc());

@@ -1,8 +1,8 @@
-//! Which video codec a client shall send: one that everybody in its room can receive, then what the room prefers, then, of a client that cannot be told
-//! another one later, one that most browsers can receive, then what the client prefers.
+//! Which video codec a client shall send: one that everybody in its room can receive, then what the room prefers, then,
+//! of a client that cannot be told another one later, one that most browsers can receive, then what the client prefers.
 //!
-//! The answer lists the codecs in that order, and a client sends the first (RFC 9429 section 4.2.6). The control plane decides by the
-//! same order whether a publisher must change over while the call goes on.
+//! The answer lists the codecs in that order, and a client sends the first (RFC 9429 section 4.2.6). The control plane
+//! decides by the same order whether a publisher must change over while the call goes on.
 
 use crate::media::{Codec, VideoFormat};
 use crate::units::Mid;
@@ -56,7 +56,8 @@ impl CodecRules {
     }
 }
 
-/// How likely somebody who is not there yet lacks a codec: every browser has VP8 and constrained baseline H.264 (RFC 7742 section 5).
+/// How likely somebody who is not there yet lacks a codec: every browser has VP8 and constrained baseline H.264 (RFC
+/// 7742 section 5).
 fn rarity(codec: Codec) -> u8 {
     match codec {
         Codec::Opus | Codec::Vp8 | Codec::H264 { profile: 0x42e0, packetization_mode: 1 } => 0,

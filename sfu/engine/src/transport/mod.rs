@@ -1,7 +1,7 @@
 //! From datagram to plain RTP and back: demultiplexing, ICE-lite, DTLS, SRTP.
 //!
-//! [`Transport`] is one participant's: every datagram that the demultiplexer assigns to the participant enters here, and every
-//! datagram to it leaves here. DTLS and SRTP are taken from validated tuples only.
+//! [`Transport`] is one participant's: every datagram that the demultiplexer assigns to the participant enters here,
+//! and every datagram to it leaves here. DTLS and SRTP are taken from validated tuples only.
 
 pub mod demux;
 pub mod dtls;
@@ -166,7 +166,8 @@ impl Transport {
         Ok(length)
     }
 
-    /// Seals the plain RTP packet `buffer[start..]` in place. False where there are no keys or the packet cannot be sealed.
+    /// Seals the plain RTP packet `buffer[start..]` in place. False where there are no keys or the packet cannot be
+    /// sealed.
     pub fn protect_rtp(&mut self, buffer: &mut Vec<u8>, start: usize) -> bool {
         self.srtp.as_mut().is_some_and(|srtp| srtp.sender.protect_rtp(buffer, start).is_ok())
     }

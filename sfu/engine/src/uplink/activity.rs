@@ -1,7 +1,9 @@
-//! Whether an encoding is being sent: publishers stop encodings that their network cannot take and start them again later.
+//! Whether an encoding is being sent: publishers stop encodings that their network cannot take and start them again
+//! later.
 //!
-//! One [`Activity`] per encoding, fed by the uplink with every packet that carries media (padding does not count). The room
-//! acts on the changes: subscribers of an encoding that stopped move to another, subscriptions that wait for one get it.
+//! One [`Activity`] per encoding, fed by the uplink with every packet that carries media (padding does not count). The
+//! room acts on the changes: subscribers of an encoding that stopped move to another, subscriptions that wait for one
+//! get it.
 
 use crate::media::MediaKind;
 use std::time::{Duration, Instant};
@@ -28,8 +30,8 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Silence after which an audio encoding has stopped. Opus with DTX sends every 400 ms (RFC 6716 section 2.1.9); there is no
-    /// hurry beyond that, as audio has no other encoding to move to.
+    /// Silence after which an audio encoding has stopped. Opus with DTX sends every 400 ms (RFC 6716 section 2.1.9);
+    /// there is no hurry beyond that, as audio has no other encoding to move to.
     pub const AUDIO_SILENCE: Duration = Duration::from_secs(5);
     /// Limits of the silence after which a video encoding has stopped.
     pub const SHORTEST_SILENCE: Duration = Duration::from_millis(500);

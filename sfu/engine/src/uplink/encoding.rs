@@ -339,8 +339,8 @@ impl Encoding {
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
-        // An encoding that is switched off must stay on offer, or it would never be asked for again. What it cost is the
-        // best guess; higher spatial layers were the old codec's.
+        // An encoding that is switched off must stay on offer, or it would never be asked for again. What it cost is
+        // the best guess; higher spatial layers were the old codec's.
         self.remembered.retain(|layer| layer.spatial == 0);
     }
 

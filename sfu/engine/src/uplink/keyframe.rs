@@ -1,7 +1,8 @@
-//! Asks a publisher for a keyframe of one encoding, on behalf of all who need one.
+//! Asks a publisher for a key frame of one encoding, on behalf of all who need one.
 //!
-//! One [`KeyframeRequester`] per encoding. Subscribers that start, switch or lost too much call [`KeyframeRequester::request`] as
-//! often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104 section 4.3.1) at a time.
+//! One [`KeyframeRequester`] per encoding. Subscribers that start, switch or lost too much call
+//! [`KeyframeRequester::request`] as often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR
+//! (RFC 5104 section 4.3.1) at a time.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub struct KeyframeRequester {
     regular: Option<Instant>,
 }
 
-/// Somebody waits for a keyframe.
+/// Somebody waits for a key frame.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     due: Instant,
@@ -51,9 +52,10 @@ struct Open {
 impl KeyframeRequester {
     /// On average one message per this time goes upstream, however many ask.
     pub const THROTTLE: Duration = Duration::from_secs(1);
-    /// A message may go this much before its regular time, so that a second request need not wait for the whole throttle.
+    /// A message may go this much before its regular time, so that a second request need not wait for the whole
+    /// throttle.
     const EARLY: Duration = Duration::from_millis(500);
-    /// How long a keyframe is waited for before asking again: at least, and at most after doubling each time.
+    /// How long a key frame is waited for before asking again: at least, and at most after doubling each time.
     const FIRST_RETRY: Duration = Duration::from_millis(500);
     const LAST_RETRY: Duration = Duration::from_secs(8);
     /// A key frame that has begun is waited for so long.
@@ -64,7 +66,7 @@ impl KeyframeRequester {
         KeyframeRequester { method, number: 0, open: None, begun: None, regular: None }
     }
 
-    /// Somebody needs a keyframe from now on. One that is just coming will do.
+    /// Somebody needs a key frame from now on. One that is just coming will do.
     pub fn request(&mut self, now: Instant) {
         if self.method == Method::Never {
             return;
@@ -80,7 +82,7 @@ impl KeyframeRequester {
         self.request(now);
     }
 
-    /// The first packet of a keyframe has come.
+    /// The first packet of a key frame has come.
     pub fn on_begun(&mut self, now: Instant) {
         self.begun = Some(now);
     }
@@ -92,7 +94,7 @@ impl KeyframeRequester {
         }
     }
 
-    /// Nobody needs a keyframe any more, or the encoding stopped.
+    /// Nobody needs a key frame any more, or the encoding stopped.
     pub fn cancel(&mut self) {
         (self.open, self.begun) = (None, None);
     }
@@ -141,7 +143,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A keyframe comes.
+    /// A key frame comes.
     fn serve(requester: &mut KeyframeRequester, now: Instant) {
         requester.on_begun(now);
         requester.on_whole();

@@ -1,7 +1,7 @@
 //! What is received from a participant.
 //!
-//! [`Uplink`] is one participant's: it finds the track of each packet and writes the feedback that concerns all of them. What concerns one
-//! encoding (repair, key frames, rates, clock) hangs on its [`track::Track`].
+//! [`Uplink`] is one participant's: it finds the track of each packet and writes the feedback that concerns all of
+//! them. What concerns one encoding (repair, key frames, rates, clock) hangs on its [`track::Track`].
 
 pub mod activity;
 pub mod clock;
@@ -45,7 +45,8 @@ const REPORT_BLOCKS: usize = 10;
 pub struct Uplink {
     /// The SSRC under which our own reports and requests go.
     pub ssrc: Ssrc,
-    /// Ids of the header extensions on the sections that the client sends on; BUNDLE makes them one space (RFC 9143 section 9.1).
+    /// Ids of the header extensions on the sections that the client sends on; BUNDLE makes them one space (RFC 9143
+    /// section 9.1).
     pub extensions: ExtensionMap,
     /// The publisher's clock against ours.
     pub clock: PublisherClock,

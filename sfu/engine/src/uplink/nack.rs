@@ -1,7 +1,8 @@
 //! Asks a publisher for lost packets (RFC 4585 section 6.2.1), paced by the round trip.
 //!
-//! One [`NackGenerator`] for each video encoding, fed by the uplink with every unwrapped sequence number. Each missing packet has a
-//! moment at which it is asked for: first after a short tolerance for reordering, then each time an answer is overdue.
+//! One [`NackGenerator`] for each video encoding, fed by the uplink with every unwrapped sequence number. Each missing
+//! packet has a moment at which it is asked for: first after a short tolerance for reordering, then each time an answer
+//! is overdue.
 
 use crate::units::ExtSeq;
 use crate::uplink::shortfall::LossCounts;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 pub enum Repair {
     /// What is missing can still come, or nothing is.
     Possible,
-    /// Packets were given up: only a keyframe helps.
+    /// Packets were given up: only a key frame helps.
     NeedsKeyframe,
 }
 
@@ -66,7 +67,7 @@ impl NackGenerator {
     pub const MAX_TRIES: u32 = 10;
     /// A packet that is missing for longer is of no use: the receivers' jitter buffers have moved on.
     pub const MAX_AGE: Duration = Duration::from_secs(1);
-    /// With more packets missing than this, a keyframe is cheaper (as in libwebrtc).
+    /// With more packets missing than this, a key frame is cheaper (as in libwebrtc).
     pub const MAX_MISSING: usize = 1000;
     /// The shortest time that an answer is waited for.
     const MIN_REPEAT: Duration = Duration::from_millis(20);
@@ -74,7 +75,8 @@ impl NackGenerator {
     const FIRST_TOLERANCE: Duration = Duration::from_millis(5);
     const MIN_TOLERANCE: Duration = Duration::from_millis(2);
     const MAX_TOLERANCE: Duration = Duration::from_millis(40);
-    /// A packet is overdue when it has been missing for so long and one and a half round trips: a repair has got lost, too.
+    /// A packet is overdue when it has been missing for so long and one and a half round trips: a repair has got lost,
+    /// too.
     const OVERDUE: Duration = Duration::from_millis(200);
 
     /// Takes a packet that the publisher sent in its regular order; the gap before it becomes missing.
@@ -122,7 +124,7 @@ impl NackGenerator {
         self.take(seq);
     }
 
-    /// A keyframe starts at `seq`: nothing before it is needed any more.
+    /// A key frame starts at `seq`: nothing before it is needed any more.
     pub fn on_keyframe(&mut self, seq: ExtSeq) {
         let superseded = self.missing.partition_point(|missing| missing.seq < seq);
         self.missing.drain(..superseded);
@@ -133,7 +135,8 @@ impl NackGenerator {
         self.next_due.filter(|_| !self.missing.is_empty())
     }
 
-    /// Appends to `out` what to ask for now, in ascending order, and gives up what is too old or was asked for too often.
+    /// Appends to `out` what to ask for now, in ascending order, and gives up what is too old or was asked for too
+    /// often.
     pub fn poll_nacks(&mut self, now: Instant, rtt: Duration, out: &mut Vec<ExtSeq>) -> Repair {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return Repair::Possible;

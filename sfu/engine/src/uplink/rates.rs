@@ -66,7 +66,8 @@ impl RateMeter {
         items as f32 / self.covered(now).as_secs_f32()
     }
 
-    /// Number of the bucket that `now` falls into. The first is 10, so that an unused bucket, 0, is never within the window.
+    /// Number of the bucket that `now` falls into. The first is 10, so that an unused bucket, 0, is never within the
+    /// window.
     fn bucket_number(&self, now: Instant) -> u64 {
         let since = self.epoch.map_or(Duration::ZERO, |epoch| now.saturating_duration_since(epoch));
         Self::BUCKETS + since.as_millis() as u64 / Self::BUCKET_MS
@@ -153,7 +154,8 @@ impl LayerRates {
         }
     }
 
-    /// Brings the stable rates of what comes from `source` up to date; call it every 100 ms or so, at least before [`LayerRates::stable`] is read.
+    /// Brings the stable rates of what comes from `source` up to date; call it every 100 ms or so, at least before
+    /// [`LayerRates::stable`] is read.
     pub fn refresh(&mut self, now: Instant, source: Source) {
         let fall = if source == Source::Screen { Self::SCREEN_FALL } else { Self::FALL };
         let elapsed = self.refreshed.map(|at| now.saturating_duration_since(at));
@@ -198,7 +200,7 @@ impl LayerRates {
         highest.map_or(0, |highest| highest as u8 + 1)
     }
 
-    /// Largest picture size that the last keyframe told.
+    /// Largest picture size that the last key frame told.
     pub fn size(&self) -> Option<(u16, u16)> {
         self.sizes.iter().rev().find_map(|size| *size)
     }
@@ -215,7 +217,8 @@ impl LayerRates {
         }
     }
 
-    /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on without a key frame.
+    /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on
+    /// without a key frame.
     pub fn reset(&mut self) {
         *self = LayerRates { sizes: self.sizes, ..LayerRates::default() };
     }

@@ -1,4 +1,5 @@
-//! Reception of one source: its sequence numbers unwrapped, and how well it arrives (RFC 3550 sections 6.4.1, A.1, A.3 and A.8).
+//! Reception of one source: its sequence numbers unwrapped, and how well it arrives (RFC 3550 sections 6.4.1, A.1, A.3
+//! and A.8).
 //!
 //! One [`Reception`] for each received source, fed by the uplink before anything else looks at the packet.
 
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 pub enum SeqCheck {
     /// A packet not seen before.
     New(ExtSeq),
-    /// The source counts anew: what was stored or awaited of it is void. Numbers continue above all that were given out.
+    /// The source counts anew: what was stored or awaited of it is void. Numbers continue above all that were given
+    /// out.
     Restarted(ExtSeq),
     /// Seen before.
     Duplicate,
@@ -204,7 +206,8 @@ impl Window {
     }
 }
 
-/// Interarrival jitter (RFC 3550 A.8), measured at the first packet of each frame: the others are spread by the sender's pacer.
+/// Interarrival jitter (RFC 3550 A.8), measured at the first packet of each frame: the others are spread by the
+/// sender's pacer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Jitter {
     last: Option<(Instant, RtpTime)>,

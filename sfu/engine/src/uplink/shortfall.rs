@@ -1,8 +1,9 @@
 //! Whether the publisher's network carries an encoding: where it does not, more gets lost than can be repaired in time.
 //!
-//! A browser that finds its uplink too slow switches off its higher encodings by itself, but not the last one that is still wanted: of that it
-//! sends what there is room for, a picture now and then. Since encodings that nobody takes are switched off, the last one may be the largest.
-//! One [`Shortfall`] per encoding; its track offers receivers the lower ones while one falls short (`track/recovery.rs`).
+//! A browser that finds its uplink too slow switches off its higher encodings by itself, but not the last one that is
+//! still wanted: of that it sends what there is room for, a picture now and then. Since encodings that nobody takes are
+//! switched off, the last one may be the largest. One [`Shortfall`] per encoding; its track offers receivers the lower
+//! ones while one falls short (`track/recovery.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -104,8 +105,8 @@ mod tests {
             Link { shortfall: Shortfall::default(), counts: LossCounts::default(), now: Instant::now() }
         }
 
-        /// Sends 100 packets a second, with this many overdue ones of each ten and each `gap` of them in a row; when it falls short, if it
-        /// does.
+        /// Sends 100 packets a second, with this many overdue ones of each ten and each `gap` of them in a row; when it
+        /// falls short, if it does.
         fn run(&mut self, time: Duration, overdue: u64, gap: u64) -> Option<Duration> {
             let start = self.now;
             while self.now < start + time {

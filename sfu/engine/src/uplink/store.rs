@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_keyframe_is_whole_with_the_last_of_its_packets_that_comes() {
-        // Which packets come, in order; the keyframe is 2 to 5 of 0 to 9, where `marked` ends with a marker.
+        // Which packets come, in order; the key frame is 2 to 5 of 0 to 9, where `marked` ends with a marker.
         let completed = |order: &[u64], marked: bool| {
             let (now, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
             let by = order.iter().find(|n| {

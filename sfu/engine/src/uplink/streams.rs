@@ -116,7 +116,7 @@ impl StreamTable {
         Some(stream)
     }
 
-    /// The source of a stream, if known: where keyframe requests, NACKs and reports go to.
+    /// The source of a stream, if known: where key frame requests, NACKs and reports go to.
     pub fn source_of(&self, stream: StreamRef) -> Option<Ssrc> {
         self.bindings.iter().find(|(_, bound)| *bound == stream).map(|(ssrc, _)| *ssrc)
     }

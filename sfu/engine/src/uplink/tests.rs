@@ -1,4 +1,5 @@
-//! The parts of an uplink together, in virtual time: a publisher, a path that loses and reorders both ways, retransmissions.
+//! The parts of an uplink together, in virtual time: a publisher, a path that loses and reorders both ways,
+//! retransmissions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! Issue 2, point 4: over random switches, pauses and rebinding, with loss, duplication, reordering and late repair, the receiver
-//! sees strictly consistent numbering, no number twice, and never a frame whose reference was not sent.
+//! Issue 2, point 4: over random switches, pauses and rebinding, with loss, duplication, reordering and late repair,
+//! the receiver sees strictly consistent numbering, no number twice, and never a frame whose reference was not sent.
 
 use super::model::{Encoder, Encoding, Frame, Origin, Packet, RESTART_JUMP, STRUCTURES};
 use crate::forward::{EncodingView, Forwarder, Layer, Outgoing};
@@ -126,7 +126,7 @@ proptest! {
     }
 }
 
-/// A stretch over which one encoding flows, from a keyframe on.
+/// A stretch over which one encoding flows, from a key frame on.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     epoch: usize,
@@ -237,7 +237,7 @@ impl Call {
         }
     }
 
-    /// A clean network, everything wanted: everything must come, from the keyframe on.
+    /// A clean network, everything wanted: everything must come, from the key frame on.
     fn epilogue(&mut self) {
         self.pass(20);
         let top = EncodingIndex(ENCODINGS as u8 - 1);
@@ -482,13 +482,15 @@ impl Receiver<'_> {
         }
     }
 
-    /// Frames between two positions that were not there when it was their turn, so that numbers had to be kept for them.
+    /// Frames between two positions that were not there when it was their turn, so that numbers had to be kept for
+    /// them.
     fn frames_missed(&self, of: &Emitted, after: ExtSeq, before: ExtSeq) -> usize {
         let between = self.encoding(of).frames.iter().filter(|frame| after < frame.first && frame.first < before);
         between.filter(|frame| !frame.seqs().any(|seq| self.was_punctual(of, seq))).count()
     }
 
-    /// Packets missing at the end of a run, from the last frame on that was there in time: nobody knows how many frames they were.
+    /// Packets missing at the end of a run, from the last frame on that was there in time: nobody knows how many frames
+    /// they were.
     fn packets_missed_at_the_end(&self, of: &Emitted, frame: &Frame) -> usize {
         let mut sent = self.encoding(of).frames.iter().rev().skip_while(|f| f.first > frame.first);
         let run = self.call.runs[of.run];

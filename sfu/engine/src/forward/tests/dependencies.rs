@@ -18,8 +18,8 @@ impl CaptureTime for Clock {
     }
 }
 
-/// One encoding with spatial layers, a forwarder, and the frames that were left out. Every frame is one packet, whose sequence number is the
-/// frame's number.
+/// One encoding with spatial layers, a forwarder, and the frames that were left out. Every frame is one packet, whose
+/// sequence number is the frame's number.
 struct Call {
     began: Instant,
     store: PacketStore,
@@ -74,7 +74,7 @@ impl Call {
             for reference in of.references.as_slice().iter().map(|difference| of.number - u64::from(*difference)) {
                 assert!(!self.left_out.contains(&reference), "{source} leans on {reference}, which was left out");
             }
-            // What came before its late keyframe is sent with it after all.
+            // What came before its late key frame is sent with it after all.
             self.left_out.remove(source);
         }
         if sources.is_empty() {

@@ -75,7 +75,7 @@ pub(super) struct Encoding {
     next: ExtSeq,
     picture_id: u16,
     tl0_pic_idx: u8,
-    /// Frames since the last keyframe; `None` before the first.
+    /// Frames since the last key frame; `None` before the first.
     phase: Option<usize>,
     /// First sequence numbers of the frames in VP8's three buffers: last, golden, alternate.
     buffers: [Option<ExtSeq>; 3],
@@ -87,8 +87,8 @@ pub(super) struct Encoding {
 /// A frame of a structure: temporal layer, layer sync, buffers read, buffers written.
 pub(super) type Step = (u8, bool, &'static [usize], &'static [usize]);
 
-/// Temporal structures: one layer; libwebrtc's of two and of three, whose enhancement layers free themselves once per cycle; and
-/// one of three whose upper layer frees itself before the one below does.
+/// Temporal structures: one layer; libwebrtc's of two and of three, whose enhancement layers free themselves once per
+/// cycle; and one of three whose upper layer frees itself before the one below does.
 pub(super) const STRUCTURES: [&[Step]; 4] = [
     &[(0, false, &[0], &[0])],
     &[(0, false, &[0], &[0]), (1, true, &[0], &[1]), (0, false, &[0], &[0]), (1, false, &[0, 1], &[1])],
@@ -250,7 +250,7 @@ impl Encoding {
                 payload
             }
             Encoder::Opus => vec![0xFC],
-            // FU-A fragments; a keyframe begins with an SPS in a packet of its own.
+            // FU-A fragments; a key frame begins with an SPS in a packet of its own.
             Encoder::H264 if frame.keyframe && index == 0 => vec![0x67, 0x42],
             Encoder::H264 => {
                 let starts = index == u64::from(frame.keyframe);

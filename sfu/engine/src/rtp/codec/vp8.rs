@@ -1,4 +1,4 @@
-//! VP8 payload descriptor and the part of the payload header that tells a keyframe (RFC 7741 section 4).
+//! VP8 payload descriptor and the part of the payload header that tells a key frame (RFC 7741 section 4).
 
 use crate::byte_reader::ByteReader;
 use crate::media::{FrameMeta, PictureNumbers};
@@ -84,7 +84,7 @@ pub fn patch(payload: &mut [u8], numbers: &PictureNumbers, picture_id: u16, tl0_
     }
 }
 
-/// Width and height from a keyframe's uncompressed header (RFC 6386 section 9.1).
+/// Width and height from a key frame's uncompressed header (RFC 6386 section 9.1).
 fn picture_size(header: &[u8]) -> Option<(u16, u16)> {
     let [_, _, _, 0x9D, 0x01, 0x2A, w0, w1, h0, h1] = *header.first_chunk::<10>()? else { return None };
     // The upper two bits are a scaling hint.
@@ -100,7 +100,7 @@ mod tests {
     /// As Chrome sends: X, S; I, L, T, K; 15 bits of PictureID 0x1234; TL0PICIDX 77; TID 2, Y, KEYIDX 5; then a delta
     /// frame.
     const DELTA: [u8; 7] = [0x90, 0xF0, 0x92, 0x34, 77, 0xA5, 0x01];
-    /// No extension; a keyframe of 640 x 360.
+    /// No extension; a key frame of 640 x 360.
     const KEY: [u8; 11] = [0x10, 0x50, 0, 0, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0x68, 0x01];
 
     #[test]

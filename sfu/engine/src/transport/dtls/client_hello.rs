@@ -1,5 +1,5 @@
-//! Looks into a ClientHello (RFC 5246 section 7.4.1.2) to choose, by our preference, what `rtc-dtls` would choose by the
-//! client's, and to refuse what it would misread or accept too easily.
+//! Looks into a ClientHello (RFC 5246 section 7.4.1.2) to choose, by our preference, what `rtc-dtls` would choose by
+//! the client's, and to refuse what it would misread or accept too easily.
 
 use super::wire::VERSIONS;
 use crate::byte_reader::ByteReader;
@@ -11,7 +11,8 @@ const EXTENSION_EXTENDED_MASTER_SECRET: u16 = 23;
 /// Cipher suites, those with which a server whose key is ECDSA can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suite {
-    /// Preferred although AES may be faster: its nonce is the record number, where `rtc-dtls` draws AES-GCM's at random.
+    /// Preferred although AES may be faster: its nonce is the record number, where `rtc-dtls` draws AES-GCM's at
+    /// random.
     ChaCha20Poly1305,
     Aes128Gcm,
 }

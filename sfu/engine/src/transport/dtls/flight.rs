@@ -1,7 +1,7 @@
 //! Our last flight of handshake messages, kept to be sent again (RFC 6347 section 4.2.4).
 //!
-//! `rtc-dtls` has timers of its own, but stops them when any handshake record arrives, also one that brings it no further;
-//! they are not used. A flight is repeated when its timer runs out, or at once when the peer repeats its own.
+//! `rtc-dtls` has timers of its own, but stops them when any handshake record arrives, also one that brings it no
+//! further; they are not used. A flight is repeated when its timer runs out, or at once when the peer repeats its own.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! Decides what `rtc-dtls` may see. It takes handshake messages apart by recursion, allocates what lengths claim and queues
-//! without bound; so the guard puts messages together itself, and passes on only whole and plausible ones, a bounded number
-//! of them, each once. Record numbers of epoch 0 are its own, as they authenticate nothing.
+//! Decides what `rtc-dtls` may see. It takes handshake messages apart by recursion, allocates what lengths claim and
+//! queues without bound; so the guard puts messages together itself, and passes on only whole and plausible ones, a
+//! bounded number of them, each once. Record numbers of epoch 0 are its own, as they authenticate nothing.
 //!
 //! RFC 6347 section 4.1.2.7: what is refused is dropped silently and ends nothing.
 
@@ -18,7 +18,8 @@ const MAX_MESSAGES: u16 = 16;
 const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 /// Datagrams taken before the handshake is done, at most. A peer that repeats every flight ten times sends under 100.
 const MAX_HANDSHAKE_DATAGRAMS: usize = 256;
-/// Fragments taken, at most. Fragments may legally be as short as what is left of a datagram, so their size has no minimum.
+/// Fragments taken, at most. Fragments may legally be as short as what is left of a datagram, so their size has no
+/// minimum.
 const MAX_FRAGMENTS: usize = 512;
 /// Encrypted handshake records passed on, at most. One is needed; they cannot be looked into, and so cannot be repeats.
 const MAX_FINISHED_RECORDS: usize = 32;
@@ -172,7 +173,8 @@ impl Guard {
         useful
     }
 
-    /// `None` where a whole message must not be passed on. It may come again, better: a forged hello does not stop the call.
+    /// `None` where a whole message must not be passed on. It may come again, better: a forged hello does not stop the
+    /// call.
     fn inspect(&mut self, kind: u8, body: &[u8]) -> Option<()> {
         match (self.role, kind) {
             (DtlsRole::Server, wire::CLIENT_HELLO) => match Selection::for_client_hello(body) {

@@ -1,11 +1,11 @@
 //! SRTP and SRTCP in place, RFC 3711 with the AES-GCM profiles of RFC 7714, keyed by DTLS (RFC 5764).
 //!
-//! A transport owns one [`SrtpReceiver`] and one [`SrtpSender`], made from the [`SrtpKeys`] that its DTLS session hands out
-//! once the peer is authenticated. Nothing here allocates per packet, copies a payload or keeps state for a source that
-//! has not authenticated a packet.
+//! A transport owns one [`SrtpReceiver`] and one [`SrtpSender`], made from the [`SrtpKeys`] that its DTLS session hands
+//! out once the peer is authenticated. Nothing here allocates per packet, copies a payload or keeps state for a source
+//! that has not authenticated a packet.
 //!
-//! `keys` derives session keys, `cipher` seals and opens one packet whose index is known, `replay`, `sources` and `used` hold what
-//! is remembered for each SSRC, `receiver` and `sender` put these together.
+//! `keys` derives session keys, `cipher` seals and opens one packet whose index is known, `replay`, `sources` and
+//! `used` hold what is remembered for each SSRC, `receiver` and `sender` put these together.
 
 mod cipher;
 mod keys;

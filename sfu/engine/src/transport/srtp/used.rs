@@ -1,7 +1,8 @@
 //! The packet indexes that a sender has used, for each of its SSRCs: one used twice is a nonce used twice.
 //!
-//! A table of its own and not a hash map: SSRCs are random numbers of ours, so that their low bits name the place, and what a packet needs is found in one
-//! line of memory, which can be fetched ahead. It is looked into for each packet, and has left the cache by the next picture.
+//! A table of its own and not a hash map: SSRCs are random numbers of ours, so that their low bits name the place, and
+//! what a packet needs is found in one line of memory, which can be fetched ahead. It is looked into for each packet,
+//! and has left the cache by the next picture.
 
 use super::replay::ReplayWindow;
 use prefetch::fetch;
@@ -13,8 +14,8 @@ const WORDS: usize = 16;
 /// Places to begin with: of who receives one camera and one microphone.
 const FIRST_PLACES: usize = 4;
 
-/// Indexes used lately by each SSRC; older ones count as used. Nothing is ever forgotten while the keys live: forgetting a rollover counter would use a
-/// nonce twice.
+/// Indexes used lately by each SSRC; older ones count as used. Nothing is ever forgotten while the keys live:
+/// forgetting a rollover counter would use a nonce twice.
 pub(super) struct UsedIndexes {
     /// A power of two. A source is at the place that its low bits name, or at the first behind it that was free.
     places: Box<[Place]>,

@@ -107,7 +107,8 @@ impl Track {
         self.takers.list.iter().filter(move |taker| taker.interest & bit != 0).map(|taker| taker.shard)
     }
 
-    /// What the layers cost, for those shards that take some; `None` where there are none, or where they know and it is not `news`.
+    /// What the layers cost, for those shards that take some; `None` where there are none, or where they know and it is
+    /// not `news`.
     pub fn poll_layers(&mut self, now: Instant, news: bool) -> Option<(Message, Vec<ShardId>)> {
         let due = news || self.takers.poll_timeout().is_some_and(|at| at <= now);
         if self.takers.list.is_empty() || !due {
@@ -177,7 +178,8 @@ impl Track {
         track
     }
 
-    /// Takes over what a later description says. Encodings that keep their rid keep their state. True where the codec is another one.
+    /// Takes over what a later description says. Encodings that keep their rid keep their state. True where the codec
+    /// is another one.
     pub fn describe_anew(&mut self, description: &Description) -> bool {
         self.mid = description.mid;
         let rids = description.rids.get(..MAX_ENCODINGS).unwrap_or(&description.rids);
