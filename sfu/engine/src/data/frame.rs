@@ -68,10 +68,10 @@ pub(super) fn lost_notice(messages: u32) -> Bytes {
     frame.freeze()
 }
 
-/// What a client sent, before the server says who it was.
+/// What a client sent, before the server has added its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// Who gets it.
+    /// Its receivers.
     pub to: Recipients,
     /// The payload is text.
     pub is_text: bool,

@@ -15,8 +15,8 @@ pub(super) const MAX_STREAMS: u16 = 32;
 const TSN_WINDOW: u32 = 2048;
 /// Receive window that we announce.
 pub(super) const RECEIVE_BUFFER: u32 = 256 * 1024;
-/// Unread bytes and chunks at which the association has to end: who keeps to the window that it is told never gets
-/// there.
+/// Unread bytes and chunks at which the association has to end: a peer that keeps to the window that it is told never
+/// gets there.
 const MAX_HELD_BYTES: usize = 2 * RECEIVE_BUFFER as usize;
 const MAX_HELD_CHUNKS: usize = 16 * 1024;
 /// Requests to reset streams over an association's life.

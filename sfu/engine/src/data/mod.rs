@@ -39,7 +39,7 @@ pub enum Lane {
     Lossy,
 }
 
-/// Who gets a message.
+/// The receivers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipients {
     /// Every member of the room but the sender.
@@ -51,9 +51,9 @@ pub enum Recipients {
 /// One message on its way through the room: a plain value, which crosses shards as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataMessage {
-    /// Who sent it, as the server knows; `None` where the server itself did.
+    /// Its sender, as the server knows it; `None` where that is the server itself.
     pub from: Option<ParticipantId>,
-    /// Who gets it.
+    /// Its receivers.
     pub to: Recipients,
     /// How it travels.
     pub lane: Lane,

@@ -92,7 +92,7 @@ impl History {
         number
     }
 
-    /// From now on what was sent may be asked for so much later.
+    /// From now on a packet may be asked for until `time` after it was sent.
     pub(super) fn remember(&mut self, time: Duration) {
         self.growth.hold(time);
     }

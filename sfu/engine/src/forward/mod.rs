@@ -25,14 +25,15 @@ use rewriter::Rewriter;
 use selector::Selector;
 use std::time::{Duration, Instant};
 
-/// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond
+/// Numbers that may be kept for missing packets without one being sent: far less than half the number space, beyond
 /// which SRTP could not tell the next number's rollover.
 const MAX_UNSENT: u64 = 1 << 14;
 /// A source that jumps ahead by more than this many sequence numbers has started over.
 const MAX_JUMP: u64 = 10_000;
-/// So has one that falls back by more than this: the store takes no packet that late.
+/// A source that falls back by more than this has started over too: the store takes no packet that late.
 const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
-/// A key frame whose first packet comes later than this many packets behind its newest is not started from.
+/// A forwarder does not start from a key frame whose first packet is more than this many packets behind the encoding's
+/// newest.
 const MAX_REPLAY: u64 = 256;
 
 /// What a forwarder may look at of one encoding of its track.
@@ -51,8 +52,8 @@ pub trait CaptureTime {
     fn capture_time(&self, ts: RtpTime) -> i64;
 }
 
-/// Is given the number of a packet that is to be sent, and the packet; `None` where padding fills the number. What goes
-/// into its header is looked up by [`Forwarder::outgoing`] when it leaves: all that is passed on until then fits two
+/// Takes the number of a packet that is to be sent, and the packet; `None` where padding fills the number.
+/// [`Forwarder::outgoing`] looks up what goes into its header when it leaves: what is passed on until then fits two
 /// registers.
 pub type Emit<'a> = dyn FnMut(ExtSeq, Option<&StoredPacket>) + 'a;
 
@@ -120,9 +121,9 @@ pub struct Forwarder {
     padding: Option<ExtSeq>,
     /// Encoding and numbers, first to last, of the pictures that were given up last.
     given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
-    /// What is wished for may not come whole.
+    /// Whether what is wished for may not come whole.
     doubtful: bool,
-    /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
+    /// For each encoding, the newest packet that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
 
@@ -175,7 +176,7 @@ impl Forwarder {
         self.selector.waits_for().filter(|_| self.kind == MediaKind::Video)
     }
 
-    /// From now on what was sent may be asked for so much later.
+    /// From now on a packet may be asked for until `time` after it was sent.
     pub fn remember(&mut self, time: Duration) {
         self.history.remember(time);
     }
@@ -237,8 +238,8 @@ impl Forwarder {
     }
 
     /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a key frame that
-    /// begins. Of one that began to come before it was waited for, or that may not come whole while something smaller
-    /// is shown: when all of it is there.
+    /// begins. A key frame that began to come before it was waited for, or that may not come whole while something
+    /// smaller is shown, is started with when all of it is there.
     fn beginning<'a>(
         &self,
         encoding: EncodingIndex,
@@ -259,7 +260,7 @@ impl Forwarder {
 
     /// Where nothing of the track was sent yet, and the encoding that is waited for had a key frame a moment ago: gives
     /// `emit` the numbers of that key frame and of what came since, unless packets of it are missing or all of it is
-    /// more than `most` bytes. So those who join together wait for one key frame.
+    /// more than `most` bytes. So receivers that join together wait for one key frame.
     pub fn start_from_store(&mut self, now: Instant, most: usize, encodings: &[EncodingView<'_>], emit: &mut Emit<'_>) {
         let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
         let Some(store) = encodings.get(usize::from(encoding.0)).map(|view| view.store) else { return };
@@ -273,8 +274,8 @@ impl Forwarder {
         }
     }
 
-    /// Whether padding may take a number now: not in the midst of a picture, whose packets receivers know by the
-    /// numbers that follow each other.
+    /// Whether padding may take a number now. It may not in the midst of a picture: receivers know the packets of one
+    /// by their consecutive numbers.
     pub fn may_pad(&self) -> bool {
         let newest = self.history.newest();
         let ends_picture = || matches!(self.history.get(newest), Some(Entry::Sent(sent)) if sent.marker);
@@ -313,8 +314,8 @@ impl Forwarder {
         self.history.number_of(seq)
     }
 
-    /// What was emitted under `number` is not sent after all: nobody shall get it by retransmission either, nor what
-    /// comes late of the same pictures.
+    /// What was emitted under `number` is not sent after all. It is not retransmitted either, nor are packets of the
+    /// same pictures that come late.
     pub fn give_up(&mut self, number: ExtSeq) {
         let newest = self.history.newest();
         let Some(entry) = self.history.get(number) else { return };

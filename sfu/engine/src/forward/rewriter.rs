@@ -31,7 +31,7 @@ pub(super) struct Rewriter {
     first_timestamp: RtpTime,
     offsets: Offsets,
     last: Option<Last>,
-    /// By so many ticks the slot's timestamps are ahead of the capture of what they show.
+    /// By how many ticks the slot's timestamps are ahead of the capture times.
     ahead: i64,
     last_picture: Option<LastPicture>,
     /// Frame number of the newest frame, as it was sent or would have been.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// One feedback packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Ccfb<'a> {
-    /// Who reports.
+    /// The SSRC of the reporting side.
     pub sender: Ssrc,
     /// When it was made, on the reporter's clock: middle 32 bits of an NTP time, in 1/65536 s.
     pub timestamp: u32,

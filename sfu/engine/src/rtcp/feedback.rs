@@ -7,7 +7,7 @@ use crate::units::{Bitrate, SeqNo, Ssrc};
 /// Packets of one source that did not arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct Nack<'a> {
-    /// Who asks.
+    /// The SSRC of the asking side.
     pub sender: Ssrc,
     /// The source that is asked to send again.
     pub media: Ssrc,
@@ -39,7 +39,7 @@ pub(super) fn read_pli<'a>(mut body: ByteReader<'a>) -> Option<Rtcp<'a>> {
 /// Sources that should send a key frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Fir<'a> {
-    /// Who asks.
+    /// The SSRC of the asking side.
     pub sender: Ssrc,
     entries: &'a [[u8; 8]],
 }

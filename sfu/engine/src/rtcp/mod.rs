@@ -1,7 +1,7 @@
 //! RTCP: compound and reduced-size packets (RFC 3550 section 6, RFC 5506) as values, and the packets that the server
 //! writes.
 //!
-//! [`parse`] is called once per decrypted SRTCP packet, by the room; uplinks and downlinks read the values. The values
+//! The engine calls [`parse`] once for each decrypted SRTCP packet; uplinks and downlinks read the values. The values
 //! borrow from the packet and are checked completely before they are handed out, so reading them neither fails nor
 //! allocates. Own code rather than `rtc-rtcp`, which allocates a boxed object for every sub-packet, fails a whole
 //! compound for one bad part and overflows on a lying length; it serves as the oracle of the tests.
@@ -39,9 +39,9 @@ pub enum Rtcp<'a> {
     Nack(Nack<'a>),
     /// Picture loss indication (RFC 4585 section 6.3.1).
     Pli {
-        /// Who asks.
+        /// The SSRC of the asking side.
         sender: Ssrc,
-        /// Which source should send a key frame.
+        /// The source that should send a key frame.
         media: Ssrc,
     },
     /// Full intra request (RFC 5104 section 4.3.1).

@@ -41,7 +41,7 @@ impl<'a> SenderReport<'a> {
 /// What a receiver says about the sources that it receives.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiverReport<'a> {
-    /// Who reports.
+    /// The SSRC of the reporting side.
     pub ssrc: Ssrc,
     blocks: &'a [[u8; ReportBlock::SIZE]],
 }

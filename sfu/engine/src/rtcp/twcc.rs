@@ -15,7 +15,7 @@ const MAX_RUN: usize = 0x1fff;
 /// One feedback packet: for consecutive transport-wide sequence numbers, which packets arrived, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct TransportFeedback<'a> {
-    /// Who reports.
+    /// The SSRC of the reporting side.
     pub sender: Ssrc,
     /// Any one of the sources covered.
     pub media: Ssrc,
@@ -139,7 +139,7 @@ impl Symbol {
 /// A packet status chunk.
 #[derive(Clone, Copy)]
 enum Chunk {
-    /// One symbol, so many times.
+    /// A run of one symbol, with its length.
     Run(Symbol, u16),
     /// 14 symbols of one bit: lost or small.
     OneBit(u16),

@@ -74,13 +74,20 @@ mod tests {
         assert_eq!((FrameMarking::read(&[]), FrameMarking::read(&[0; 4])), (None, None));
     }
 
+    /// A frame of which frame marking says this.
+    fn marked(element: [u8; 2]) -> FrameMeta {
+        let mut frame = FrameMeta::default();
+        if let Some(marking) = FrameMarking::read(&element) {
+            marking.describe(&mut frame);
+        }
+        frame
+    }
+
     #[test]
     fn a_marked_frame_has_its_layer_and_its_limits() {
-        let mut frame = FrameMeta::default();
-        FrameMarking::read(&[0b1110_0000, 0]).into_iter().for_each(|marking| marking.describe(&mut frame));
+        let frame = marked([0b1110_0000, 0]);
         assert!(frame.keyframe && frame.starts_frame && frame.ends_frame && !frame.layer_sync);
-        let mut frame = FrameMeta::default();
-        FrameMarking::read(&[0b1000_1001, 0]).into_iter().for_each(|marking| marking.describe(&mut frame));
+        let frame = marked([0b1000_1001, 0]);
         assert!(frame.layer_sync && !frame.keyframe);
         assert_eq!(frame.temporal, 1);
     }

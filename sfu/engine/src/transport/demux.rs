@@ -47,7 +47,7 @@ impl<K: Copy + Eq> Demux<K> {
         Demux { tuples: FxHashMap::default(), ufrags: FxHashMap::default() }
     }
 
-    /// Who owns a validated tuple: one hash, no allocation.
+    /// The owner of a validated tuple: one hash, no allocation.
     pub fn by_tuple(&self, tuple: &Tuple) -> Option<K> {
         self.tuples.get(tuple).copied()
     }

@@ -25,7 +25,7 @@ use std::time::Instant;
 /// Datagrams of STUN, DTLS and RTCP that may wait for a participant; the oldest is dropped beyond that.
 const MAX_CONTROL_QUEUE: usize = 256;
 
-/// SCTP packets that may wait for whoever reads them, which is after each datagram: more than a datagram has room for.
+/// SCTP packets that may wait to be read, which is done after each datagram: more than a datagram has room for.
 const MAX_DATA_QUEUE: usize = 256;
 
 /// One participant's transport.

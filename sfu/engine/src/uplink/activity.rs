@@ -2,8 +2,8 @@
 //! later.
 //!
 //! One [`Activity`] per encoding, fed by the uplink with every packet that carries media (padding does not count). The
-//! room acts on the changes: subscribers of an encoding that stopped move to another, subscriptions that wait for one
-//! get it.
+//! engine acts on the changes: subscribers of an encoding that stopped move to another one, and those that wait for an
+//! encoding that starts get it.
 
 use crate::media::MediaKind;
 use std::time::{Duration, Instant};
@@ -37,11 +37,11 @@ impl Activity {
     pub const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
     /// The longest silence that a slow frame rate, as of a still screen, explains.
     pub const LONGEST_SILENCE: Duration = Duration::from_secs(5);
-    /// As long as the frame rate is unknown.
+    /// The silence after which a video encoding has stopped while its frame rate is unknown.
     const FIRST_SILENCE: Duration = Duration::from_secs(2);
     /// Frames after which the frame rate is known.
     const KNOWN_AFTER: u32 = 5;
-    /// So many frames in a row are missing when an encoding has stopped.
+    /// An encoding has stopped when this many frames in a row are missing.
     const MISSED_FRAMES: u32 = 4;
 
     /// An encoding that has sent nothing so far.

@@ -36,9 +36,9 @@ struct Estimate {
 
 impl PublisherClock {
     const WINDOW: Duration = Duration::from_secs(5);
-    /// The distance moves by at most one part in so many of the time: 5 ms a second.
+    /// The distance moves by at most one part in this many of the time: 5 ms a second.
     const SLEW: i64 = 200;
-    /// So many reports in a row that agree with each other, and not with those before, mean that the publisher set its
+    /// When this many reports in a row agree with each other, and not with those before, the publisher has set its
     /// clock.
     const STRAYS_BELIEVED: u32 = 3;
 

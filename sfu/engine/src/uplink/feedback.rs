@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// Remembers arrivals and writes them out at intervals that take about 5 % of the rate received.
 #[derive(Debug)]
 pub struct FeedbackRecorder {
-    /// Arrival of each number from `start` on, in microseconds since `epoch`. The last one is the newest packet; only
-    /// before the first packet there is none.
+    /// Arrival of each number from `start` on, in microseconds since `epoch`; `None` for a packet that has not come.
+    /// The last one is the newest packet. Empty before the first packet.
     arrivals: VecDeque<Option<i64>>,
     start: ExtSeq,
     /// First number that the next report covers.
@@ -60,7 +60,7 @@ impl FeedbackRecorder {
     const FIRST_INTERVAL: Duration = Duration::from_millis(100);
     const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
     const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
-    /// Reports take one part in so many of the rate: 5 %.
+    /// Reports take one part in this many of the rate: 5 %.
     const SHARE: u32 = 20;
     /// What a usual report takes with all headers, for the interval.
     const REPORT_BYTES: u64 = 68;

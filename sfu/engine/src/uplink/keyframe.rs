@@ -1,4 +1,4 @@
-//! Asks a publisher for a key frame of one encoding, on behalf of all who need one.
+//! Asks a publisher for a key frame of one encoding, on behalf of all receivers that need one.
 //!
 //! One [`KeyframeRequester`] per encoding. Subscribers that start, switch or lost too much call
 //! [`KeyframeRequester::request`] as often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR
@@ -13,7 +13,7 @@ pub enum Method {
     Pli,
     /// `a=rtcp-fb: ccm fir`, where PLI is not offered.
     Fir,
-    /// Sound has no key frames, whoever asks for them.
+    /// Nothing is asked for: audio has no key frames.
     Never,
 }
 
@@ -58,7 +58,7 @@ impl KeyframeRequester {
     /// How long a key frame is waited for before asking again: at least, and at most after doubling each time.
     const FIRST_RETRY: Duration = Duration::from_millis(500);
     const LAST_RETRY: Duration = Duration::from_secs(8);
-    /// A key frame that has begun is waited for so long.
+    /// How long the rest of a key frame that has begun is waited for.
     const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 
     /// For an encoding whose section negotiated `method`.
@@ -72,7 +72,8 @@ impl KeyframeRequester {
             return;
         }
         let open = self.open.get_or_insert(Open { due: now, sent: 0 });
-        // Who asks newly does not wait out the patience that others have lost.
+        // A new request need not wait for the retry interval, which has doubled with each message of the requests
+        // before it.
         open.due = open.due.min(self.regular.map_or(now, |regular| regular.max(now)));
     }
 
@@ -87,7 +88,7 @@ impl KeyframeRequester {
         self.begun = Some(now);
     }
 
-    /// The last one has: whoever asked for it is served.
+    /// The last packet of the key frame has come: all requests for it are answered.
     pub fn on_whole(&mut self) {
         if self.begun.take().is_some() {
             self.open = None;

@@ -30,7 +30,7 @@ pub struct NackGenerator {
     tolerance: Duration,
     given_up: u64,
     counts: LossCounts,
-    /// When the gap was noticed that what was overdue last was in.
+    /// When the gap was noticed in which the packet was that became overdue last.
     overdue_gap: Option<Instant>,
 }
 
@@ -63,7 +63,7 @@ impl Default for NackGenerator {
 }
 
 impl NackGenerator {
-    /// A packet is asked for so many times.
+    /// How often a packet is asked for at most.
     pub const MAX_TRIES: u32 = 10;
     /// A packet that is missing for longer is of no use: the receivers' jitter buffers have moved on.
     pub const MAX_AGE: Duration = Duration::from_secs(1);
@@ -75,8 +75,8 @@ impl NackGenerator {
     const FIRST_TOLERANCE: Duration = Duration::from_millis(5);
     const MIN_TOLERANCE: Duration = Duration::from_millis(2);
     const MAX_TOLERANCE: Duration = Duration::from_millis(40);
-    /// A packet is overdue when it has been missing for so long and one and a half round trips: a repair has got lost,
-    /// too.
+    /// A packet is overdue when it has been missing for this time and one and a half round trips: then a repair has got
+    /// lost, too.
     const OVERDUE: Duration = Duration::from_millis(200);
 
     /// Takes a packet that the publisher sent in its regular order; the gap before it becomes missing.

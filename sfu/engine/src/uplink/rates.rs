@@ -27,7 +27,7 @@ struct Bucket {
 }
 
 impl RateMeter {
-    /// What the rate is an average over.
+    /// The window over which the rate is an average.
     pub const WINDOW: Duration = Duration::from_secs(1);
     const BUCKETS: u64 = 10;
     const BUCKET_MS: u64 = 100;
@@ -92,7 +92,7 @@ impl Bucket {
 /// The rates of one encoding by layer. A figure "up to" a layer includes what it depends on of the layers below it.
 #[derive(Clone, Debug, Default)]
 pub struct LayerRates {
-    /// There once something of them came: few encodings have more than one spatial layer.
+    /// A meter is there once a packet of its layer has come: few encodings have more than one spatial layer.
     layers: [[Option<Box<LayerMeter>>; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
     /// By spatial layer, what came in key pictures.
     keyframes: [Option<Box<RateMeter>>; LayerRates::MAX_SPATIAL],
@@ -105,7 +105,7 @@ pub struct LayerRates {
 struct LayerMeter {
     /// Frames on which higher spatial layers depend, or would.
     shared: Flow,
-    /// Frames that only those need who take this spatial layer.
+    /// Frames that only receivers of this spatial layer need.
     own: Flow,
     frames: RateMeter,
 }

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 /// What an encoding's repair has counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LossCounts {
-    /// Packets that were sent, as numbers tell.
+    /// Packets that were sent, as their sequence numbers tell.
     pub sent: u64,
     /// Packets that were missing for too long.
     pub overdue: u64,
-    /// Gaps that those were in.
+    /// Gaps in the sequence numbers in which the overdue packets were.
     pub gaps: u64,
 }
 
 /// Why less is asked of a publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// An encoding that it sent fell short.
+    /// An encoding that the publisher sent fell short.
     Loss,
     /// A larger one was tried, and it or what flowed beside it fell short.
     Trial,
@@ -53,7 +53,7 @@ pub struct Shortfall {
 }
 
 impl Shortfall {
-    /// Half of the time that is looked at.
+    /// Half of the window over which packets are counted.
     const HALF: Duration = Duration::from_millis(500);
     /// It falls short when this share of its packets is overdue.
     const SHARE: f64 = 0.1;

@@ -71,7 +71,7 @@ pub struct StreamTable {
 }
 
 impl StreamTable {
-    /// A replaced source stays unwelcome so long: its last packets in flight must not take the stream back.
+    /// How long a replaced source is not learned again: its last packets in flight must not take the stream back.
     pub const RETIREMENT: Duration = Duration::from_secs(2);
     /// Replaced sources remembered.
     const MAX_RETIRED: usize = 16;

@@ -1,4 +1,4 @@
-//! A published track: its encodings, and who receives it.
+//! A published track: its encodings, and the receivers that have it.
 //!
 //! Lives in the engine, since publisher and subscribers share it: the publisher's packets enter by [`Track::receive`],
 //! and the subscribers' downlinks read the encodings' stores. `recovery` decides what is asked of a publisher whose
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// What a packet costs a receiver beyond its payload: IP, UDP, RTP with extensions, SRTP tag.
 const PACKET_COST: usize = 20 + 8 + 24 + 16;
 
-/// As many lost packets as surely fit into a packet with other parts.
+/// Lost packets of which a NACK surely fits into one packet with other parts.
 const FEW_LOSSES: usize = 50;
 
 /// A published track.
@@ -55,10 +55,10 @@ pub struct Track {
     pub room: RoomKey,
     /// What its packets are encoded with, once one has come.
     pub codec: Option<Codec>,
-    /// Who has it behind a slot.
+    /// The receivers that have it behind a slot.
     pub subscribers: Vec<Subscriber>,
     takers: Takers,
-    /// What is sent or what the subscribers take changed since it was looked at what the publisher should send.
+    /// What is sent, or what the subscribers take, has changed since the last look at what the publisher should send.
     demand_changed: bool,
     encodings: Vec<Encoding>,
     recovery: Recovery,
@@ -109,7 +109,8 @@ pub struct Requests {
     pub packets: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
-    /// Where other encodings are carried now, receivers must choose among other layers than before.
+    /// Which encodings the publisher's network carries; where that has changed, receivers must choose their layers
+    /// anew.
     pub review: Review,
 }
 
@@ -212,7 +213,7 @@ impl Track {
         changed
     }
 
-    /// A receiver may be sent a packet, or ask for it again, so long after it came.
+    /// Notes for how long after a packet came this receiver may still be sent it, or ask for it again.
     pub fn remember(&mut self, participant: ParticipantKey, time: Duration) {
         if let Some(subscriber) = self.subscribers.iter_mut().find(|s| s.participant == participant) {
             subscriber.asks_within = time;
@@ -220,7 +221,7 @@ impl Track {
         self.set_memories();
     }
 
-    /// What is stored is for the slowest.
+    /// Packets are stored for as long as the slowest receiver may need them.
     fn set_memories(&mut self) {
         let longest = self.subscribers.iter().map(|s| s.asks_within).max().unwrap_or_default();
         self.encodings.iter_mut().for_each(|encoding| encoding.store.remember(longest));
@@ -284,7 +285,7 @@ impl Track {
         for (index, encoding) in self.encodings.iter_mut().enumerate() {
             let Some(media) = encoding.ssrc else { continue };
             missing.clear();
-            // Who takes it, or takes it again, begins with a key frame: until then nothing is missing.
+            // A receiver that begins to take an encoding starts with a key frame: before that nothing is missing.
             let taken = is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8));
             if carried.is_off(index) {
                 encoding.nack.reset();

@@ -9,7 +9,7 @@ use super::parameter_sets::ParameterSets;
 use super::rbsp::RbspReader;
 use crate::media::FrameMeta;
 
-/// Slices of pictures that begin a switch to their temporal layer: TSA and STSA, referenced or not.
+/// Slices of pictures at which a receiver can switch up to their temporal layer: TSA and STSA, referenced or not.
 const SWITCH: std::ops::RangeInclusive<u8> = 2..=5;
 /// Pictures at which decoding can start: BLA, IDR and CRA.
 const RANDOM_ACCESS: std::ops::RangeInclusive<u8> = 16..=23;
@@ -27,7 +27,8 @@ const PACI: u8 = 50;
 /// Reads the packets of one encoding.
 #[derive(Debug, Default)]
 pub struct H265Reader {
-    /// The last SPS says that every picture of a temporal layer begins a switch to it.
+    /// Whether the last SPS says that a receiver can switch up to a temporal layer at any of its pictures
+    /// (sps_temporal_id_nesting_flag).
     nesting: bool,
 }
 

@@ -17,7 +17,7 @@ const FIRST_REPEAT: Duration = Duration::from_millis(250);
 const LONGEST_REPEAT: Duration = Duration::from_secs(2);
 /// A flight is not sent again sooner than this, so that a peer's flight of several datagrams is answered once.
 const SHORTEST_REPEAT: Duration = Duration::from_millis(20);
-/// One flight is sent at most this often, whoever asks.
+/// One flight is sent at most this often, however many requests for it come.
 const MAX_REPEATS: u32 = 32;
 
 /// What we sent last, and when to send it again.

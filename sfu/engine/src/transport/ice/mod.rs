@@ -218,7 +218,7 @@ impl IceLite {
     }
 
     /// Authentic media came from this tuple, which prolongs consent as a check does: libnice sends no checks after the
-    /// nomination unless it is told to (GStreamer 1.22), and only whoever has the DTLS keys can send such a packet.
+    /// nomination unless it is told to (GStreamer 1.22), and only the holder of the DTLS keys can send such a packet.
     pub fn note_media(&mut self, now: Instant, tuple: &Tuple) {
         if let (Consent::Until(_), Some(known)) = (self.consent, self.tuples.iter_mut().find(|v| v.tuple == *tuple)) {
             known.last_heard = now;

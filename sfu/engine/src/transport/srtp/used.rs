@@ -11,7 +11,7 @@ use prefetch::fetch;
 pub(super) const MAX_SOURCES: usize = 4096;
 /// Late packets are sent within the last `64 * WORDS` numbers of their source: twice what a forwarder remembers.
 const WORDS: usize = 16;
-/// Places to begin with: of who receives one camera and one microphone.
+/// Places to begin with: as many as a receiver of one camera and one microphone needs.
 const FIRST_PLACES: usize = 4;
 
 /// Indexes used lately by each SSRC; older ones count as used. Nothing is ever forgotten while the keys live:

@@ -69,7 +69,7 @@ impl Takers {
     }
 }
 
-/// At home.
+/// The track on its home shard.
 impl Track {
     /// The track as its mirrors must know it.
     pub fn description(&self, room: RoomId) -> Description {
@@ -151,7 +151,7 @@ impl Track {
     }
 }
 
-/// Elsewhere.
+/// The track's mirror on another shard.
 impl Track {
     /// The mirror of a track that lives on another shard.
     pub fn mirror_of(home: ShardId, room: RoomKey, description: &Description) -> Self {
@@ -258,7 +258,8 @@ impl Track {
         self.mirror().map(|mirror| mirror.layers.as_slice())
     }
 
-    /// What is to be said home: who takes what, where that changed; key frames and packets that are due.
+    /// Tells the home shard, with `say`, which encodings are taken here, where that changed, and asks for the key
+    /// frames and packets that are due.
     pub fn poll_requests_home(&mut self, now: Instant, say: &mut impl FnMut(ShardId, Message)) {
         let interest = self.subscribers.iter().fold(0, |bits, subscriber: &Subscriber| bits | subscriber.interest);
         let track = self.id;
