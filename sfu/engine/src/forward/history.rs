@@ -97,7 +97,7 @@ impl History {
         self.growth.hold(time);
     }
 
-    /// Has fetched the places of the next numbers.
+    /// Has the places of the next numbers fetched into the cache.
     pub(super) fn prefetch_next(&self) {
         let next = self.index(self.next);
         self.entries.get(next..).unwrap_or_default().iter().take(PREFETCHED).for_each(fetch);

@@ -181,7 +181,7 @@ impl Forwarder {
         self.history.remember(time);
     }
 
-    /// Has fetched where the next number is noted.
+    /// Has the places of the next numbers fetched into the cache.
     pub fn prefetch_numbers(&self) {
         self.history.prefetch_next();
     }

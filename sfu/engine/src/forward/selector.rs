@@ -1,8 +1,8 @@
 //! Which packets a slot gets: the encoding and the layers that flow, and when they change. One selector for all codecs:
 //! it knows frames by their layers and, where the codec tells, by the frames that they refer to.
 //!
-//! Sees the packets of the encoding that flows in the publisher's order. A frame that refers to a frame which was not
-//! sent is not sent either, whatever its layer.
+//! It is given the packets of the encoding that flows, in the publisher's order. A frame that refers to a frame which
+//! was not sent is not sent either, whatever its layer.
 
 use super::dropped::Dropped;
 use crate::ids::EncodingIndex;
@@ -72,7 +72,7 @@ impl Selector {
         self.dropped = Dropped::before(frame.dependencies.map_or(0, |of| of.number));
     }
 
-    /// What flowed is gone; the target stays.
+    /// The encoding that flowed is gone; the target stays.
     pub(super) fn stop(&mut self) {
         self.current = None;
     }

@@ -82,7 +82,7 @@ impl Transport {
         }
     }
 
-    /// Has fetched the keys that seal RTP.
+    /// Has the keys that seal RTP fetched into the cache.
     pub fn prefetch_behind(&self) {
         if let Some(srtp) = &self.srtp {
             srtp.sender.prefetch_keys();

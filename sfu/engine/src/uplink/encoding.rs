@@ -69,11 +69,11 @@ pub struct Encoding {
     /// When its parameter sets changed last.
     parameters_at: Option<Instant>,
     demand: Demand,
-    /// When nothing of its last packets is asked for any more, since it has stopped.
+    /// Set when it has stopped: from then on none of its last packets is asked for any more.
     release_at: Option<Instant>,
     /// What the publisher says that it is about to send of it.
     allocation: StreamAllocation,
-    /// What its layers cost when it was switched off for want of takers.
+    /// What its layers cost when it was switched off.
     remembered: Vec<LayerOption>,
 }
 
@@ -110,8 +110,8 @@ impl Encoding {
         }
     }
 
-    /// Unwraps the packet's sequence number; `original` is that of a retransmission. Refuses what was seen before or is
-    /// too old.
+    /// Unwraps the packet's sequence number; of a retransmission, `original` is the number that it was sent under
+    /// first. Refuses packets that were seen before or are too old.
     pub fn number(
         &mut self,
         now: Instant,
@@ -140,8 +140,7 @@ impl Encoding {
         }
     }
 
-    /// Keeps the parameter sets that the reader met in a packet that has just been read; true where they are others
-    /// than before.
+    /// Keeps the parameter sets of the packet that the reader has just read; true where they differ from those before.
     pub fn note_parameters(&mut self, now: Instant, codec: Codec, payload_type: PayloadType) -> bool {
         if self.parameters_at.is_some_and(|at| now.saturating_duration_since(at) < PARAMETERS_SPACING) {
             return false;
@@ -170,7 +169,8 @@ impl Encoding {
         if started {
             self.shortfall.on_started();
             if self.rates.size().is_none() {
-                // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
+                // Its first key frame was lost. Without its size no receiver would choose the encoding, and so none
+                // would ask for a key frame.
                 self.keyframe.request(now);
             }
         }
@@ -273,8 +273,8 @@ impl Encoding {
         }
     }
 
-    /// What its layers could cost where what is measured says nothing: all temporal layers, and what the publisher
-    /// announces or such a picture usually takes.
+    /// What its layers could cost where the measured rates say nothing: each with all temporal layers, at the rate that
+    /// the publisher announces, or that a picture of this size usually takes.
     fn usual_options(&self, now: Instant, index: EncodingIndex, options: &mut Vec<LayerOption>) {
         let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
         for spatial in 0..self.rates.spatial_layers(now).max(1) {
@@ -298,8 +298,9 @@ impl Encoding {
         }
     }
 
-    /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track
-    /// before an encoding followed, or of the encoding before it changed over.
+    /// Notes what a packet is encoded with. Refuses packets of a codec that is not sent any more: the track's codec
+    /// before it changed over, which this encoding has not followed yet, or the encoding's own codec before it changed
+    /// over.
     pub fn take_codec(
         &mut self,
         codec: Codec,

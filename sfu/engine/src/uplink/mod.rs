@@ -1,4 +1,4 @@
-//! What is received from a participant.
+//! What the server receives from a participant.
 //!
 //! [`Uplink`] is one participant's: it finds the track of each packet and writes the feedback that concerns all of
 //! them. What concerns one encoding (repair, key frames, rates, clock) hangs on its [`track::Track`].
@@ -91,7 +91,7 @@ impl Uplink {
 
     // ----- negotiation -----
 
-    /// The number of the next track; never given twice.
+    /// The number of the next track. No number is given twice.
     pub fn next_track_index(&mut self) -> u32 {
         let index = self.next_track_index;
         self.next_track_index += 1;
@@ -113,7 +113,7 @@ impl Uplink {
         self.tracks.iter().map(|(_, track)| *track)
     }
 
-    /// Learns how to tell which packet belongs to which section.
+    /// Takes the sections of a new negotiation, which tell to which of them a packet belongs.
     pub fn configure(&mut self, sections: &[Section]) {
         self.extensions = ExtensionMap::default();
         for section in sections.iter().filter(|s| matches!(s.role, SectionRole::Publish(_))) {

@@ -31,7 +31,7 @@ pub(super) enum SessionCipher {
 }
 
 impl SessionCipher {
-    /// Has fetched the key of AES-GCM, expanded.
+    /// Has the expanded key of AES-GCM fetched into the cache.
     pub(super) fn prefetch(&self) {
         if let SessionCipher::Gcm { aead, .. } = self {
             fetch(&**aead);

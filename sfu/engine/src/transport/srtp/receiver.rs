@@ -37,7 +37,7 @@ impl SrtpReceiver {
         })
     }
 
-    /// Has fetched what [`Self::unprotect_rtcp`] takes first.
+    /// Has what [`Self::unprotect_rtcp`] takes first fetched into the cache.
     pub fn prefetch_rtcp_keys(&self) {
         self.rtcp.prefetch();
     }

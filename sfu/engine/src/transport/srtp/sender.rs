@@ -56,12 +56,12 @@ impl SrtpSender {
         })
     }
 
-    /// Has fetched what [`Self::protect_rtp`] takes first.
+    /// Has what [`Self::protect_rtp`] takes first fetched into the cache.
     pub fn prefetch_keys(&self) {
         self.rtp.prefetch();
     }
 
-    /// Has fetched what is known of an SSRC.
+    /// Has what is known of an SSRC fetched into the cache.
     pub fn prefetch_indexes(&self, ssrc: Ssrc) {
         self.rtp_indexes.prefetch(ssrc.0);
     }
