@@ -5,7 +5,7 @@ use crate::harness::{Access, Publish, World, seconds};
 use rtc::crypto::default_provider;
 use sfu_engine::downlink::allocate::{Allocator, LayerOption, Subscription};
 use sfu_engine::downlink::estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ReceiverTime, SentPacket};
-use sfu_engine::forward::{CaptureClock, EncodingView, Forwarder, Target};
+use sfu_engine::forward::{CaptureTime, EncodingView, Forwarder, Layer};
 use sfu_engine::ids::EncodingIndex;
 use sfu_engine::media::{FrameMeta, MediaKind, PacketMeta, PictureNumbers, Source};
 use sfu_engine::rtp::packet::{RtpHeader, RtpPacket, write_header};
@@ -105,7 +105,7 @@ pub fn parse() -> impl FnMut() {
 
 struct Clock;
 
-impl CaptureClock for Clock {
+impl CaptureTime for Clock {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         i64::from(ts.0) * 100 / 9
     }
@@ -116,7 +116,7 @@ pub fn rewrite() -> impl FnMut() {
     let (mut store, mut forwarder) =
         (PacketStore::new(PacketStore::VIDEO_SLOTS), Forwarder::new(MediaKind::Video, SeqNo(1000), RtpTime(5)));
     let encoding = EncodingIndex(0);
-    forwarder.set_target(Some(Target { encoding, spatial: 0, temporal: 0 }));
+    forwarder.set_target(Some(Layer { encoding, spatial: 0, temporal: 0 }));
     let (start, payload, mut count) = (Instant::now(), packet(1), 0u64);
     move || {
         let (frame, part) = (count / 3, count % 3);

@@ -13,7 +13,7 @@
 use rand::SeedableRng;
 use sfu_engine::crypto::default_provider;
 use sfu_engine::media::Sources;
-use sfu_engine::rtcp::{Batch, write};
+use sfu_engine::rtcp::{RtcpBatch, write};
 use sfu_engine::rtp::extension::ReceivedExtensions;
 use sfu_engine::rtp::packet::RtpPacket;
 use sfu_engine::sdp::{
@@ -113,7 +113,7 @@ impl Recorder {
             assert!(now < heard + PATIENCE, "nothing comes; {} packets so far", packets.len());
             if first.is_some_and(|at| now >= at + skip) && keyframe_at.is_none_or(|at| now >= at) {
                 keyframe_at = Some(now + KEYFRAMES);
-                let mut rtcp = Batch::default();
+                let mut rtcp = RtcpBatch::default();
                 for source in &self.sources {
                     write::pli(rtcp.packet(), self.uplink.ssrc, *source);
                 }
@@ -162,7 +162,7 @@ impl Recorder {
         if self.transport.poll_timeout().is_some_and(|at| at <= now) {
             self.transport.handle_timeout(now);
         }
-        let mut rtcp = Batch::default();
+        let mut rtcp = RtcpBatch::default();
         self.uplink.write_feedback(now, &mut rtcp);
         rtcp.into_packets().for_each(|packet| self.transport.send_rtcp(packet));
         while let Some((tuple, datagram)) = self.transport.poll_control() {

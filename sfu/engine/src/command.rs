@@ -33,9 +33,9 @@ pub enum Command {
         /// Which video codec it shall send.
         codecs: CodecRules,
     },
-    /// The publisher muted or unmuted a track of its own.
+    /// The publisher muted or unmuted a track of its own. The caller checks that the track is the publisher's.
     SetMuted {
-        /// Which track; ignored unless it belongs to this participant.
+        /// Which track. A track that the engine does not know is ignored.
         track: TrackId,
         /// New state.
         muted: bool,

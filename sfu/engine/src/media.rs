@@ -1,6 +1,7 @@
-//! What a received media packet is once it has been parsed: the value that uplink, room, forwarder and relay share.
+//! What a received media packet is once it has been parsed: the value that uplink, downlink, forwarder and relay share.
 //!
-//! Parsed once per received packet; every subscriber reads the same value. Owned by a [`crate::uplink::store::PacketStore`].
+//! Parsed once per received packet; every subscriber reads the same value. Owned by a
+//! [`crate::uplink::store::PacketStore`].
 
 use crate::rtp::dependency::{References, TargetLayers};
 use crate::units::{ExtSeq, PayloadType, RtpTime};
@@ -185,7 +186,8 @@ pub struct PacketMeta {
     pub arrival: Instant,
     /// RFC 6464 level in -dBov (0 loudest, 127 silence), audio only, where the extension was there.
     pub audio_level: Option<u8>,
-    /// Bytes at the payload's front that repeat older packets, with all headers (RFC 2198); the payload proper follows. 0 for most.
+    /// Bytes at the payload's front that repeat older packets, with all block headers (RFC 2198); the newest payload
+    /// follows. 0 for most packets.
     pub redundant: u16,
     /// What the payload descriptor says about the frame.
     pub frame: FrameMeta,
@@ -200,7 +202,7 @@ pub struct FrameMeta {
     pub ends_frame: bool,
     /// First packet of a picture from which decoding can start (only ever set together with `starts_frame`).
     pub keyframe: bool,
-    /// Of its picture nothing has come yet but what stands before the first slice (H.264, H.265), and that is no keyframe's parameter sets.
+    /// Only non-slice units of this frame have arrived (H.264, H.265), and they are not a key frame's parameter sets.
     pub is_prelude: bool,
     /// The packet brings the parameter sets (H.264, H.265) that its picture needs, or begins them.
     pub has_parameters: bool,
@@ -210,9 +212,10 @@ pub struct FrameMeta {
     pub temporal: u8,
     /// From this frame on, a receiver may take this temporal layer: the frame depends on the base layer only.
     pub layer_sync: bool,
-    /// No frame of a higher spatial layer is predicted from this one: who takes a higher layer does not need it.
+    /// No frame of a higher spatial layer is predicted from this one: a receiver that takes a higher layer does not
+    /// need it.
     pub unneeded_above: bool,
-    /// Picture size of this spatial layer in pixels (width, height), where a keyframe tells it.
+    /// Picture size of this spatial layer in pixels (width, height), where a key frame tells it.
     pub size: Option<(u16, u16)>,
     /// Fields of the payload descriptor that the rewriter renumbers.
     pub picture: Option<PictureNumbers>,
@@ -236,7 +239,7 @@ pub struct Dependencies {
 pub struct DescriptorPlace {
     /// Frame number as the publisher wrote it.
     pub frame_number: u16,
-    /// Where the mask of active decode targets stands or would stand, in bits.
+    /// Bit offset in the descriptor at which the mask of active decode targets stands, or would stand.
     pub mask_at: u16,
     /// Decode targets that the publisher sends.
     pub active: u32,
@@ -244,7 +247,8 @@ pub struct DescriptorPlace {
     pub layers: TargetLayers,
 }
 
-/// Payload descriptor fields that must stay continuous for the receiver: VP8 (RFC 7741 section 4.2), VP9 (RFC 9628 section 4.2).
+/// Payload descriptor fields that must stay continuous for the receiver: VP8 (RFC 7741 section 4.2), VP9 (RFC 9628
+/// section 4.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PictureNumbers {
     /// PictureID: 7 or 15 bits, see `long_picture_id`.
@@ -257,6 +261,7 @@ pub struct PictureNumbers {
     pub tl0_pic_idx: u8,
     /// Offset of TL0PICIDX in the payload; 0 where the descriptor has none.
     pub tl0_at: u8,
-    /// The receiver takes a hole in the PictureIDs for a loss (VP8). Otherwise differences of PictureIDs mean something, and must stay.
+    /// Whether a receiver takes a gap in the PictureIDs for a loss (VP8). Otherwise the differences of PictureIDs carry
+    /// meaning (VP9), and must stay as they are.
     pub consecutive: bool,
 }

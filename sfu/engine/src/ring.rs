@@ -1,11 +1,12 @@
-//! How long a ring over the newest sequence numbers has to be: it begins short and grows while one turn of it takes less than a second, or than
-//! somebody needs, so that a stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
+//! How long a ring over the newest sequence numbers has to be. It begins short, and grows until it spans one second, or
+//! the longest repair delay if that is longer. So a stream of 150 kb/s takes an eighth of the memory of one of 3 Mb/s.
 
 use std::time::{Duration, Instant};
 
-/// A ring begins with room for so many, and grows by as many or a multiple.
+/// Places with which a ring begins. It grows by multiples of this.
 const FIRST: usize = 64;
-/// Time that a ring is to hold at least: what a publisher far away sends again comes as late as that, and must find its place.
+/// The shortest time that a full ring spans: a retransmission of a publisher far away comes as late as that, and must
+/// find its place.
 const TURN: Duration = Duration::from_secs(1);
 
 /// The growth of one ring.
@@ -13,7 +14,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct RingGrowth {
     /// The ring is never longer than this.
     most: usize,
-    /// Time that it is to hold.
+    /// Time that the full ring is to span.
     turn: Duration,
     /// When this turn of the ring began, and the first number that is not in it.
     turned: Option<Instant>,
@@ -31,7 +32,7 @@ impl RingGrowth {
         RingGrowth { turn: self.turn, ..RingGrowth::new(self.most) }
     }
 
-    /// From now on the ring is to hold so much time, and a second at least.
+    /// From now on the full ring is to span this time, and at least a second.
     pub fn hold(&mut self, time: Duration) {
         self.turn = time.max(TURN);
     }
@@ -41,8 +42,8 @@ impl RingGrowth {
         self.most.min(FIRST)
     }
 
-    /// Numbers up to `end` (exclusive) are about to enter a ring of `len` places, of which `next` is the first. Returns the length that the
-    /// ring must have before, where that is another.
+    /// Numbers up to `end` (exclusive) are about to enter a ring of `len` places, of which `next` is the first. Returns
+    /// the length that the ring must have before, where that is another.
     #[inline]
     pub fn before(&mut self, now: Instant, len: usize, next: u64, end: u64) -> Option<usize> {
         if end <= self.end { None } else { self.next_turn(now, len, next, end) }

@@ -246,7 +246,7 @@ impl RtcpKind {
             Rtcp::Remb(_) => RtcpKind::Remb,
             Rtcp::TransportFeedback(_) => RtcpKind::TransportFeedback,
             Rtcp::Ccfb(_) => RtcpKind::Ccfb,
-            Rtcp::Goodbye(_) | Rtcp::ReferenceTime { .. } | Rtcp::ReferenceEcho { .. } => RtcpKind::Other,
+            Rtcp::Goodbye(_) => RtcpKind::Other,
         }
     }
 }

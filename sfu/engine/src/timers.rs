@@ -1,10 +1,15 @@
-//! Who wants to be woken when, in a hierarchical timing wheel (Varghese and Lauck, 1987): to add a wake-up and to find the next one cost the
-//! same however many there are. A later time for the same owner replaces nothing: the owner is woken at the earlier one and says again.
+//! The wake-ups of many owners, in a hierarchical timing wheel (Varghese and Lauck, 1987): to add a wake-up and to find
+//! the next one cost the same however many there are. A later time for the same owner replaces nothing: the owner is
+//! woken at the earlier time and says then when it wants to be woken next.
+//!
+//! Own code rather than a crate: wake-ups keep their exact time and their order, so that a run can be repeated, and the
+//! engine reads no clock.
 
 use std::cmp::Reverse;
 use std::time::Instant;
 
-/// Slots of a level, as bits of the tick, which is a millisecond. Wake-ups keep their exact time: ticks are only how they are sorted.
+/// Slots of a level, as bits of the tick, which is a millisecond. Wake-ups keep their exact time: ticks are only how
+/// they are sorted.
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
 /// Together they reach 139 years from the first wake-up.
@@ -19,14 +24,16 @@ pub struct Timers<K> {
     /// No slot before this tick holds anything.
     elapsed: u64,
     levels: [Level; LEVELS],
-    /// All that is in slots, in lists, so that no slot needs memory of its own; and those that are free, in one list more.
+    /// All that is in slots, in lists, so that no slot needs memory of its own; and those that are free, in one list
+    /// more.
     nodes: Vec<Node<K>>,
     free: Option<u32>,
     /// Wake-ups of the tick that was opened last and of those before it, the latest first.
     due: Vec<Reverse<(Instant, K)>>,
 }
 
-/// Slot `n` of level `l` holds the ticks that agree with `elapsed` above digit `l` (base 64) and have the digit `n` there.
+/// Slot `n` of level `l` holds the ticks that agree with `elapsed` above digit `l` (base 64) and have the digit `n`
+/// there.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     /// Which slots hold something.
@@ -170,7 +177,8 @@ mod tests {
     }
 
     proptest! {
-        /// A heap is the oracle: the same next time always, and the same wake-ups in the same order whenever time has passed.
+        /// A heap is the oracle: the same next time always, and the same wake-ups in the same order whenever time has
+        /// passed.
         #[test]
         fn wakes_whom_a_heap_would_wake(steps in steps()) {
             let mut now = Instant::now() + Duration::from_secs(1000);

@@ -50,7 +50,7 @@ struct Sctp {
 }
 
 /// A user message that came in.
-pub(super) enum Received {
+pub(super) enum Inbound {
     /// On one of the lanes.
     Frame(Lane, Bytes),
     /// Something that no lane carries.
@@ -94,7 +94,7 @@ impl Association {
     }
 
     /// The next user message, of the reliable lane only if `takes_reliable`.
-    pub(super) fn read(&mut self, now: Instant, takes_reliable: bool) -> Option<Received> {
+    pub(super) fn read(&mut self, now: Instant, takes_reliable: bool) -> Option<Inbound> {
         loop {
             let id = *self.readable.iter().find(|id| takes_reliable || Some(**id) != self.reliable)?;
             let sctp = self.sctp.as_mut()?.association.as_mut()?;
@@ -106,13 +106,13 @@ impl Association {
             self.guard.note_read(chunks.len(), chunks.chunks.len());
             let lane = if Some(id) == self.reliable { Some(Lane::Reliable) } else { None };
             let lane = lane.or_else(|| (Some(id) == self.lossy).then_some(Lane::Lossy));
-            let Ok(payload) = chunks.to_payload(MAX_FRAME) else { return Some(Received::Foreign) };
+            let Ok(payload) = chunks.to_payload(MAX_FRAME) else { return Some(Inbound::Foreign) };
             match (chunks.ppi, lane) {
                 (PayloadProtocolIdentifier::Dcep, _) => self.handle_dcep(now, id, payload.freeze()),
                 (PayloadProtocolIdentifier::Binary, Some(lane)) => {
-                    return Some(Received::Frame(lane, payload.freeze()));
+                    return Some(Inbound::Frame(lane, payload.freeze()));
                 }
-                _ => return Some(Received::Foreign),
+                _ => return Some(Inbound::Foreign),
             }
         }
     }
@@ -265,8 +265,8 @@ fn lane_of(open: &DataChannelOpen) -> Option<Lane> {
     }
 }
 
-/// What `rtc-sctp` makes of input that a client chose; none where it panicked. That is the end of one participant's association, which
-/// is not looked at again, and not of everybody's calls.
+/// What `rtc-sctp` makes of input that a client chose; none where it panicked. That is the end of one participant's
+/// association, which is not looked at again, and not of everybody's calls.
 fn isolated<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

@@ -1,7 +1,7 @@
 //! One participant's data channels: its association, what it may send, and what waits for it.
 
 use super::Lane;
-use super::association::{Association, Received};
+use super::association::{Association, Inbound};
 use super::bucket::Bucket;
 use super::frame::{Assembler, Framed, Incoming, Malformed, read_lossy};
 use super::outbound::Outbound;
@@ -12,8 +12,8 @@ use std::time::Instant;
 
 /// What a frame costs its sender beside its bytes, so that tiny ones are not free.
 const FRAME_COST: usize = 64;
-/// Unacknowledged bytes of a lane at which nothing more is given to SCTP. What waits in the queue can still be dropped, and short
-/// messages of the other lane do not wait behind it.
+/// Unacknowledged bytes of a lane at which nothing more is given to SCTP. What waits in the queue can still be dropped,
+/// and short messages of the other lane do not wait behind it.
 const RELIABLE_AHEAD: usize = 64 * 1024;
 const LOSSY_AHEAD: usize = 16 * 1024;
 
@@ -82,14 +82,14 @@ impl DataChannels {
         self.association.handle_packet(now, packet)
     }
 
-    /// The next message that the participant sent. While it is above its rate, its reliable lane is not read: SCTP's window then holds
-    /// it back.
+    /// The next message that the participant sent. While it is above its rate, its reliable lane is not read: SCTP's
+    /// window then holds it back.
     pub fn poll_message(&mut self, now: Instant) -> Option<(Lane, Incoming)> {
         loop {
             let is_open = self.bucket.is_open(now);
             let (lane, frame) = match self.association.read(now, is_open)? {
-                Received::Frame(lane, frame) => (lane, frame),
-                Received::Foreign => {
+                Inbound::Frame(lane, frame) => (lane, frame),
+                Inbound::Foreign => {
                     self.counts.malformed += 1;
                     continue;
                 }
@@ -112,7 +112,8 @@ impl DataChannels {
         }
     }
 
-    /// Queues a message for the participant. One whose lane is not open gets nothing: it is not connected, or does not want data.
+    /// Queues a message for the participant. One whose lane is not open gets nothing: it is not connected, or does not
+    /// want data.
     pub fn send(&mut self, message: &Framed) {
         if self.association.is_open(message.lane) {
             self.counts.sent += 1;

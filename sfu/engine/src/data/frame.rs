@@ -1,9 +1,11 @@
 //! The format on the lanes: a message is one frame or several, each of which is one SCTP user message.
 //!
-//! Frames keep one long message from holding up the association, since SCTP without RFC 8260 sends a user message in one piece. All
-//! frames of a message follow each other on the reliable lane; on the lossy lane a message is one frame. `docs/data.md` has the layout.
+//! Frames keep one long message from holding up the association, since SCTP without RFC 8260 sends a user message in
+//! one piece. All frames of a message follow each other on the reliable lane; on the lossy lane a message is one frame.
+//! `docs/data.md` has the layout.
 
 use super::{DataMessage, Lane, MAX_LOSSY_MESSAGE, MAX_MESSAGE, MAX_RECIPIENTS, MAX_TOPIC, Recipients};
+use crate::byte_reader::ByteReader;
 use crate::ids::ParticipantId;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
@@ -66,10 +68,10 @@ pub(super) fn lost_notice(messages: u32) -> Bytes {
     frame.freeze()
 }
 
-/// What a client sent, before the server says who it was.
+/// What a client sent, before the server has added its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// Who gets it.
+    /// Its receivers.
     pub to: Recipients,
     /// The payload is text.
     pub is_text: bool,
@@ -92,24 +94,24 @@ pub struct Assembler {
 impl Assembler {
     /// Takes the next frame; gives the message that it completes.
     pub fn push(&mut self, frame: &[u8]) -> Result<Option<Incoming>, Malformed> {
-        let mut reader = Reader(frame);
-        let flags = reader.byte()?;
+        let mut reader = ByteReader::new(frame);
+        let flags = reader.u8().ok_or(Malformed)?;
         let open = self.open.take();
         let (head, mut payload) = match (flags & FIRST != 0, open) {
-            (true, None) => (reader.head(flags)?, BytesMut::new()),
+            (true, None) => (read_head(&mut reader, flags).ok_or(Malformed)?, BytesMut::new()),
             (false, Some(open)) => open,
             // A message that begins before the last one has ended, or goes on without having begun.
             _ => return Err(Malformed),
         };
         let valid = flags & !(FIRST | LAST | TEXT) == 0 && frame.len() <= MAX_FRAME;
-        if !valid || payload.len() + reader.0.len() > MAX_MESSAGE {
+        if !valid || payload.len() + reader.rest().len() > MAX_MESSAGE {
             return Err(Malformed);
         }
-        payload.put_slice(reader.0);
+        payload.put_slice(reader.rest());
         if flags & LAST != 0 {
             return Ok(Some(Incoming { payload: payload.freeze(), ..head }));
         }
-        if reader.0.is_empty() {
+        if reader.is_empty() {
             // Frames without end that bring nothing.
             return Err(Malformed);
         }
@@ -124,38 +126,22 @@ pub fn read_lossy(frame: &[u8]) -> Result<Incoming, Malformed> {
     if message.payload.len() > MAX_LOSSY_MESSAGE { Err(Malformed) } else { Ok(message) }
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// What the first frame of a client's message says: topic and recipients.
-    fn head(&mut self, flags: u8) -> Result<Incoming, Malformed> {
-        let topic = self.text()?;
-        if topic.len() > MAX_TOPIC {
-            return Err(Malformed);
-        }
-        let count = usize::from(self.byte()?);
-        if count > MAX_RECIPIENTS {
-            return Err(Malformed);
-        }
-        let named = (0..count).map(|_| self.text().map(participant)).collect::<Result<Vec<_>, _>>()?;
-        // Names that nobody can have are nobody's; a message for them only is for nobody, not for everybody.
-        let to =
-            if count == 0 { Recipients::Everybody } else { Recipients::Only(named.into_iter().flatten().collect()) };
-        Ok(Incoming { to, is_text: flags & TEXT != 0, topic: topic.to_owned(), payload: Bytes::new() })
+/// What the first frame of a client's message says: topic and recipients. `None` where the frame is cut off or says too
+/// much.
+fn read_head(reader: &mut ByteReader<'_>, flags: u8) -> Option<Incoming> {
+    let topic = read_text(reader)?;
+    let count = usize::from(reader.u8()?);
+    if topic.len() > MAX_TOPIC || count > MAX_RECIPIENTS {
+        return None;
     }
+    let named = (0..count).map(|_| read_text(reader).map(participant)).collect::<Option<Vec<_>>>()?;
+    // Names that nobody can have are nobody's; a message for them only is for nobody, not for everybody.
+    let to = if count == 0 { Recipients::Everybody } else { Recipients::Only(named.into_iter().flatten().collect()) };
+    Some(Incoming { to, is_text: flags & TEXT != 0, topic: topic.to_owned(), payload: Bytes::new() })
+}
 
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        let (byte, rest) = self.0.split_first().ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(*byte)
-    }
-
-    fn text(&mut self) -> Result<&'a str, Malformed> {
-        let length = usize::from(self.byte()?);
-        let (text, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
-        self.0 = rest;
-        std::str::from_utf8(text).map_err(|_| Malformed)
-    }
+fn read_text<'a>(reader: &mut ByteReader<'a>) -> Option<&'a str> {
+    std::str::from_utf8(reader.vec8()?).ok()
 }
 
 /// An id as the rooms protocol writes it.

@@ -1,8 +1,9 @@
-//! What may reach `rtc-sctp`. The peer is authenticated but not trusted, and the crate believes it: it steps through a FORWARD TSN's
-//! numbers one by one, opens any stream, keeps fragments without end, and restarts nothing that an INIT finds open.
+//! What may reach `rtc-sctp`. The peer is authenticated but not trusted, and the crate believes it: it steps through a
+//! FORWARD TSN's numbers one by one, opens any stream, keeps fragments without end, and restarts nothing that an INIT
+//! finds open.
 //!
-//! A packet (RFC 9260 section 3) passes whole or not at all; for the sender a refused one is lost. The window of TSNs, and what the crate
-//! holds unread, are known from the SACKs that it sends.
+//! A packet (RFC 9260 section 3) passes whole or not at all; for the sender a refused one is lost. The window of TSNs,
+//! and what the crate holds unread, are known from the SACKs that it sends.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,8 @@ pub(super) const MAX_STREAMS: u16 = 32;
 const TSN_WINDOW: u32 = 2048;
 /// Receive window that we announce.
 pub(super) const RECEIVE_BUFFER: u32 = 256 * 1024;
-/// Unread bytes and chunks at which the association has to end: who keeps to the window that it is told never gets there.
+/// Unread bytes and chunks at which the association has to end: a peer that keeps to the window that it is told never
+/// gets there.
 const MAX_HELD_BYTES: usize = 2 * RECEIVE_BUFFER as usize;
 const MAX_HELD_CHUNKS: usize = 16 * 1024;
 /// Requests to reset streams over an association's life.

@@ -1,11 +1,12 @@
 //! Data channels (RFC 8831): messages between participants of a room, over SCTP in DTLS (RFC 8261).
 //!
-//! A client opens two channels, its *lanes*: a reliable ordered one and a lossy unordered one. What it sends is put together and
-//! handed to the room as a [`DataMessage`], in which the server says who sent it; the room's shards give it to the members it is for,
-//! and each member's [`DataChannels`] queues it. Nothing of that queue is shared but the bytes, so a slow reader costs itself only.
+//! A client opens two channels, its *lanes*: a reliable ordered one and a lossy unordered one. What it sends is put
+//! together and handed to the room as a [`DataMessage`], in which the server says who sent it; the room's shards give
+//! it to the members it is for, and each member's [`DataChannels`] queues it. Nothing of that queue is shared but the
+//! bytes, so a slow reader costs itself only.
 //!
-//! `frame` is the format on the lanes, `association` the only file that touches `rtc-sctp`, `guard` what keeps that crate from input
-//! that would cost too much, `outbound` what waits for a receiver, `channels` puts the parts together.
+//! `frame` is the format on the lanes, `association` the only file that touches `rtc-sctp`, `guard` what keeps that
+//! crate from input that would cost too much, `outbound` what waits for a receiver, `channels` puts the parts together.
 
 mod association;
 mod bucket;
@@ -38,7 +39,7 @@ pub enum Lane {
     Lossy,
 }
 
-/// Who gets a message.
+/// The receivers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipients {
     /// Every member of the room but the sender.
@@ -50,9 +51,9 @@ pub enum Recipients {
 /// One message on its way through the room: a plain value, which crosses shards as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataMessage {
-    /// Who sent it, as the server knows; `None` where the server itself did.
+    /// Its sender, as the server knows it; `None` where that is the server itself.
     pub from: Option<ParticipantId>,
-    /// Who gets it.
+    /// Its receivers.
     pub to: Recipients,
     /// How it travels.
     pub lane: Lane,

@@ -9,7 +9,7 @@ use super::{ALLOCATE_INTERVAL, Downlink, Relief};
 use crate::command::Priority;
 use crate::engine::keys::{ParticipantKey, TrackKey};
 use crate::event::PauseReason;
-use crate::forward::Target;
+use crate::forward::Layer;
 use crate::media::{MediaKind, Source};
 use crate::room::Room;
 use crate::sdp::MAX_ENCODINGS;
@@ -76,7 +76,7 @@ impl Downlink {
         for (decision, subscription) in decisions.iter().zip(&subscriptions) {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
-                Choice::Layer(layer) => (Some(layer.target()), None),
+                Choice::Layer(layer) => (Some(layer.layer()), None),
                 Choice::Paused => (None, Some(self.relief.pause())),
                 Choice::Hidden => (None, Some(PauseReason::NotVisible)),
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
@@ -131,7 +131,7 @@ impl Downlink {
                 sound.repeatable = sound.repeatable.plus(repeatable);
                 None
             };
-            slot.forwarder.set_target(pause.is_none().then_some(Target::default()));
+            slot.forwarder.set_target(pause.is_none().then_some(Layer::default()));
             set_pause(slot, pause, &mut self.states_changed);
         }
         let (loss, alone) = (self.estimator.stray_loss(), self.demand == Bitrate::ZERO);
@@ -216,17 +216,17 @@ fn keep_lowest_and_whole(options: &mut Vec<LayerOption>) {
 
 /// What is sent, as one of the options: how many temporal layers an encoding has is known only once it has flowed for a
 /// while, and until then all of them count as one.
-fn as_offered(sent: Target, options: &[LayerOption]) -> Target {
+fn as_offered(sent: Layer, options: &[LayerOption]) -> Layer {
     let same = options.iter().filter(|option| (option.encoding, option.spatial) == (sent.encoding, sent.spatial));
     let temporal = same.map(|option| option.temporal);
     let covers = temporal.clone().filter(|layer| *layer >= sent.temporal).min();
-    Target { temporal: covers.or(temporal.max()).unwrap_or(sent.temporal), ..sent }
+    Layer { temporal: covers.or(temporal.max()).unwrap_or(sent.temporal), ..sent }
 }
 
 /// Whether something is chosen higher, and whether something is chosen lower, than what is sent.
 fn changes(wishes: &[Wish], decisions: &[Decision<usize>]) -> (bool, bool) {
     let target = |decision: &Decision<usize>| match decision.choice {
-        Choice::Layer(option) => Some(option.target()),
+        Choice::Layer(option) => Some(option.layer()),
         _ => None,
     };
     let orders = wishes.iter().zip(decisions).map(|(wish, decision)| target(decision).cmp(&wish.current));
@@ -240,7 +240,7 @@ struct Wish {
     source: Source,
     max_height: u16,
     options: Vec<LayerOption>,
-    current: Option<Target>,
+    current: Option<Layer>,
 }
 
 impl Wish {
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_the_same_layer_before_and_after_its_temporal_layers_are_known() {
-        let target = |temporal| Target { encoding: EncodingIndex(1), spatial: 0, temporal };
+        let target = |temporal| Layer { encoding: EncodingIndex(1), spatial: 0, temporal };
         let option = |encoding, temporal| LayerOption {
             encoding: EncodingIndex(encoding),
             spatial: 0,

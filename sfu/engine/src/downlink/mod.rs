@@ -27,7 +27,7 @@ use crate::event::{Limit, PauseReason, SlotState};
 use crate::ids::{EncodingIndex, TrackId};
 use crate::media::{Codec, MediaKind};
 use crate::rtcp::write::{self, SenderInfo};
-use crate::rtcp::{self, Batch, Ccfb, ReportBlock, TransportFeedback};
+use crate::rtcp::{self, Ccfb, ReportBlock, RtcpBatch, TransportFeedback};
 use crate::sdp::{Section, SlotFeedback, SlotSection};
 use crate::snapshot::add;
 use crate::units::{Bitrate, Ssrc};
@@ -469,7 +469,7 @@ impl Downlink {
         now: Instant,
         wall_clock: &WallClock,
         tracks: &SlotMap<TrackKey, Track>,
-        rtcp: &mut Batch,
+        rtcp: &mut RtcpBatch,
     ) {
         for slot in self.slots.iter().flatten() {
             let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get(b.track)) else { continue };

@@ -5,7 +5,7 @@
 use super::redundancy::blocks_before;
 use crate::engine::keys::TrackKey;
 use crate::event::{Limit, PauseReason, Sending, SlotState};
-use crate::forward::{Forwarder, Outgoing, Target};
+use crate::forward::{Forwarder, Layer, Outgoing};
 use crate::ids::TrackId;
 use crate::media::{Codec, MediaKind};
 use crate::rtp::codec::vp8;
@@ -128,7 +128,7 @@ impl Slot {
     }
 
     /// Takes a choice of layer and what kept it from being higher. Whether that is news.
-    pub fn choose(&mut self, target: Option<Target>, limit: Limit) -> bool {
+    pub fn choose(&mut self, target: Option<Layer>, limit: Limit) -> bool {
         let before = self.forwarder.target();
         match target.cmp(&before) {
             Ordering::Greater => self.switched_by = self.limit,
@@ -355,14 +355,14 @@ impl Slot {
     }
 
     /// The slot's state where it differs from what was last reported.
-    pub fn poll_state(&mut self, describe: impl Fn(Target) -> (Option<Rid>, Option<(u16, u16)>)) -> Option<SlotState> {
+    pub fn poll_state(&mut self, describe: impl Fn(Layer) -> (Option<Rid>, Option<(u16, u16)>)) -> Option<SlotState> {
         let state = self.state(describe);
         let changed = self.reported.as_ref().map_or(state.track.is_some(), |old| *old != state);
         changed.then(|| self.reported.insert(state).clone())
     }
 
     /// What the slot carries now, and how.
-    pub fn state(&self, describe: impl Fn(Target) -> (Option<Rid>, Option<(u16, u16)>)) -> SlotState {
+    pub fn state(&self, describe: impl Fn(Layer) -> (Option<Rid>, Option<(u16, u16)>)) -> SlotState {
         let track = self.binding.as_ref().map(|b| {
             let sending = match (b.pause, self.forwarder.current(), b.codec) {
                 (Some(reason), _, _) => Sending::Paused(reason),
@@ -443,7 +443,7 @@ fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8
     let Some((_, bytes)) = elements.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor) else {
         return false;
     };
-    let mask = place.active & place.layers.within(outgoing.limit.spatial, outgoing.limit.temporal);
+    let mask = place.active & place.layers.within(outgoing.max_layer.spatial, outgoing.max_layer.temporal);
     let tells_mask = frame.starts_frame && place.layers.len() > 1;
     let active = tells_mask.then_some((place.mask_at, place.layers.len(), mask));
     dependency::rewrite(bytes, outgoing.frame_number, active, out)

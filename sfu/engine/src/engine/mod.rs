@@ -336,7 +336,7 @@ impl Engine {
             id,
             room,
             permissions,
-            negotiation: Negotiation::new(self.rng.next_u64() >> 2),
+            negotiation: Negotiation::new(self.rng.next_u64()),
             transport: None,
             uplink: Uplink::new(self.config.wall_clock.at, &mut self.rng),
             downlink: Downlink::new(now, self.config.rates),

@@ -46,7 +46,7 @@ impl Engine {
         let plan = self.plan_transport(key, &remote_ice, &fingerprints);
         let Some(participant) = self.participants.get(key) else { return Err(NegotiationError::NothingOffered) };
         let mut negotiation = match plan {
-            TransportPlan::Replace(_) => Negotiation::new(self.rng.next_u64() >> 2),
+            TransportPlan::Replace(_) => Negotiation::new(self.rng.next_u64()),
             _ => participant.negotiation.clone(),
         };
         let (TransportPlan::Keep(credentials)

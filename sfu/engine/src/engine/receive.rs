@@ -238,8 +238,7 @@ impl Engine {
                 }
             }
             Rtcp::Ccfb(feedback) => participant.downlink.on_ccfb(now, feedback, &mut self.reports),
-            // Nothing of ours asks for the other reports.
-            Rtcp::Goodbye(_) | Rtcp::ReferenceTime { .. } | Rtcp::ReferenceEcho { .. } => {}
+            Rtcp::Goodbye(_) => {}
         }
     }
 

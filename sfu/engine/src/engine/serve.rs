@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::net::Protocol;
 use crate::participant::{Participant, Service};
 use crate::progress::JoinPhase;
-use crate::rtcp::{self, Batch};
+use crate::rtcp::{self, RtcpBatch};
 use crate::snapshot::{RtcpKind, add};
 use crate::transport::TransportEvent;
 use std::time::{Duration, Instant};
@@ -163,7 +163,7 @@ impl Engine {
     fn serve_rtcp(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         let rtt = participant.downlink.estimator().rtt().or(participant.uplink.rtt()).unwrap_or(DEFAULT_RTT);
-        let mut rtcp = Batch::default();
+        let mut rtcp = RtcpBatch::default();
         participant.uplink.write_feedback(now, &mut rtcp);
         let mut other_layers = Vec::new();
         for key in participant.uplink.tracks() {

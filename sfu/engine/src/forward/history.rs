@@ -1,9 +1,10 @@
-//! Sequence numbers of a slot and what each was given to: read when a packet leaves, to answer NACKs, and to number packets that come late.
+//! Sequence numbers of a slot and what each was given to: read when a packet leaves, to answer NACKs, and to number
+//! packets that come late.
 //!
 //! Holds no payload: that is fetched from the encoding's store when a packet is sent.
 
 use super::rewriter::Offsets;
-use super::{Outgoing, OutgoingPicture, Target};
+use super::{Layer, Outgoing, OutgoingPicture};
 use crate::ids::EncodingIndex;
 use crate::ring::RingGrowth;
 use crate::units::{ExtSeq, RtpTime, SeqNo};
@@ -32,10 +33,11 @@ pub(super) enum Entry {
     /// A packet that has not arrived yet.
     Reserved(Reserved),
     /// A packet.
-    Sent(Sent),
+    Sent(SentEntry),
     /// Padding, in place of a packet that came late and was not wanted.
-    Fill(Sent),
-    /// Nothing that could be sent again. Where it has not left yet, a packet without payload leaves, with this timestamp.
+    Fill(SentEntry),
+    /// Nothing that could be sent again. Where it has not left yet, a packet without payload leaves, with this
+    /// timestamp.
     Forgotten(RtpTime),
 }
 
@@ -49,14 +51,14 @@ pub(super) struct Reserved {
     pub(super) offsets: Offsets,
     pub(super) encoding: EncodingIndex,
     /// Temporal layers above this one are not sent at this position.
-    pub(super) temporal_limit: u8,
+    pub(super) max_temporal: u8,
     /// Nor are spatial layers above this one.
-    pub(super) spatial_limit: u8,
+    pub(super) max_spatial: u8,
 }
 
 /// A packet as it was sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentEntry {
     pub(super) source: ExtSeq,
     pub(super) timestamp: RtpTime,
     pub(super) picture_id: u16,
@@ -66,8 +68,8 @@ pub(super) struct Sent {
     pub(super) marker: bool,
     pub(super) has_picture: bool,
     /// The layers that the slot took.
-    pub(super) spatial_limit: u8,
-    pub(super) temporal_limit: u8,
+    pub(super) max_spatial: u8,
+    pub(super) max_temporal: u8,
 }
 
 impl History {
@@ -90,12 +92,12 @@ impl History {
         number
     }
 
-    /// From now on what was sent may be asked for so much later.
+    /// From now on a packet may be asked for until `time` after it was sent.
     pub(super) fn remember(&mut self, time: Duration) {
         self.growth.hold(time);
     }
 
-    /// Has fetched the places of the next numbers.
+    /// Has the places of the next numbers fetched into the cache.
     pub(super) fn prefetch_next(&self) {
         let next = self.index(self.next);
         self.entries.get(next..).unwrap_or_default().iter().take(PREFETCHED).for_each(fetch);
@@ -120,8 +122,8 @@ impl History {
         }
     }
 
-    /// The number reserved for a packet of `encoding`, unless it has come before. The search goes back from the newest and ends
-    /// where the packet would stand: within an encoding numbers grow with the source's.
+    /// The number reserved for a packet of `encoding`, unless it has come before. The search goes back from the newest
+    /// and ends where the packet would stand: within an encoding numbers grow with the source's.
     pub(super) fn find_reserved(&self, encoding: EncodingIndex, source: ExtSeq) -> Option<(ExtSeq, Reserved)> {
         let (number, entry) = (self.remembered_from()..self.next.0)
             .rev()
@@ -210,7 +212,7 @@ impl Entry {
     }
 }
 
-impl Sent {
+impl SentEntry {
     pub(super) fn outgoing(&self, number: ExtSeq) -> Outgoing {
         let picture = OutgoingPicture { picture_id: self.picture_id, tl0_pic_idx: self.tl0_pic_idx };
         Outgoing {
@@ -221,7 +223,7 @@ impl Sent {
             marker: self.marker,
             picture: self.has_picture.then_some(picture),
             frame_number: self.frame_number,
-            limit: Target { encoding: self.encoding, spatial: self.spatial_limit, temporal: self.temporal_limit },
+            max_layer: Layer { encoding: self.encoding, spatial: self.max_spatial, temporal: self.max_temporal },
         }
     }
 }
@@ -234,7 +236,7 @@ mod tests {
     use std::time::Duration;
 
     fn sent(source: u64) -> Entry {
-        Entry::Sent(Sent {
+        Entry::Sent(SentEntry {
             source: ExtSeq(source),
             timestamp: RtpTime(0),
             picture_id: 0,
@@ -243,14 +245,14 @@ mod tests {
             encoding: EncodingIndex(0),
             marker: false,
             has_picture: false,
-            spatial_limit: 0,
-            temporal_limit: 0,
+            max_spatial: 0,
+            max_temporal: 0,
         })
     }
 
     fn reserved(source: u64) -> Reserved {
         let offsets = Offsets::default();
-        Reserved { source: ExtSeq(source), offsets, encoding: EncodingIndex(0), temporal_limit: 0, spatial_limit: 0 }
+        Reserved { source: ExtSeq(source), offsets, encoding: EncodingIndex(0), max_temporal: 0, max_spatial: 0 }
     }
 
     /// A history after three seconds of so many packets a second.

@@ -1,8 +1,9 @@
 //! Forwarder = Selector + Rewriter, with the History that repairs come from: what one slot of one receiver gets to see.
 //!
-//! The room gives every received packet to the forwarders of its subscribers; each says what to send now, under which numbers
-//! (RFC 7667 section 3.7). Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering
-//! in flight: the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
+//! The fan-out hands every received packet to the downlinks that take its encoding, and each gives it to the forwarder
+//! of its slot (`Downlink::forward`). The forwarder says what to send now, under which numbers (RFC 7667 section 3.7).
+//! Numbers stay continuous over layer switches, pauses and rebinding of the slot, with loss and reordering in flight:
+//! the receiver sees one undisturbed RTP source. Decisions follow the publisher's order of packets, not the order of
 //! arrival, so a late packet gets the decision of its position.
 
 mod dropped;
@@ -12,7 +13,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
-pub use selector::Target;
+pub use selector::Layer;
 
 use crate::ids::EncodingIndex;
 use crate::media::{MediaKind, PacketMeta};
@@ -24,14 +25,15 @@ use rewriter::Rewriter;
 use selector::Selector;
 use std::time::{Duration, Instant};
 
-/// So many numbers may be kept for missing packets without one being sent: far less than half the number space, beyond which SRTP could
-/// not tell the next number's rollover.
+/// Numbers that may be kept for missing packets without one being sent: far less than half the number space, beyond
+/// which SRTP could not tell the next number's rollover.
 const MAX_UNSENT: u64 = 1 << 14;
 /// A source that jumps ahead by more than this many sequence numbers has started over.
 const MAX_JUMP: u64 = 10_000;
-/// So has one that falls back by more than this: the store takes no packet that late.
+/// A source that falls back by more than this has started over too: the store takes no packet that late.
 const MAX_LATE: u64 = PacketStore::VIDEO_SLOTS as u64;
-/// A keyframe whose first packet comes later than this many packets behind its newest is not started from.
+/// A forwarder does not start from a key frame whose first packet is more than this many packets behind the encoding's
+/// newest.
 const MAX_REPLAY: u64 = 256;
 
 /// What a forwarder may look at of one encoding of its track.
@@ -40,17 +42,19 @@ pub struct EncodingView<'a> {
     /// Its last packets.
     pub store: &'a PacketStore,
     /// Its capture clock.
-    pub clock: &'a dyn CaptureClock,
+    pub clock: &'a dyn CaptureTime,
 }
 
 /// Maps an encoding's RTP timestamps to a time that all tracks of a publisher share.
-pub trait CaptureClock {
-    /// When the frame with timestamp `ts` was captured, in microseconds since any origin common to the publisher's tracks.
+pub trait CaptureTime {
+    /// When the frame with timestamp `ts` was captured, in microseconds since any origin common to the publisher's
+    /// tracks.
     fn capture_time(&self, ts: RtpTime) -> i64;
 }
 
-/// Is given the number of a packet that is to be sent, and the packet; `None` where padding fills the number. What goes into its header is looked up
-/// by [`Forwarder::outgoing`] when it leaves: all that is passed on until then fits two registers.
+/// Takes the number of a packet that is to be sent, and the packet; `None` where padding fills the number.
+/// [`Forwarder::outgoing`] looks up what goes into its header when it leaves: what is passed on until then fits two
+/// registers.
 pub type Emit<'a> = dyn FnMut(ExtSeq, Option<&StoredPacket>) + 'a;
 
 /// One packet to send.
@@ -70,15 +74,15 @@ pub struct Outgoing {
     pub picture: Option<OutgoingPicture>,
     /// Frame number of the dependency descriptor, where the packet has one.
     pub frame_number: u16,
-    /// The layers that the slot takes at this position.
-    pub limit: Target,
+    /// The highest layer that the slot takes at this position.
+    pub max_layer: Layer,
 }
 
 impl Outgoing {
     /// A packet without a source.
     pub fn empty(seq: SeqNo, timestamp: RtpTime) -> Self {
-        let (encoding, limit) = (EncodingIndex(0), Target::default());
-        Outgoing { encoding, source: None, seq, timestamp, marker: false, picture: None, frame_number: 0, limit }
+        let (encoding, max_layer) = (EncodingIndex(0), Layer::default());
+        Outgoing { encoding, source: None, seq, timestamp, marker: false, picture: None, frame_number: 0, max_layer }
     }
 
     /// Whether it has media of the picture with this timestamp on the slot.
@@ -101,7 +105,8 @@ pub struct OutgoingPicture {
     pub tl0_pic_idx: u8,
 }
 
-/// Chooses and renumbers the packets of one slot. Lives as long as the slot; tracks come and go by [`bind`](Self::bind).
+/// Chooses and renumbers the packets of one slot. Lives as long as the slot; tracks come and go by
+/// [`bind`](Self::bind).
 #[derive(Debug)]
 pub struct Forwarder {
     kind: MediaKind,
@@ -116,15 +121,15 @@ pub struct Forwarder {
     padding: Option<ExtSeq>,
     /// Encoding and numbers, first to last, of the pictures that were given up last.
     given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
-    /// What is wished for may not come whole.
+    /// Whether what is wished for may not come whole.
     doubtful: bool,
-    /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
+    /// For each encoding, the newest packet that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
 
 impl Forwarder {
-    /// A forwarder for a slot that carries nothing yet. The first packet sent gets the given numbers, which should be random
-    /// (RFC 3550 section 5.1).
+    /// A forwarder for a slot that carries nothing yet. The first packet sent gets the given numbers, which should be
+    /// random (RFC 3550 section 5.1).
     pub fn new(kind: MediaKind, first_seq: SeqNo, first_timestamp: RtpTime) -> Self {
         let remembered = match kind {
             MediaKind::Audio => history::AUDIO_PACKETS,
@@ -144,8 +149,8 @@ impl Forwarder {
         }
     }
 
-    /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was sent of the old
-    /// track can no longer be looked up.
+    /// From now on the slot carries another track, or none. Paused until [`set_target`](Self::set_target). What was
+    /// sent of the old track can no longer be looked up.
     pub fn bind(&mut self) {
         self.selector.set_target(None);
         self.rewriter.forget_source();
@@ -153,34 +158,36 @@ impl Forwarder {
         self.decided = [ExtSeq(0); MAX_ENCODINGS];
     }
 
-    /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to its base
-    /// temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose frames were not sent so far.
-    pub fn set_target(&mut self, target: Option<Target>) {
+    /// What to send: `None` pauses at once. Another encoding is waited for while the present one plays on, thinned to
+    /// its base temporal layer where the wish is for a lower one. So is a higher spatial layer, and a lower one whose
+    /// frames were not sent so far.
+    pub fn set_target(&mut self, target: Option<Layer>) {
         self.selector.set_target(target);
     }
 
-    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown until a keyframe has come whole.
+    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown
+    /// until a key frame has come whole.
     pub fn doubt(&mut self, doubtful: bool) {
         self.doubtful = doubtful;
     }
 
-    /// The encoding whose keyframe is being waited for.
+    /// The encoding whose key frame is being waited for.
     pub fn wants_keyframe(&self) -> Option<EncodingIndex> {
         self.selector.waits_for().filter(|_| self.kind == MediaKind::Video)
     }
 
-    /// From now on what was sent may be asked for so much later.
+    /// From now on a packet may be asked for until `time` after it was sent.
     pub fn remember(&mut self, time: Duration) {
         self.history.remember(time);
     }
 
-    /// Has fetched where the next number is noted.
+    /// Has the places of the next numbers fetched into the cache.
     pub fn prefetch_numbers(&self) {
         self.history.prefetch_next();
     }
 
     /// What was asked for by [`set_target`](Self::set_target).
-    pub fn target(&self) -> Option<Target> {
+    pub fn target(&self) -> Option<Layer> {
         self.selector.target()
     }
 
@@ -194,25 +201,27 @@ impl Forwarder {
         self.history.newest()
     }
 
-    /// Tells whether the source's packet of a timestamp lies in the run that flows: then the slot's timestamps count through to it.
+    /// Tells whether the source's packet of a timestamp lies in the run that flows: then the slot's timestamps count
+    /// through to it.
     pub fn reach(&self) -> impl Fn(RtpTime) -> bool + Copy + use<> {
         let began = self.began;
         move |timestamp| began.is_some_and(|began| timestamp.distance(began) >= 0)
     }
 
     /// What flows now: `None` while paused and while nothing has been sent yet.
-    pub fn current(&self) -> Option<Target> {
+    pub fn current(&self) -> Option<Layer> {
         self.selector.current()
     }
 
-    /// A packet of `encoding` arrived and is in its store; `tracks` holds the track's encodings, lowest first. Gives `emit` the number of each
-    /// packet to send now, in order: usually this one or none, more where a keyframe is started with that has come before or whose first packet came late.
+    /// A packet of `encoding` arrived and is in its store; `encodings` holds those of the track, lowest first. Gives
+    /// `emit` the number of each packet to send now, in order: usually this one or none, more where a key frame is
+    /// started with that has come before or whose first packet came late.
     pub fn forward(
         &mut self,
         now: Instant,
         encoding: EncodingIndex,
         packet: &StoredPacket,
-        tracks: &[EncodingView<'_>],
+        encodings: &[EncodingView<'_>],
         emit: &mut Emit<'_>,
     ) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
@@ -223,18 +232,19 @@ impl Forwarder {
             Position::New => {}
             Position::StartedOver => self.forget_encoding(encoding, flows),
         }
-        if let Some(first) = self.beginning(encoding, packet, tracks) {
-            self.start(now, encoding, first, tracks, emit);
+        if let Some(first) = self.beginning(encoding, packet, encodings) {
+            self.start(now, encoding, first, encodings, emit);
         }
     }
 
-    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a keyframe that begins. Of one that began to come before it
-    /// was waited for, or that may not come whole while something smaller is shown: when all of it is there.
+    /// The packet to start with now that `packet` is there, if `encoding` is waited for: the first of a key frame that
+    /// begins. A key frame that began to come before it was waited for, or that may not come whole while something
+    /// smaller is shown, is started with when all of it is there.
     fn beginning<'a>(
         &self,
         encoding: EncodingIndex,
         packet: &'a StoredPacket,
-        tracks: &[EncodingView<'a>],
+        encodings: &[EncodingView<'a>],
     ) -> Option<&'a StoredPacket> {
         if self.selector.waits_for() != Some(encoding) {
             return None;
@@ -244,33 +254,36 @@ impl Forwarder {
             return Some(packet);
         }
         let decided = self.decided.get(usize::from(encoding.0))?;
-        let first = tracks.get(usize::from(encoding.0))?.store.keyframe_completed(packet.meta.seq)?;
+        let first = encodings.get(usize::from(encoding.0))?.store.keyframe_completed(packet.meta.seq)?;
         (first.meta.seq > *decided).then_some(first)
     }
 
-    /// Where nothing of the track was sent yet, and the encoding that is waited for had a keyframe a moment ago: gives `emit` the numbers of that keyframe
-    /// and of what came since, unless packets of it are missing or all of it is more than `most` bytes. So those who join together wait for one keyframe.
-    pub fn start_from_store(&mut self, now: Instant, most: usize, tracks: &[EncodingView<'_>], emit: &mut Emit<'_>) {
+    /// Where nothing of the track was sent yet, and the encoding that is waited for had a key frame a moment ago: gives
+    /// `emit` the numbers of that key frame and of what came since, unless packets of it are missing or all of it is
+    /// more than `most` bytes. So receivers that join together wait for one key frame.
+    pub fn start_from_store(&mut self, now: Instant, most: usize, encodings: &[EncodingView<'_>], emit: &mut Emit<'_>) {
         let Some(encoding) = self.wants_keyframe().filter(|_| self.selector.current().is_none()) else { return };
-        let Some(store) = tracks.get(usize::from(encoding.0)).map(|view| view.store) else { return };
+        let Some(store) = encodings.get(usize::from(encoding.0)).map(|view| view.store) else { return };
         let Some(range) = store.since_keyframe() else { return };
         let bytes: usize = range.clone().filter_map(|seq| store.get(ExtSeq(seq))).map(|p| p.payload().len()).sum();
         let Some(first) = store.get(ExtSeq(*range.start())) else { return };
         // Nothing is shown twice where the slot only paused.
         let is_new = self.decided.iter().all(|decided| decided.0 == 0);
         if is_new && bytes <= most && first.meta.arrival + PacketStore::FRESH >= now {
-            self.start(now, encoding, first, tracks, emit);
+            self.start(now, encoding, first, encodings, emit);
         }
     }
 
-    /// Whether padding may take a number now: not in the midst of a picture, whose packets receivers know by the numbers that follow each other.
+    /// Whether padding may take a number now. It may not in the midst of a picture: receivers know the packets of one
+    /// by their consecutive numbers.
     pub fn may_pad(&self) -> bool {
         let newest = self.history.newest();
         let ends_picture = || matches!(self.history.get(newest), Some(Entry::Sent(sent)) if sent.marker);
         self.selector.current().is_none() || self.padding == Some(newest) || ends_picture()
     }
 
-    /// Takes a number for a packet of nothing but padding, where [that is possible](Self::may_pad). It is not sent again.
+    /// Takes a number for a packet of nothing but padding, where [that is possible](Self::may_pad). It is not sent
+    /// again.
     pub fn pad(&mut self, now: Instant) -> Option<Outgoing> {
         if !self.may_pad() {
             return None;
@@ -281,8 +294,8 @@ impl Forwarder {
         Some(Outgoing::empty(number.wire(), timestamp))
     }
 
-    /// What is to leave under a number that was emitted: without payload where it was given up since, or another track is bound. `None` where that is too
-    /// long ago.
+    /// What is to leave under a number that was emitted: without payload where it was given up since, or another track
+    /// is bound. `None` where that is too long ago.
     pub fn outgoing(&self, number: ExtSeq) -> Option<Outgoing> {
         match self.history.get(number)? {
             Entry::Forgotten(timestamp) => Some(Outgoing::empty(number.wire(), *timestamp)),
@@ -290,8 +303,8 @@ impl Forwarder {
         }
     }
 
-    /// What was sent under `number`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track, or still waits
-    /// for the publisher's repair.
+    /// What was sent under `number`, to answer a NACK. `None` where that is too long ago, belongs to an earlier track,
+    /// or still waits for the publisher's repair.
     pub fn lookup(&self, number: ExtSeq) -> Option<Outgoing> {
         self.history.get(number)?.outgoing(number)
     }
@@ -301,7 +314,8 @@ impl Forwarder {
         self.history.number_of(seq)
     }
 
-    /// What was emitted under `number` is not sent after all: nobody shall get it by retransmission either, nor what comes late of the same pictures.
+    /// What was emitted under `number` is not sent after all. It is not retransmitted either, nor are packets of the
+    /// same pictures that come late.
     pub fn give_up(&mut self, number: ExtSeq) {
         let newest = self.history.newest();
         let Some(entry) = self.history.get(number) else { return };
@@ -312,11 +326,11 @@ impl Forwarder {
         self.given_up = Some((encoding, same.map_or(number, |(_, first, _)| first.min(number)), newest));
     }
 
-    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureClock`]), for sender reports: with it the receiver
-    /// keeps lip sync across switches. `None` before the bound track's first packet.
-    pub fn rtp_time_at(&self, capture_time: i64, tracks: &[EncodingView<'_>]) -> Option<RtpTime> {
+    /// The slot's timestamp for a capture time (in the microseconds of [`CaptureTime`]), for sender reports: with it
+    /// the receiver keeps lip sync across switches. `None` before the bound track's first packet.
+    pub fn rtp_time_at(&self, capture_time: i64, encodings: &[EncodingView<'_>]) -> Option<RtpTime> {
         let (encoding, source_time) = self.rewriter.last_source()?;
-        let last = tracks.get(usize::from(encoding.0))?.clock.capture_time(source_time);
+        let last = encodings.get(usize::from(encoding.0))?.clock.capture_time(source_time);
         self.rewriter.time_after(capture_time.saturating_sub(last))
     }
 
@@ -331,23 +345,23 @@ impl Forwarder {
         }
     }
 
-    /// Switches to `encoding` at `packet`, the first of a keyframe, and sends what has come of the packets behind it.
+    /// Switches to `encoding` at `packet`, the first of a key frame, and sends what has come of the packets behind it.
     fn start(
         &mut self,
         now: Instant,
         encoding: EncodingIndex,
         packet: &StoredPacket,
-        tracks: &[EncodingView<'_>],
+        encodings: &[EncodingView<'_>],
         emit: &mut Emit<'_>,
     ) {
         let first = packet.meta.seq;
-        let Some(view) = tracks.get(usize::from(encoding.0)) else { return };
+        let Some(view) = encodings.get(usize::from(encoding.0)) else { return };
         let newest = view.store.highest().unwrap_or(first).max(first);
         if newest.0 - first.0 > MAX_REPLAY {
             return;
         }
         let capture_step = self.rewriter.last_source().and_then(|(old, time)| {
-            let before = tracks.get(usize::from(old.0))?.clock.capture_time(time);
+            let before = encodings.get(usize::from(old.0))?.clock.capture_time(time);
             Some(view.clock.capture_time(packet.meta.timestamp).saturating_sub(before))
         });
         self.selector.start(&packet.meta.frame);
@@ -365,20 +379,22 @@ impl Forwarder {
         }
     }
 
-    /// Sends the parameter sets that the keyframe which begins with packet `first` needs and does not bring along, as a packet of its picture.
+    /// Sends the parameter sets that the key frame which begins with packet `first` needs and does not bring along, as
+    /// a packet of its picture.
     fn send_parameters(&mut self, now: Instant, parameters: &StoredPacket, first: &PacketMeta, emit: &mut Emit<'_>) {
-        let Some(limit) = self.selector.current() else { return };
+        let Some(max_layer) = self.selector.current() else { return };
         let meta = PacketMeta { timestamp: first.timestamp, ..parameters.meta };
-        let sent = self.rewriter.offsets().apply(limit, &meta);
+        let sent = self.rewriter.offsets().apply(max_layer, &meta);
         let number = self.history.push(now, Entry::Sent(sent));
         self.sent = number;
         emit(number, Some(parameters));
     }
 
-    /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing before it.
+    /// The packet is the newest of the encoding that flows: decides on it, and reserves numbers for those missing
+    /// before it.
     fn forward_next(&mut self, now: Instant, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some(decided) = self.decided.get(usize::from(encoding.0)).copied() else { return };
-        let Some(limit) = self.selector.current() else { return };
+        let Some(max_layer) = self.selector.current() else { return };
         let meta = &packet.meta;
         let missing = meta.seq.0.saturating_sub(decided.0 + 1);
         if self.history.newest().0.saturating_sub(self.sent.0) + missing > MAX_UNSENT {
@@ -387,8 +403,8 @@ impl Forwarder {
         let first = Reserved {
             source: ExtSeq(decided.0 + 1),
             encoding,
-            temporal_limit: limit.temporal,
-            spatial_limit: limit.spatial,
+            max_temporal: max_layer.temporal,
+            max_spatial: max_layer.spatial,
             offsets: self.rewriter.offsets(),
         };
         self.history.reserve(now, first, missing);
@@ -396,8 +412,8 @@ impl Forwarder {
         self.set_decided(encoding, meta.seq);
         // The publisher's padding is its own probing: it takes no number.
         let selected = !packet.payload().is_empty() && self.selector.admit(meta);
-        let limit = self.selector.current().unwrap_or(limit);
-        let sent = self.rewriter.rewrite(now, limit, meta, selected);
+        let max_layer = self.selector.current().unwrap_or(max_layer);
+        let sent = self.rewriter.rewrite(now, max_layer, meta, selected);
         if selected {
             let number = self.history.push(now, Entry::Sent(sent));
             self.sent = number;
@@ -408,11 +424,11 @@ impl Forwarder {
     /// The packet's position has been passed: it is sent under its reserved number, if it has one.
     fn forward_late(&mut self, encoding: EncodingIndex, packet: &StoredPacket, emit: &mut Emit<'_>) {
         let Some((number, reserved)) = self.history.find_reserved(encoding, packet.meta.seq) else { return };
-        let limit = Target { encoding, spatial: reserved.spatial_limit, temporal: reserved.temporal_limit };
+        let max_layer = Layer { encoding, spatial: reserved.max_spatial, temporal: reserved.max_temporal };
         let given_up = |(of, first, last)| of == encoding && (first..=last).contains(&number);
         let wanted = !packet.payload().is_empty() && !self.given_up.is_some_and(given_up);
-        let selected = wanted && self.selector.admit_late(limit, &packet.meta.frame);
-        let sent = reserved.offsets.apply(limit, &packet.meta);
+        let selected = wanted && self.selector.admit_late(max_layer, &packet.meta.frame);
+        let sent = reserved.offsets.apply(max_layer, &packet.meta);
         let entry = if selected { Entry::Sent(sent) } else { Entry::Fill(sent) };
         self.history.replace(number, entry);
         emit(number, selected.then_some(packet));

@@ -1,10 +1,12 @@
-//! The numbers under which a slot's packets travel: timestamps, PictureID, TL0PICIDX, the frame number of dependency descriptors.
+//! The numbers under which a slot's packets travel: timestamps, PictureID, TL0PICIDX, the frame number of dependency
+//! descriptors.
 //!
-//! Within a run of one encoding each outgoing number is the source's plus an offset. Offsets change where a run starts and, for
-//! PictureID, where a frame is dropped. Sequence numbers are the [`History`](super::history)'s, since repairs hang on them.
+//! Within a run of one encoding each outgoing number is the source's plus an offset. Offsets change where a run starts
+//! and, for PictureID, where a frame is dropped. Sequence numbers are the [`History`](super::history)'s, since repairs
+//! hang on them.
 
-use super::Target;
-use super::history::Sent;
+use super::Layer;
+use super::history::SentEntry;
 use crate::ids::EncodingIndex;
 use crate::media::{MediaKind, PacketMeta, PictureNumbers};
 use crate::rtp::codec::vp8::PICTURE_ID_MASK;
@@ -29,7 +31,7 @@ pub(super) struct Rewriter {
     first_timestamp: RtpTime,
     offsets: Offsets,
     last: Option<Last>,
-    /// By so many ticks the slot's timestamps are ahead of the capture of what they show.
+    /// By how many ticks the slot's timestamps are ahead of the capture times.
     ahead: i64,
     last_picture: Option<LastPicture>,
     /// Frame number of the newest frame, as it was sent or would have been.
@@ -81,8 +83,8 @@ impl Rewriter {
         }
     }
 
-    /// Begins a run of `encoding` with the frame of packet `meta`. `capture_step`: microseconds from the capture of the newest
-    /// packet until that of this one, where both belong to one track.
+    /// Begins a run of `encoding` with the frame of packet `meta`. `capture_step`: microseconds from the capture of the
+    /// newest packet until that of this one, where both belong to one track.
     pub(super) fn start(
         &mut self,
         now: Instant,
@@ -96,7 +98,8 @@ impl Rewriter {
                 let passed = i64::try_from(now.saturating_duration_since(last.at).as_micros()).unwrap_or(i64::MAX);
                 let captured = capture_step.filter(|step| step.abs_diff(passed) <= MAX_CLOCK_ERROR_US);
                 let step = captured.map_or(self.ticks(passed), |step| self.ticks(step) - self.ahead);
-                // Encodings show one picture at the same time: the second to be sent still needs a timestamp of its own.
+                // Encodings show one picture at the same time: the second to be sent still needs a timestamp of its
+                // own.
                 let next = step.clamp(1, MAX_STEP);
                 self.ahead = if captured.is_some() { (next - step).max(0) } else { 0 };
                 last.timestamp.offset(next as i32)
@@ -127,14 +130,14 @@ impl Rewriter {
         }
     }
 
-    /// Numbers for the next packet of the run, in the source's order. A packet that is not `selected` passes here too, so that its
-    /// frame leaves no hole.
-    pub(super) fn rewrite(&mut self, now: Instant, limit: Target, meta: &PacketMeta, selected: bool) -> Sent {
+    /// Numbers for the next packet of the run, in the source's order. A packet that is not `selected` passes here too,
+    /// so that its frame leaves no hole.
+    pub(super) fn rewrite(&mut self, now: Instant, max_layer: Layer, meta: &PacketMeta, selected: bool) -> SentEntry {
         if let Some(numbers) = meta.frame.picture {
             self.follow_frame(meta, numbers, selected);
         }
-        let source = Some((limit.encoding, meta.timestamp));
-        let mut sent = self.offsets.apply(limit, meta);
+        let source = Some((max_layer.encoding, meta.timestamp));
+        let mut sent = self.offsets.apply(max_layer, meta);
         if meta.frame.descriptor.is_some() {
             self.last_frame_number = Some(sent.frame_number);
         }
@@ -187,8 +190,8 @@ impl Rewriter {
         }
     }
 
-    /// Follows the source into its next frame, or stays in this one. Numbers that step further than missing packets explain have
-    /// been reset: they continue from what was sent last. A frame that is not sent takes no PictureID.
+    /// Follows the source into its next frame, or stays in this one. Numbers that step further than missing packets
+    /// explain have been reset: they continue from what was sent last. A frame that is not sent takes no PictureID.
     fn follow_frame(&mut self, meta: &PacketMeta, numbers: PictureNumbers, selected: bool) {
         let last = self.last_picture.replace(LastPicture { timestamp: meta.timestamp, numbers, missing: 0 });
         if last.is_some_and(|last| last.timestamp == meta.timestamp) {
@@ -233,19 +236,19 @@ impl Rewriter {
 
 impl Offsets {
     /// The numbers for one packet. A picture ends with its highest spatial layer that is sent, and so does the marker.
-    pub(super) fn apply(&self, limit: Target, meta: &PacketMeta) -> Sent {
+    pub(super) fn apply(&self, max_layer: Layer, meta: &PacketMeta) -> SentEntry {
         let picture = meta.frame.picture;
-        Sent {
+        SentEntry {
             source: meta.seq,
-            encoding: limit.encoding,
+            encoding: max_layer.encoding,
             timestamp: RtpTime(meta.timestamp.0.wrapping_add(self.timestamp)),
-            marker: meta.marker || (meta.frame.ends_frame && meta.frame.spatial == limit.spatial),
+            marker: meta.marker || (meta.frame.ends_frame && meta.frame.spatial == max_layer.spatial),
             has_picture: picture.is_some(),
             picture_id: picture.map_or(0, |v| v.picture_id.wrapping_add(self.picture_id) & PICTURE_ID_MASK),
             tl0_pic_idx: picture.map_or(0, |v| v.tl0_pic_idx.wrapping_add(self.tl0_pic_idx)),
             frame_number: meta.frame.descriptor.map_or(0, |d| d.frame_number.wrapping_add(self.frame_number)),
-            spatial_limit: limit.spatial,
-            temporal_limit: limit.temporal,
+            max_spatial: max_layer.spatial,
+            max_temporal: max_layer.temporal,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Which packets a slot gets: the encoding and the layers that flow, and when they change. One selector for all codecs: it knows
-//! frames by their layers and, where the codec tells, by the frames that they refer to.
+//! Which packets a slot gets: the encoding and the layers that flow, and when they change. One selector for all codecs:
+//! it knows frames by their layers and, where the codec tells, by the frames that they refer to.
 //!
-//! Sees the packets of the encoding that flows in the publisher's order. A frame that refers to a frame which was not sent is not
-//! sent either, whatever its layer.
+//! It is given the packets of the encoding that flows, in the publisher's order. A frame that refers to a frame which
+//! was not sent is not sent either, whatever its layer.
 
 use super::dropped::Dropped;
 use crate::ids::EncodingIndex;
@@ -12,48 +12,51 @@ use crate::units::RtpTime;
 /// Spatial layers that a payload can name.
 const SPATIAL_LAYERS: usize = 8;
 
-/// An encoding and the highest layers of it. Higher is more.
+/// An encoding, and a spatial and a temporal layer of it. A receiver that is given this layer is given those below it
+/// too. The higher layer is the greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Target {
+pub struct Layer {
     /// Which encoding.
     pub encoding: EncodingIndex,
-    /// Highest spatial layer; 0 where the encoding has none.
+    /// Spatial layer; 0 where the encoding has none.
     pub spatial: u8,
-    /// Highest temporal layer; without effect where the encoding has none.
+    /// Temporal layer; without effect where the encoding has none.
     pub temporal: u8,
 }
 
 /// What is wanted and what flows.
 #[derive(Debug, Default)]
 pub(super) struct Selector {
-    target: Option<Target>,
-    /// `spatial` and `temporal` are the limits in force, which can lag behind the target's.
-    current: Option<Target>,
+    /// The highest layer that is wished for.
+    target: Option<Layer>,
+    /// The highest layer that flows, which can lag behind the target.
+    current: Option<Layer>,
     /// The picture that the last decision was about.
     picture: Option<RtpTime>,
-    /// By spatial layer, whether a frame of its base temporal layer was left out since the last key picture: then the layer cannot be
-    /// gone on with.
+    /// By spatial layer, whether a frame of its base temporal layer was left out since the last key picture: then the
+    /// layer cannot be gone on with.
     broken: [bool; SPATIAL_LAYERS],
     dropped: Dropped,
 }
 
 impl Selector {
-    pub(super) fn set_target(&mut self, target: Option<Target>) {
+    pub(super) fn set_target(&mut self, target: Option<Layer>) {
         self.target = target;
         if target.is_none() {
             self.current = None;
         }
     }
 
-    pub(super) fn target(&self) -> Option<Target> {
+    pub(super) fn target(&self) -> Option<Layer> {
         self.target
     }
 
-    pub(super) fn current(&self) -> Option<Target> {
+    pub(super) fn current(&self) -> Option<Layer> {
         self.current
     }
 
-    /// The encoding that is to flow as soon as it can be started, or whose spatial layers change with its next keyframe.
+    /// The encoding that is to flow as soon as it can be started, or whose spatial layers change with its next
+    /// key frame.
     pub(super) fn waits_for(&self) -> Option<EncodingIndex> {
         let wanted = self.target?;
         let flows = self.current.is_some_and(|current| {
@@ -62,14 +65,14 @@ impl Selector {
         (!flows).then_some(wanted.encoding)
     }
 
-    /// A keyframe of the wanted encoding begins.
+    /// A key frame of the wanted encoding begins.
     pub(super) fn start(&mut self, frame: &FrameMeta) {
         self.current = self.target;
         self.picture = None;
         self.dropped = Dropped::before(frame.dependencies.map_or(0, |of| of.number));
     }
 
-    /// What flowed is gone; the target stays.
+    /// The encoding that flowed is gone; the target stays.
     pub(super) fn stop(&mut self) {
         self.current = None;
     }
@@ -92,22 +95,22 @@ impl Selector {
         sent
     }
 
-    /// The same for a packet that comes late, under the limits of its position.
-    pub(super) fn admit_late(&mut self, limit: Target, frame: &FrameMeta) -> bool {
-        self.decide(limit, frame)
+    /// The same for a packet that comes late; `max_layer` is the highest layer that the slot takes at its position.
+    pub(super) fn admit_late(&mut self, max_layer: Layer, frame: &FrameMeta) -> bool {
+        self.decide(max_layer, frame)
     }
 
-    /// Whether a frame is sent under these limits; remembers it where not.
-    fn decide(&mut self, limit: Target, frame: &FrameMeta) -> bool {
-        let taken = frame.spatial <= limit.spatial && frame.temporal <= limit.temporal;
-        let needed = frame.spatial == limit.spatial || !frame.unneeded_above;
+    /// Whether a frame is sent where the slot takes no layer above `max_layer`. Remembers a frame that is not.
+    fn decide(&mut self, max_layer: Layer, frame: &FrameMeta) -> bool {
+        let taken = frame.spatial <= max_layer.spatial && frame.temporal <= max_layer.temporal;
+        let needed = frame.spatial == max_layer.spatial || !frame.unneeded_above;
         let Some(dependencies) = &frame.dependencies else { return taken && needed };
         let sent = taken && needed && self.dropped.allow(dependencies);
         self.dropped.note(dependencies.number, !sent);
         sent
     }
 
-    fn next_limits(&mut self, current: Target, frame: &FrameMeta) -> Target {
+    fn next_limits(&mut self, current: Layer, frame: &FrameMeta) -> Layer {
         let target = self.target.filter(|target| target.encoding == current.encoding);
         if frame.keyframe {
             self.broken = [false; SPATIAL_LAYERS];
@@ -121,14 +124,15 @@ impl Selector {
             (Some(target), _) if target.spatial < current.spatial && !self.is_broken(target.spatial) => {
                 (target.spatial, target.temporal)
             }
-            // Congestion will not wait for a keyframe, of the lower encoding or of a layer that cannot be gone on with.
+            // Congestion will not wait for a key frame, of the lower encoding or of a layer that cannot be gone on
+            // with.
             (Some(target), _) if target.spatial < current.spatial => (current.spatial, 0),
             (Some(target), _) => (current.spatial, target.temporal),
             (None, Some(target)) if target.encoding < current.encoding => (current.spatial, 0),
             (None, _) => (current.spatial, limit),
         };
-        // A layer is added where its sync frame frees it from what was not sent, and only on top of the one below: other
-        // frames of a layer may lean on every layer under it.
+        // A layer is added where its sync frame frees it from what was not sent, and only on top of the one below:
+        // other frames of a layer may lean on every layer under it.
         let climbs = frame.layer_sync && limit.checked_add(1) == Some(frame.temporal);
         let temporal = if frame.keyframe || wanted < limit {
             wanted
@@ -137,7 +141,7 @@ impl Selector {
         } else {
             limit
         };
-        Target { spatial, temporal, ..current }
+        Layer { spatial, temporal, ..current }
     }
 
     fn is_broken(&self, spatial: u8) -> bool {

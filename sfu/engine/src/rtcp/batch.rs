@@ -5,12 +5,12 @@ const FULL_BYTES: usize = 900;
 
 /// Compound packets being filled (reduced-size, RFC 5506).
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct RtcpBatch {
     full: Vec<Vec<u8>>,
     current: Vec<u8>,
 }
 
-impl Batch {
+impl RtcpBatch {
     /// The packet that the next part is to be appended to.
     pub fn packet(&mut self) -> &mut Vec<u8> {
         if self.current.len() > FULL_BYTES { self.empty_packet() } else { &mut self.current }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn many_parts_are_spread_over_packets_that_fit_a_datagram() {
-        let mut batch = Batch::default();
+        let mut batch = RtcpBatch::default();
         batch.empty_packet().extend([1; 1180]);
         for _ in 0..100 {
             batch.packet().extend([2; 28]);
@@ -48,6 +48,6 @@ mod tests {
 
     #[test]
     fn nothing_makes_no_packet() {
-        assert_eq!(Batch::default().into_packets().count(), 0);
+        assert_eq!(RtcpBatch::default().into_packets().count(), 0);
     }
 }

@@ -1,23 +1,23 @@
 //! Congestion control feedback (RFC 8888): per source, which packets arrived, when, and with which ECN mark.
 
-use super::reader::Reader;
+use crate::byte_reader::ByteReader;
 use crate::units::{SeqNo, Ssrc};
 use std::time::Duration;
 
 /// One feedback packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Ccfb<'a> {
-    /// Who reports.
+    /// The SSRC of the reporting side.
     pub sender: Ssrc,
     /// When it was made, on the reporter's clock: middle 32 bits of an NTP time, in 1/65536 s.
     pub timestamp: u32,
-    blocks: Reader<'a>,
+    blocks: ByteReader<'a>,
 }
 
 impl<'a> Ccfb<'a> {
-    pub(super) fn read(mut body: Reader<'a>) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Self> {
         let sender = Ssrc(body.u32()?);
-        let blocks = Reader::new(body.bytes(body.rest().len().checked_sub(4)?)?);
+        let blocks = ByteReader::new(body.bytes(body.rest().len().checked_sub(4)?)?);
         let mut rest = blocks;
         while !rest.is_empty() {
             CcfbBlock::read(&mut rest)?;
@@ -43,7 +43,7 @@ pub struct CcfbBlock<'a> {
 }
 
 impl<'a> CcfbBlock<'a> {
-    fn read(rest: &mut Reader<'a>) -> Option<Self> {
+    fn read(rest: &mut ByteReader<'a>) -> Option<Self> {
         let (media, first, count) = (Ssrc(rest.u32()?), SeqNo(rest.u16()?), usize::from(rest.u16()?));
         let metrics = rest.records(count)?;
         // An odd number of metrics is followed by two bytes that align the next block.

@@ -1,13 +1,13 @@
 //! Feedback about single packets and pictures: NACK, PLI, FIR (RFC 4585, RFC 5104) and REMB.
 
 use super::Rtcp;
-use super::reader::Reader;
+use crate::byte_reader::ByteReader;
 use crate::units::{Bitrate, SeqNo, Ssrc};
 
 /// Packets of one source that did not arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct Nack<'a> {
-    /// Who asks.
+    /// The SSRC of the asking side.
     pub sender: Ssrc,
     /// The source that is asked to send again.
     pub media: Ssrc,
@@ -15,7 +15,7 @@ pub struct Nack<'a> {
 }
 
 impl<'a> Nack<'a> {
-    pub(super) fn read(mut body: Reader<'a>) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Self> {
         let (sender, media) = (Ssrc(body.u32()?), Ssrc(body.u32()?));
         let pairs = body.rest().as_chunks().0;
         (!pairs.is_empty()).then_some(Nack { sender, media, pairs })
@@ -32,20 +32,20 @@ impl<'a> Nack<'a> {
 }
 
 /// Reads a PLI, which has no more than the two sources.
-pub(super) fn read_pli<'a>(mut body: Reader<'a>) -> Option<Rtcp<'a>> {
+pub(super) fn read_pli<'a>(mut body: ByteReader<'a>) -> Option<Rtcp<'a>> {
     Some(Rtcp::Pli { sender: Ssrc(body.u32()?), media: Ssrc(body.u32()?) })
 }
 
-/// Sources that should send a keyframe.
+/// Sources that should send a key frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Fir<'a> {
-    /// Who asks.
+    /// The SSRC of the asking side.
     pub sender: Ssrc,
     entries: &'a [[u8; 8]],
 }
 
 impl<'a> Fir<'a> {
-    pub(super) fn read(mut body: Reader<'a>) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Self> {
         // The second source is unused (RFC 5104 section 4.3.1.2).
         let (sender, _) = (Ssrc(body.u32()?), body.u32()?);
         let entries = body.rest().as_chunks().0;
@@ -68,7 +68,7 @@ pub struct Remb<'a> {
 
 impl<'a> Remb<'a> {
     /// `Some(None)` for application feedback of another kind.
-    pub(super) fn read(mut body: Reader<'a>) -> Option<Option<Self>> {
+    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Option<Self>> {
         let _sources = body.u64()?;
         if body.bytes(4) != Some(REMB_NAME) {
             return Some(None);

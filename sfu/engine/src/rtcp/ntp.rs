@@ -23,9 +23,9 @@ impl NtpTime {
     }
 }
 
-/// The round trip that a report measures (RFC 3550 section 6.4.1): `now` is our clock when it arrived, `last` the compact time
-/// it echoes, `delay` how long the other side kept it, in 1/65536 s. `None` where nothing is echoed (`last` 0), or where the
-/// numbers make no sense: a negative round trip, or one above a minute.
+/// The round trip that a report measures (RFC 3550 section 6.4.1): `now` is our clock when it arrived, `last` the
+/// compact time it echoes, `delay` how long the other side kept it, in 1/65536 s. `None` where nothing is echoed
+/// (`last` 0), or where the numbers make no sense: a negative round trip, or one above a minute.
 pub fn round_trip(now: NtpTime, last: u32, delay: u32) -> Option<Duration> {
     const LONGEST: u32 = 60 << 16;
     // A tick of rounding on each side may make a very short round trip look negative.

@@ -1,7 +1,7 @@
-//! Reports about sources: SR, RR, BYE (RFC 3550 section 6) and the two XR blocks that measure a round trip (RFC 3611).
+//! Reports about sources: SR, RR and BYE (RFC 3550 section 6).
 
-use super::reader::Reader;
-use super::{NtpTime, Rtcp};
+use super::NtpTime;
+use crate::byte_reader::ByteReader;
 use crate::units::{RtpTime, Ssrc};
 
 /// What a sender says about itself, and about what it receives.
@@ -21,7 +21,7 @@ pub struct SenderReport<'a> {
 }
 
 impl<'a> SenderReport<'a> {
-    pub(super) fn read(mut body: Reader<'a>, count: u8) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>, count: u8) -> Option<Self> {
         Some(SenderReport {
             ssrc: Ssrc(body.u32()?),
             ntp: NtpTime(body.u64()?),
@@ -41,13 +41,13 @@ impl<'a> SenderReport<'a> {
 /// What a receiver says about the sources that it receives.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiverReport<'a> {
-    /// Who reports.
+    /// The SSRC of the reporting side.
     pub ssrc: Ssrc,
     blocks: &'a [[u8; ReportBlock::SIZE]],
 }
 
 impl<'a> ReceiverReport<'a> {
-    pub(super) fn read(mut body: Reader<'a>, count: u8) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>, count: u8) -> Option<Self> {
         Some(ReceiverReport { ssrc: Ssrc(body.u32()?), blocks: body.records(usize::from(count))? })
     }
 
@@ -81,7 +81,7 @@ impl ReportBlock {
     pub(super) const SIZE: usize = 24;
 
     fn read(bytes: &[u8; Self::SIZE]) -> Option<Self> {
-        let mut bytes = Reader::new(bytes);
+        let mut bytes = ByteReader::new(bytes);
         Some(ReportBlock {
             ssrc: Ssrc(bytes.u32()?),
             fraction_lost: bytes.u8()?,
@@ -102,7 +102,7 @@ pub struct Goodbye<'a> {
 }
 
 impl<'a> Goodbye<'a> {
-    pub(super) fn read(mut body: Reader<'a>, count: u8) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>, count: u8) -> Option<Self> {
         Some(Goodbye { sources: body.records(usize::from(count))? })
     }
 
@@ -111,28 +111,3 @@ impl<'a> Goodbye<'a> {
         self.sources.iter().map(|bytes| Ssrc(u32::from_be_bytes(*bytes)))
     }
 }
-
-/// Visits the round trip blocks of an extended report (RFC 3611 section 3); `None` where it is malformed.
-pub(super) fn visit_extended<'a>(mut body: Reader<'a>, visit: &mut impl FnMut(Rtcp<'a>)) -> Option<()> {
-    let sender = Ssrc(body.u32()?);
-    while !body.is_empty() {
-        let (block_type, _, words) = (body.u8()?, body.u8()?, body.u16()?);
-        let mut block = Reader::new(body.bytes(usize::from(words) * 4)?);
-        match block_type {
-            XR_REFERENCE_TIME => visit(Rtcp::ReferenceTime { sender, ntp: NtpTime(block.u64()?) }),
-            XR_REFERENCE_ECHO => {
-                while !block.is_empty() {
-                    let (ssrc, last, delay) = (Ssrc(block.u32()?), block.u32()?, block.u32()?);
-                    visit(Rtcp::ReferenceEcho { ssrc, last, delay });
-                }
-            }
-            _ => {}
-        }
-    }
-    Some(())
-}
-
-/// Receiver Reference Time Report Block.
-pub(super) const XR_REFERENCE_TIME: u8 = 4;
-/// DLRR Report Block.
-pub(super) const XR_REFERENCE_ECHO: u8 = 5;

@@ -1,6 +1,6 @@
 //! Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1): read and written.
 
-use super::reader::Reader;
+use crate::byte_reader::ByteReader;
 use crate::units::{SeqNo, Ssrc};
 
 /// Packets that one feedback may describe: several seconds of the fastest sender. It bounds the work that a lie costs.
@@ -15,7 +15,7 @@ const MAX_RUN: usize = 0x1fff;
 /// One feedback packet: for consecutive transport-wide sequence numbers, which packets arrived, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct TransportFeedback<'a> {
-    /// Who reports.
+    /// The SSRC of the reporting side.
     pub sender: Ssrc,
     /// Any one of the sources covered.
     pub media: Ssrc,
@@ -28,11 +28,11 @@ pub struct TransportFeedback<'a> {
     /// The receiver's clock that the arrivals stand on, in microseconds; wraps after 2^24 times 64 ms (12 days).
     pub reference_us: i64,
     chunks: &'a [[u8; 2]],
-    deltas: Reader<'a>,
+    deltas: ByteReader<'a>,
 }
 
 impl<'a> TransportFeedback<'a> {
-    pub(super) fn read(mut body: Reader<'a>) -> Option<Self> {
+    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Self> {
         let (sender, media) = (Ssrc(body.u32()?), Ssrc(body.u32()?));
         let (base, count) = (SeqNo(body.u16()?), body.u16()?);
         let (reference, feedback_number) = (body.u24()?, body.u8()?);
@@ -55,7 +55,8 @@ impl<'a> TransportFeedback<'a> {
         (delta_bytes <= body.rest().len()).then_some(feedback)
     }
 
-    /// Every packet covered, in order: its number and, where it arrived, when, in microseconds of the clock of `reference_us`.
+    /// Every packet covered, in order: its number and, where it arrived, when, in microseconds of the clock of
+    /// `reference_us`.
     pub fn packets(&self) -> impl Iterator<Item = (SeqNo, Option<i64>)> + use<'a> {
         let mut seq = self.base.0;
         let mut clock = self.reference_us;
@@ -79,7 +80,7 @@ impl<'a> TransportFeedback<'a> {
 }
 
 /// The chunks that together cover `count` packets; `None` where there are not enough.
-fn chunks_for(body: Reader<'_>, count: usize) -> Option<&[[u8; 2]]> {
+fn chunks_for(body: ByteReader<'_>, count: usize) -> Option<&[[u8; 2]]> {
     let chunks = body.rest().as_chunks().0;
     let mut covered = 0;
     let needed = chunks.iter().take_while(|chunk| {
@@ -138,7 +139,7 @@ impl Symbol {
 /// A packet status chunk.
 #[derive(Clone, Copy)]
 enum Chunk {
-    /// One symbol, so many times.
+    /// A run of one symbol, with its length.
     Run(Symbol, u16),
     /// 14 symbols of one bit: lost or small.
     OneBit(u16),
@@ -175,7 +176,8 @@ impl Chunk {
     }
 }
 
-/// Writes the chunks and then the deltas of `statuses`: for every packet its arrival delta in ticks, `None` where it is lost.
+/// Writes the chunks and then the deltas of `statuses`: for every packet its arrival delta in ticks, `None` where it is
+/// lost.
 pub(super) fn write_statuses(out: &mut Vec<u8>, statuses: &[Option<i16>]) {
     let mut rest = statuses;
     while !rest.is_empty() {

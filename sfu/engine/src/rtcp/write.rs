@@ -1,21 +1,17 @@
-//! Writes RTCP sub-packets. Every function appends one whole sub-packet to `out`, so that calls in a row make a compound.
+//! Writes RTCP sub-packets. Every function appends one whole sub-packet to `out`, so that calls in a row make a
+//! compound.
 //!
-//! A compound must start with a report and name the sender (RFC 3550 section 6.1): use [`compound_start`]. Where the participant
-//! negotiated rtcp-rsize, feedback may go alone (RFC 5506).
+//! [`RtcpBatch`](super::RtcpBatch) gathers sub-packets into packets that fit a datagram. Feedback may go alone there
+//! (reduced-size RTCP, RFC 5506), without the report and the CNAME with which a compound packet starts (RFC 3550
+//! section 6.1).
 
-use super::{NtpTime, ReportBlock, feedback, format, kind, report, twcc};
+use super::{NtpTime, ReportBlock, feedback, format, kind, twcc};
 use crate::units::{Bitrate, ExtSeq, RtpTime, SeqNo, Ssrc};
 
 /// Report blocks that one report can hold: its count has 5 bits.
 pub const MAX_REPORT_BLOCKS: usize = 31;
 /// Pairs in one NACK, which keeps it at 1 KiB.
 pub const MAX_NACK_PAIRS: usize = 256;
-
-/// A receiver report without blocks and a description: what a compound without other reports starts with.
-pub fn compound_start(out: &mut Vec<u8>, sender: Ssrc, cname: &str) {
-    receiver_report(out, sender, &[]);
-    description(out, sender, cname);
-}
 
 /// What a sender report says about its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +72,8 @@ pub fn goodbye(out: &mut Vec<u8>, sources: &[Ssrc]) {
     }
 }
 
-/// One NACK for the first of `missing`, which ascends; returns the rest, which did not fit into [`MAX_NACK_PAIRS`] pairs.
+/// One NACK for the first of `missing`, which ascends; returns the rest, which did not fit into [`MAX_NACK_PAIRS`]
+/// pairs.
 pub fn nack<'a>(out: &mut Vec<u8>, sender: Ssrc, media: Ssrc, missing: &'a [ExtSeq]) -> &'a [ExtSeq] {
     let mut rest = missing;
     packet(out, kind::TRANSPORT_FEEDBACK, format::NACK, |out| {
@@ -146,8 +143,8 @@ pub struct FeedbackHeader {
     pub number: u8,
 }
 
-/// Transport-wide feedback. `statuses` has for each packet, from `base` on, the time since the packet received before it (the
-/// first: since the reference time) in ticks of 250 us, or `None` where it did not arrive.
+/// Transport-wide feedback. `statuses` has for each packet, from `base` on, the time since the packet received before
+/// it (the first: since the reference time) in ticks of 250 us, or `None` where it did not arrive.
 pub fn transport_feedback(out: &mut Vec<u8>, header: &FeedbackHeader, statuses: &[Option<i16>]) {
     packet(out, kind::TRANSPORT_FEEDBACK, format::TWCC, |out| {
         put_u32(out, header.sender.0);
@@ -156,26 +153,6 @@ pub fn transport_feedback(out: &mut Vec<u8>, header: &FeedbackHeader, statuses: 
         out.extend_from_slice(&(statuses.len() as u16).to_be_bytes());
         put_u32(out, header.reference << 8 | u32::from(header.number));
         twcc::write_statuses(out, statuses);
-    });
-}
-
-/// XR with our reference time; the other side answers with an echo, which gives us the round trip (RFC 3611 section 4.4).
-pub fn reference_time(out: &mut Vec<u8>, sender: Ssrc, ntp: NtpTime) {
-    packet(out, kind::EXTENDED_REPORT, 0, |out| {
-        put_u32(out, sender.0);
-        out.extend_from_slice(&[report::XR_REFERENCE_TIME, 0, 0, 2]);
-        out.extend_from_slice(&ntp.0.to_be_bytes());
-    });
-}
-
-/// XR that answers the reference time of `ssrc`: its middle 32 bits, and how long ago it came in 1/65536 s.
-pub fn reference_echo(out: &mut Vec<u8>, sender: Ssrc, ssrc: Ssrc, last: u32, delay: u32) {
-    packet(out, kind::EXTENDED_REPORT, 0, |out| {
-        put_u32(out, sender.0);
-        out.extend_from_slice(&[report::XR_REFERENCE_ECHO, 0, 0, 3]);
-        put_u32(out, ssrc.0);
-        put_u32(out, last);
-        put_u32(out, delay);
     });
 }
 

@@ -1,6 +1,7 @@
-//! Bits, most significant first: a reader that ends at the end of its bytes, and a writer. For descriptors and codec headers.
+//! Bits, most significant first: a reader that ends at the end of its bytes, and a writer. For descriptors and codec
+//! headers.
 
-/// Reads bits; `None` from the first that is not there on.
+/// Reads bits. A read that passes the end of the bytes returns `None`.
 #[derive(Clone, Debug)]
 pub struct BitReader<'a> {
     bytes: &'a [u8],

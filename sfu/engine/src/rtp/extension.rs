@@ -1,7 +1,8 @@
 //! The header extensions that the server itself reads and writes, and those that it passes on.
 //!
-//! The uplink reads [`ReceivedExtensions`] and keeps [`ForwardedExtensions`] with each stored packet; the downlink writes the
-//! kept elements again under the receiver's ids. Formats: RFC 6464, RFC 9143, RFC 8852 and the libwebrtc extension documents.
+//! The uplink reads [`ReceivedExtensions`] and keeps [`ForwardedExtensions`] with each stored packet; the downlink
+//! writes the kept elements again under the receiver's ids. Formats: RFC 6464, RFC 9143, RFC 8852 and the libwebrtc
+//! extension documents.
 
 use crate::rtp::frame_marking::FrameMarking;
 use crate::rtp::packet::RtpPacket;
@@ -21,8 +22,6 @@ pub struct ReceivedExtensions {
     pub audio_level: Option<AudioLevel>,
     /// Number over the whole transport.
     pub transport_cc: Option<u16>,
-    /// When it was sent.
-    pub abs_send_time: Option<AbsSendTime>,
     /// What its frame is.
     pub frame_marking: Option<FrameMarking>,
     /// It has the element that [`LayersAllocation`](crate::rtp::layers_allocation::LayersAllocation) reads.
@@ -40,7 +39,6 @@ impl ReceivedExtensions {
                 Some(ExtensionKind::RepairedRid) => found.repaired_rid = Token::from_bytes(data),
                 Some(ExtensionKind::AudioLevel) => found.audio_level = AudioLevel::read(data),
                 Some(ExtensionKind::TransportCc) => found.transport_cc = read_transport_cc(data),
-                Some(ExtensionKind::AbsSendTime) => found.abs_send_time = AbsSendTime::read(data),
                 Some(ExtensionKind::FrameMarking) => found.frame_marking = FrameMarking::read(data),
                 Some(ExtensionKind::VideoLayersAllocation) => found.has_layers_allocation = true,
                 _ => {}
@@ -96,7 +94,8 @@ impl AbsSendTime {
     }
 }
 
-/// The transport-wide sequence number. Version 2 of the extension may append a feedback request, which is not needed here.
+/// The transport-wide sequence number. Version 2 of the extension may append a feedback request, which is not needed
+/// here.
 pub fn read_transport_cc(data: &[u8]) -> Option<u16> {
     data.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes))
 }
@@ -106,8 +105,8 @@ pub fn write_transport_cc(seq: u16) -> [u8; 2] {
     seq.to_be_bytes()
 }
 
-/// A packet's elements that its receivers get too, in the compact form that a stored packet keeps: for each element its kind,
-/// its length and its bytes.
+/// A packet's elements that its receivers get too, in the compact form that a stored packet keeps: for each element its
+/// kind, its length and its bytes.
 #[derive(Clone, Debug)]
 pub struct ForwardedExtensions {
     bytes: [u8; ForwardedExtensions::CAPACITY],
@@ -150,8 +149,8 @@ impl ForwardedExtensions {
         })
     }
 
-    /// As [`iter`](Self::iter), under the receiver's ids, ready for [`write_header`](crate::rtp::packet::write_header). Kinds that the
-    /// receiver did not negotiate are passed over.
+    /// As [`iter`](Self::iter), under the receiver's ids, ready for [`write_header`](crate::rtp::packet::write_header).
+    /// Kinds that the receiver did not negotiate are passed over.
     pub fn for_receiver<'a>(compact: &'a [u8], ids: &'a ExtensionMap) -> impl Iterator<Item = (u8, &'a [u8])> + Clone {
         Self::iter(compact).filter_map(|(kind, data)| Some((ids.id(kind)?, data)))
     }
@@ -167,8 +166,9 @@ impl ForwardedExtensions {
     }
 }
 
-/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written anew, or tell of more than
-/// a receiver gets (see [`crate::rtp::layers_allocation`] and [`crate::rtp::frame_marking`]).
+/// Whether a kind means the same to a receiver as to the server. The others are the transport's own and are written
+/// anew, or tell of more than a receiver gets (see [`crate::rtp::layers_allocation`] and
+/// [`crate::rtp::frame_marking`]).
 fn is_forwarded(kind: ExtensionKind) -> bool {
     match kind {
         ExtensionKind::AudioLevel
@@ -218,20 +218,10 @@ mod tests {
             (ExtensionKind::RepairedRid, 11),
             (ExtensionKind::AudioLevel, 1),
             (ExtensionKind::TransportCc, 3),
-            (ExtensionKind::AbsSendTime, 2),
         ]);
-        let bytes = packet(&[
-            (1, &[0x80 | 33]),
-            (2, &[1, 2, 3]),
-            (3, &[0xAB, 0xCD]),
-            (4, b"0"),
-            (10, b"h"),
-            (11, b"q"),
-            (12, &[1]),
-        ]);
+        let bytes = packet(&[(1, &[0x80 | 33]), (3, &[0xAB, 0xCD]), (4, b"0"), (10, b"h"), (11, b"q"), (12, &[1])]);
         let read = ReceivedExtensions::read(&RtpPacket::parse(&bytes).unwrap(), &map);
         assert_eq!(read.audio_level, Some(AudioLevel { level: 33, voice: true }));
-        assert_eq!(read.abs_send_time, Some(AbsSendTime(0x01_02_03)));
         assert_eq!(read.transport_cc, Some(0xABCD));
         assert_eq!(read.mid, Token::new("0"));
         assert_eq!(read.rid, Token::new("h"));
@@ -240,12 +230,8 @@ mod tests {
 
     #[test]
     fn elements_of_a_wrong_length_count_as_absent() {
-        let map = ExtensionMap::of(&[
-            (ExtensionKind::TransportCc, 3),
-            (ExtensionKind::AbsSendTime, 2),
-            (ExtensionKind::Rid, 1),
-        ]);
-        let bytes = packet(&[(3, &[1]), (2, &[1, 2]), (1, &[])]);
+        let map = ExtensionMap::of(&[(ExtensionKind::TransportCc, 3), (ExtensionKind::Rid, 1)]);
+        let bytes = packet(&[(3, &[1]), (1, &[])]);
         let read = ReceivedExtensions::read(&RtpPacket::parse(&bytes).unwrap(), &map);
         assert_eq!(read, ReceivedExtensions::default());
     }
@@ -258,6 +244,7 @@ mod tests {
         let time = AbsSendTime::at(64_500_000);
         assert_eq!(time.0, 1 << 17, "half a second after the wrap at 64 s");
         assert_eq!(AbsSendTime::read(&time.write()), Some(time));
+        assert_eq!(AbsSendTime::read(&[1, 2]), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Frame marking (RFC 9626): what a packet's frame is, said beside the payload.
 //!
-//! Read for H.264, whose payload says nothing of temporal layers; other codecs' payloads or dependency descriptors say more. The browsers of today do
-//! not offer it (libwebrtc dropped it in 2020), other senders do. Not passed on: TL0PICIDX would jump where encodings change.
+//! Read for H.264, whose payload says nothing of temporal layers; other codecs' payloads or dependency descriptors say
+//! more. The browsers of today do not offer it (libwebrtc dropped it in 2020), other senders do. Not passed on:
+//! TL0PICIDX would jump where encodings change.
 
 use crate::media::FrameMeta;
 
@@ -35,8 +36,8 @@ impl FrameMarking {
         })
     }
 
-    /// Adds it to what the payload says. What the payload shows of a start stays: marks are per frame, parameter sets may come in a
-    /// packet of their own.
+    /// Adds it to what the payload says. What the payload shows of a start stays: marks are per frame, parameter sets
+    /// may come in a packet of their own.
     pub(crate) fn describe(self, frame: &mut FrameMeta) {
         frame.keyframe |= self.starts_frame && self.independent;
         frame.starts_frame |= self.starts_frame;
@@ -73,13 +74,20 @@ mod tests {
         assert_eq!((FrameMarking::read(&[]), FrameMarking::read(&[0; 4])), (None, None));
     }
 
+    /// A frame of which frame marking says this.
+    fn marked(element: [u8; 2]) -> FrameMeta {
+        let mut frame = FrameMeta::default();
+        if let Some(marking) = FrameMarking::read(&element) {
+            marking.describe(&mut frame);
+        }
+        frame
+    }
+
     #[test]
     fn a_marked_frame_has_its_layer_and_its_limits() {
-        let mut frame = FrameMeta::default();
-        FrameMarking::read(&[0b1110_0000, 0]).into_iter().for_each(|marking| marking.describe(&mut frame));
+        let frame = marked([0b1110_0000, 0]);
         assert!(frame.keyframe && frame.starts_frame && frame.ends_frame && !frame.layer_sync);
-        let mut frame = FrameMeta::default();
-        FrameMarking::read(&[0b1000_1001, 0]).into_iter().for_each(|marking| marking.describe(&mut frame));
+        let frame = marked([0b1000_1001, 0]);
         assert!(frame.layer_sync && !frame.keyframe);
         assert_eq!(frame.temporal, 1);
     }

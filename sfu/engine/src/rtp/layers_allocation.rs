@@ -1,8 +1,10 @@
-//! Video layers allocation (video-layers-allocation00 of libwebrtc): what a publisher is about to send of each layer of each encoding.
+//! Video layers allocation (video-layers-allocation00 of libwebrtc): what a publisher is about to send of each layer of
+//! each encoding.
 //!
-//! Read by the uplink: target rates stand in for measured ones while an encoding is young, sizes for those of a key frame that nobody could
-//! read. Whether an encoding flows is left to its packets, since those under way outlast the word that it stops. Never passed on: it tells
-//! of all that the publisher sends, which is not what a receiver gets, and nobody but a server asks for it.
+//! Read by the uplink: target rates stand in for measured ones while an encoding is young, sizes for those of a key
+//! frame that nobody could read. Whether an encoding flows is left to its packets, since those under way outlast the
+//! word that it stops. Never passed on: it tells of all that the publisher sends, which is not what a receiver gets,
+//! and nobody but a server asks for it.
 
 use crate::rtp::bits::BitReader;
 use crate::units::Bitrate;

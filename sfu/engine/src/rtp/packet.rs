@@ -1,6 +1,7 @@
 //! RTP packets on the wire (RFC 3550 section 5.1) with header extensions (RFC 8285): a checked view and a writer.
 //!
-//! The uplink parses each received packet once; the downlink writes one header per packet and receiver. Neither allocates.
+//! The uplink parses each received packet once; the downlink writes one header per packet and receiver. Neither
+//! allocates.
 
 use crate::units::{PayloadType, RtpTime, SeqNo, Ssrc};
 
@@ -26,7 +27,8 @@ pub struct RtpPacket<'a> {
 }
 
 impl<'a> RtpPacket<'a> {
-    /// `None` where `bytes` are not one well-formed RTP packet. A packet of padding only is well-formed: its payload is empty.
+    /// `None` where `bytes` are not one well-formed RTP packet. A packet of padding only is well-formed: its payload is
+    /// empty.
     pub fn parse(bytes: &'a [u8]) -> Option<RtpPacket<'a>> {
         let (fixed, rest) = bytes.split_first_chunk::<FIXED_HEADER>()?;
         let [first, ..] = *fixed;
@@ -200,8 +202,8 @@ pub fn write_header<'a>(
     out.len() - start
 }
 
-/// Appends `count` bytes of padding (RFC 3550 section 5.1) to the packet that begins at `start` of `out`. It must have none yet;
-/// nothing happens for a `count` of 0.
+/// Appends `count` bytes of padding (RFC 3550 section 5.1) to the packet that begins at `start` of `out`. It must have
+/// none yet; nothing happens for a `count` of 0.
 pub fn append_padding(out: &mut Vec<u8>, start: usize, count: u8) {
     if count == 0 {
         return;

@@ -1,6 +1,7 @@
 //! Redundant audio (RFC 2198): a payload that repeats older packets in front of its own.
 //!
-//! The uplink takes payloads apart; a slot puts them together again for receivers that take redundancy, under their payload types.
+//! The uplink takes payloads apart; a slot puts them together again for receivers that take redundancy, under their
+//! payload types.
 
 use crate::units::PayloadType;
 
@@ -32,8 +33,8 @@ pub struct Block<'a> {
 impl<'a> Redundant<'a> {
     /// `None` where the headers do not fit the payload.
     ///
-    /// Each header of an older block is four bytes: a set bit, payload type (7 bits), timestamp offset (14), length (10). That of the
-    /// newest is one byte: a clear bit and the payload type.
+    /// Each header of an older block is four bytes: a set bit, payload type (7 bits), timestamp offset (14), length
+    /// (10). That of the newest is one byte: a clear bit and the payload type.
     pub fn parse(payload: &'a [u8]) -> Option<Self> {
         let (mut rest, mut older, mut count) = (payload, 0, 0);
         loop {

@@ -1,4 +1,5 @@
-//! The RTP header that all packets of one source share, made once: per packet its numbers are put in, and the block is copied whole.
+//! The RTP header that all packets of one source share, made once: per packet its numbers are put in, and the block is
+//! copied whole.
 //!
 //! Owned by a [`Slot`](crate::downlink::slot::Slot), which makes it anew where its extensions change.
 //! [`write_header`](crate::rtp::packet::write_header) writes the general case.
@@ -34,7 +35,8 @@ pub struct HeaderTemplate {
 }
 
 impl HeaderTemplate {
-    /// For the ids of a section; `mid` where packets have to tell theirs. `None` where the elements need the two-byte form.
+    /// For the ids of a section; `mid` where packets have to tell theirs. `None` where the elements need the two-byte
+    /// form.
     pub fn new(ids: &ExtensionMap, mid: Option<&[u8]>) -> Option<HeaderTemplate> {
         let mut template =
             HeaderTemplate { bytes: [0; CAPACITY], len: BLOCK_AT, transport_seq_at: None, sent_at: None };
@@ -47,7 +49,8 @@ impl HeaderTemplate {
         Some(template)
     }
 
-    /// Adds an element of the server's own, where the kind was negotiated, and returns where its bytes stand; `None` where it does not fit.
+    /// Adds an element of the server's own, where the kind was negotiated, and returns where its bytes stand; `None`
+    /// where it does not fit.
     fn add(&mut self, ids: &ExtensionMap, kind: ExtensionKind, data: &[u8]) -> Option<Option<usize>> {
         let Some(id) = ids.id(kind) else { return Some(None) };
         let at = self.len + 1;
@@ -55,7 +58,8 @@ impl HeaderTemplate {
         Some(Some(at))
     }
 
-    /// Writes an element of the one-byte form (RFC 8285 section 4.2) at `end`, and returns where it ends; `None` where it does not fit.
+    /// Writes an element of the one-byte form (RFC 8285 section 4.2) at `end`, and returns where it ends; `None` where
+    /// it does not fit.
     #[inline]
     fn put(&mut self, end: usize, id: u8, data: &[u8]) -> Option<usize> {
         let fits = id <= ONE_BYTE_MAX_ID && (1..=ONE_BYTE_MAX_LEN).contains(&data.len());
@@ -65,8 +69,8 @@ impl HeaderTemplate {
         Some(end + 1 + data.len())
     }
 
-    /// Appends the header of a packet with `others` (id, bytes) behind the own elements. False, and nothing is appended, where one of them does not fit
-    /// the one-byte form.
+    /// Appends the header of a packet with `others` (id, bytes) behind the own elements. False, and nothing is
+    /// appended, where one of them does not fit the one-byte form.
     #[inline]
     pub fn write<'a>(
         &mut self,
@@ -92,7 +96,8 @@ impl HeaderTemplate {
         self.append(out, end).is_some()
     }
 
-    /// Appends the header with elements up to `end`: the block is filled up to whole words, and tells its length in these.
+    /// Appends the header with elements up to `end`: the block is filled up to whole words, and tells its length in
+    /// these.
     fn append(&mut self, out: &mut Vec<u8>, end: usize) -> Option<()> {
         if end == BLOCK_AT {
             out.extend_from_slice(self.bytes.get(..FIXED_HEADER)?);

@@ -1,5 +1,5 @@
-//! Which of a section's payload types the server takes: codecs, their RTX (RFC 4588), redundant audio (RFC 2198) and the RTCP
-//! feedback of each (RFC 4585, RFC 5104, RFC 8888).
+//! Which of a section's payload types the server takes: codecs, their RTX (RFC 4588), redundant audio (RFC 2198) and
+//! the RTCP feedback of each (RFC 4585, RFC 5104, RFC 8888).
 //!
 //! The client's parameters are answered unchanged: the server forwards and neither encodes nor decodes.
 
@@ -131,7 +131,8 @@ impl<'a> Payloads<'a> {
         payloads
     }
 
-    /// Leaves of what the client can send on section `mid` what the rules allow, best first, each codec with its retransmissions.
+    /// Leaves of what the client can send on section `mid` what the rules allow, best first, each codec with its
+    /// retransmissions.
     pub(super) fn follow(&mut self, rules: &CodecRules, mid: Option<Mid>) {
         let told = mid.and_then(|mid| rules.told(mid));
         let media = |(payload_type, meaning, _): &(u8, Meaning, Description<'_>)| match meaning {
@@ -340,8 +341,9 @@ fn h264(fmtp: &str) -> Option<Codec> {
     Some(Codec::H264 { profile: profile.3, packetization_mode })
 }
 
-/// Reads H.265 parameters (RFC 7798 section 7.1). The level does not decide compatibility, as for H.264: who sends keeps within what the
-/// answer repeats. Several streams or transports (`tx-mode`) and packets out of decoding order (`sprop-max-don-diff`) are nobody's.
+/// Reads H.265 parameters (RFC 7798 section 7.1). The level does not decide compatibility, as for H.264: who sends
+/// keeps within what the answer repeats. Several streams or transports (`tx-mode`) and packets out of decoding order
+/// (`sprop-max-don-diff`) are nobody's.
 fn h265(fmtp: &str) -> Option<Codec> {
     let number = |name, usual: &'static str| parameter(fmtp, name).unwrap_or(usual).parse::<u8>().ok();
     let single = parameter(fmtp, "tx-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("SRST"));
@@ -354,8 +356,8 @@ fn h265(fmtp: &str) -> Option<Codec> {
     (profile <= 31 && tier <= 1).then_some(Codec::H265 { profile, tier })
 }
 
-/// Profiles by profile_idc and the bits of profile_iop that matter (RFC 6184 table 5), with the spelling that stands for all
-/// equivalent ones. Two payload types are of one profile if these are equal; the level does not matter.
+/// Profiles by profile_idc and the bits of profile_iop that matter (RFC 6184 table 5), with the spelling that stands
+/// for all equivalent ones. Two payload types are of one profile if these are equal; the level does not matter.
 const H264_PROFILES: [(u8, u8, u8, u16); 9] = [
     (0x42, 0b0100_1111, 0b0100_0000, 0x42e0), // Constrained Baseline, in three spellings.
     (0x4d, 0b1000_1111, 0b1000_0000, 0x42e0),

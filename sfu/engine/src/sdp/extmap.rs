@@ -79,7 +79,8 @@ pub struct ExtensionMap {
 }
 
 impl ExtensionMap {
-    /// Adds the ids of another section of the same BUNDLE, where ids mean the same on every section (RFC 9143 section 9.1).
+    /// Adds the ids of another section of the same BUNDLE, where ids mean the same on every section (RFC 9143 section
+    /// 9.1).
     pub fn merge(&mut self, other: &ExtensionMap) {
         self.two_byte_allowed |= other.two_byte_allowed;
         for (kind, id) in other.iter() {
@@ -109,8 +110,8 @@ impl ExtensionMap {
         self.two_byte_allowed = allowed;
     }
 
-    /// Gives `kind` the id `id`. `false`, and nothing changes, where `id` is 0, 15, too large for the allowed form or taken,
-    /// or `kind` has an id.
+    /// Gives `kind` the id `id`. `false`, and nothing changes, where `id` is 0, 15, too large for the allowed form or
+    /// taken, or `kind` has an id.
     pub fn insert(&mut self, kind: ExtensionKind, id: u8) -> bool {
         let fits = match id {
             0 | 15 => false,
@@ -143,8 +144,8 @@ impl ExtensionMap {
     }
 }
 
-/// Takes from `section` what the server knows and the client uses for media in direction `flow` (from the client's view). Ids
-/// stay as offered. Returns the answer's `a=extmap` lines too.
+/// Takes from `section` what the server knows and the client uses for media in direction `flow` (from the client's
+/// view). Ids stay as offered. Returns the answer's `a=extmap` lines too.
 pub(super) fn negotiate(offer: &Offer, section: &OfferedSection, flow: &Direction) -> (ExtensionMap, Vec<Attribute>) {
     let mut map = ExtensionMap::default();
     map.set_two_byte_allowed(
@@ -171,7 +172,8 @@ pub(super) fn negotiate(offer: &Offer, section: &OfferedSection, flow: &Directio
     (map, lines)
 }
 
-/// Reads `<id>[/<direction>] <uri> [<attributes>]` (RFC 8285 section 8); `None` for ids above 255 and unknown extensions.
+/// Reads `<id>[/<direction>] <uri> [<attributes>]` (RFC 8285 section 8); `None` for ids above 255 and unknown
+/// extensions.
 fn declaration(value: &str) -> Option<(u8, Direction, ExtensionKind)> {
     let mut words = value.split_ascii_whitespace();
     let number = words.next()?;

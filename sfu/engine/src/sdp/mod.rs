@@ -3,8 +3,8 @@
 //! The engine keeps one [`Negotiation`] for each peer connection, looks at an offer with [`peek_transport`] to choose
 //! credentials, and lets [`Negotiation::handle_offer`] answer it. What the answer settled comes back as plain values.
 //!
-//! `negotiation` decides, `offer` and `transport` read text, `codecs`, `extmap` and `simulcast` each settle one part of an m=
-//! section, `answer` writes text. Syntax is the work of `rtc-sdp`.
+//! `negotiation` decides, `offer` and `transport` read text, `codecs`, `extmap` and `simulcast` each settle one part of
+//! an m= section, `answer` writes text. Syntax is the work of `rtc-sdp`.
 
 mod answer;
 mod codecs;

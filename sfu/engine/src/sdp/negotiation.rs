@@ -61,7 +61,7 @@ impl Accepted<'_> {
 }
 
 impl Negotiation {
-    /// For a new peer connection. `session_id` goes into the answers' `o=` lines and should be random.
+    /// For a new peer connection. `session_id` should be random; its upper 63 bits go into the answers' `o=` lines.
     pub fn new(session_id: u64) -> Self {
         // RFC 9429 section 5.2.1: the highest bit is 0.
         Negotiation { session_id: session_id >> 1, session_version: 0, slots: Vec::new(), association: None }
@@ -235,7 +235,8 @@ fn accept_section<'a>(
     Ok(Some(Accepted { role, payloads, extensions, extension_lines, encoding_lines }))
 }
 
-/// DTLS-SRTP in the spellings that RFC 9429 section 5.1.2 wants taken. Plain RTP is not among them, whatever else the section says.
+/// DTLS-SRTP in the spellings that RFC 9429 section 5.1.2 wants taken. Plain RTP is not among them, whatever else the
+/// section says.
 fn check_profile(section: &OfferedSection) -> Result<(), NegotiationError> {
     match section.profile.as_str() {
         "UDP/TLS/RTP/SAVPF" | "UDP/TLS/RTP/SAVP" | "TCP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVP" => Ok(()),
@@ -279,8 +280,8 @@ fn check_numbers(accepted: &[Option<Accepted<'_>>]) -> Result<(), NegotiationErr
     Ok(())
 }
 
-/// RFC 8888 is for all sections of one transport, as its section 6 demands, and for what we send. Transport-wide feedback is preferred: it
-/// tells the times of arrival more precisely.
+/// RFC 8888 is for all sections of one transport, as its section 6 demands, and for what we send. Transport-wide
+/// feedback is preferred: it tells the times of arrival more precisely.
 fn take_feedback(accepted: &mut [Option<Accepted<'_>>]) {
     let slots = accepted.iter().flatten().filter(|section| matches!(section.role, SectionRole::Slot(_)));
     let ccfb = slots.clone().all(|section| section.payloads.offer_ccfb() && !section.payloads.offer_transport_cc());

@@ -1,7 +1,7 @@
 //! An offer's text as sections and attributes.
 //!
-//! `rtc-sdp` reads the syntax. It sets no limits and knows a fixed list of media names, so the text is looked through first:
-//! size, line length, number of lines and sections, control characters.
+//! `rtc-sdp` reads the syntax. It sets no limits and knows a fixed list of media names, so the text is looked through
+//! first: size, line length, number of lines and sections, control characters.
 
 use super::{MAX_OFFER_BYTES, MAX_SECTIONS, NegotiationError};
 use crate::media::MediaKind;
@@ -15,8 +15,8 @@ use std::io::Cursor;
 /// Longest line that is read, in bytes: a BUNDLE group of [`MAX_SECTIONS`] mids fits.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Most lines of the session level or of one section, so that looking through them for every section stays cheap. A browser writes
-/// some 150 for video.
+/// Most lines of the session level or of one section, so that looking through them for every section stays cheap. A
+/// browser writes some 150 for video.
 const MAX_LEVEL_LINES: usize = 1000;
 
 /// A parsed offer.
@@ -130,8 +130,8 @@ impl Attributes {
     }
 }
 
-/// Finds the first BUNDLE group's sections and checks the mids. A `bundle-only` section outside of the group is not in use
-/// (RFC 9143 section 7.2.1).
+/// Finds the first BUNDLE group's sections and checks the mids. A `bundle-only` section outside of the group is not in
+/// use (RFC 9143 section 7.2.1).
 fn resolve_bundle(session: &Attributes, sections: &mut [OfferedSection]) -> Result<Vec<usize>, NegotiationError> {
     let mut by_mid = BTreeMap::new();
     for section in sections.iter().filter(|section| section.live) {

@@ -1,14 +1,14 @@
-//! Which video codec a client shall send: one that everybody in its room can receive, then what the room prefers, then, of a client that cannot be told
-//! another one later, one that most browsers can receive, then what the client prefers.
+//! Which video codec a client shall send: one that everybody in its room can receive, then what the room prefers, then,
+//! of a client that cannot be told another one later, one that most browsers can receive, then what the client prefers.
 //!
-//! The answer lists the codecs in that order, and a client sends the first (RFC 9429 section 4.2.6). The control plane decides by the
-//! same order whether a publisher must change over while the call goes on.
+//! The answer lists the codecs in that order, and a client sends the first (RFC 9429 section 4.2.6). The control plane
+//! decides by the same order whether a publisher must change over while the call goes on.
 
 use crate::media::{Codec, VideoFormat};
 use crate::units::Mid;
 use std::cmp::Reverse;
 
-/// What a room wants of those who publish video.
+/// What a room wants of its publishers of video.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodecRules {
     /// Best first. What is not on it comes after, in the client's order.
@@ -19,11 +19,12 @@ pub struct CodecRules {
     pub receivers: Vec<(Codec, u32)>,
     /// What sections were told to send, which no new offer changes.
     pub told: Vec<(Mid, Codec)>,
-    /// The client cannot be told another codec later (WHIP): who joins after it must be able to receive this one.
+    /// The client cannot be told another codec later (WHIP): participants that join after it must be able to receive
+    /// this one.
     pub for_good: bool,
 }
 
-/// For whoever has no wishes.
+/// The rules where there are no wishes.
 pub static NO_RULES: CodecRules =
     CodecRules { list: Vec::new(), required: false, receivers: Vec::new(), told: Vec::new(), for_good: false };
 
@@ -56,7 +57,8 @@ impl CodecRules {
     }
 }
 
-/// How likely somebody who is not there yet lacks a codec: every browser has VP8 and constrained baseline H.264 (RFC 7742 section 5).
+/// How likely a participant that is yet to come lacks a codec: every browser has VP8 and constrained baseline H.264
+/// (RFC 7742 section 5).
 fn rarity(codec: Codec) -> u8 {
     match codec {
         Codec::Opus | Codec::Vp8 | Codec::H264 { profile: 0x42e0, packetization_mode: 1 } => 0,

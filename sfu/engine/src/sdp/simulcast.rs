@@ -1,5 +1,6 @@
-//! Encodings that a client declares for a section it sends on: by rid (RFC 8851, RFC 8853, also the older `rid=` spelling that
-//! Firefox used), by `ssrc-group:SIM`, or a single one; their SSRCs and those of their retransmissions (RFC 5576).
+//! Encodings that a client declares for a section it sends on: by rid (RFC 8851, RFC 8853, also the older `rid=`
+//! spelling that Firefox used), by `ssrc-group:SIM`, or a single one; their SSRCs and those of their retransmissions
+//! (RFC 5576).
 
 use super::answer::attribute;
 use super::codecs::Payloads;
@@ -119,7 +120,8 @@ impl OfferedRids {
     }
 }
 
-/// The list behind `send`, and whether it is in the older `rid=` spelling. The still older lists of payload types are not read.
+/// The list behind `send`, and whether it is in the older `rid=` spelling. The still older lists of payload types are
+/// not read.
 fn send_list(simulcast: &str) -> Option<(&str, bool)> {
     let mut words = simulcast.split_ascii_whitespace().skip_while(|word| *word != "send");
     let list = words.nth(1)?;

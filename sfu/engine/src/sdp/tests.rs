@@ -90,8 +90,8 @@ fn mids(sdp: &str) -> Vec<(String, Option<Mid>)> {
     starts.map(read).collect()
 }
 
-/// What holds for every answer: the offer's m= lines with their mids in order, rejected ones with port 0 and outside of the
-/// BUNDLE group, the others with credentials, one tagged with the candidates.
+/// What holds for every answer: the offer's m= lines with their mids in order, rejected ones with port 0 and outside of
+/// the BUNDLE group, the others with credentials, one tagged with the candidates.
 fn check_answer(offer: &str, negotiated: &Negotiated) {
     let answered = parse(&negotiated.answer);
     assert_eq!(mids(&negotiated.answer), mids(offer));

@@ -1,5 +1,5 @@
-//! The client's transport as an offer describes it: ICE credentials (RFC 8839), certificate fingerprints (RFC 8122) and DTLS
-//! role (RFC 8842). Bundled sections share one; that of the offerer-tagged section counts (RFC 9143 section 7.2).
+//! The client's transport as an offer describes it: ICE credentials (RFC 8839), certificate fingerprints (RFC 8122) and
+//! DTLS role (RFC 8842). Bundled sections share one; that of the offerer-tagged section counts (RFC 9143 section 7.2).
 
 use super::NegotiationError;
 use super::offer::{Attributes, Offer};
@@ -17,8 +17,8 @@ pub struct RemoteTransport {
     pub ufrag: String,
     /// ICE password.
     pub pwd: String,
-    /// Fingerprints of which one must match the client's certificate: `sha-256 AA:BB:..`, hash name in lower and digits in upper
-    /// case, never empty.
+    /// Fingerprints of which one must match the client's certificate: `sha-256 AA:BB:..`, hash name in lower and digits
+    /// in upper case, never empty.
     pub fingerprints: Vec<String>,
     /// The DTLS role that the client offers.
     pub setup: Setup,
@@ -68,8 +68,8 @@ impl RemoteTransport {
     }
 }
 
-/// Where transport attributes may stand, first choice first: the tagged section, the session, and, for clients that write them
-/// only once and elsewhere, the other bundled sections.
+/// Where transport attributes may stand, first choice first: the tagged section, the session, and, for clients that
+/// write them only once and elsewhere, the other bundled sections.
 fn levels(offer: &Offer) -> Result<Vec<&Attributes>, NegotiationError> {
     let mut sections = offer.bundle.iter().filter_map(|index| offer.sections.get(*index));
     let tagged = sections.next().or_else(|| offer.live().next()).ok_or(NegotiationError::NothingOffered)?;

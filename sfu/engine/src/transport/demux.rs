@@ -1,8 +1,8 @@
 //! Whose datagram is this, and what is it? One UDP port serves all participants, so both are read from the datagram.
 //!
-//! The engine classifies by the first bytes (RFC 7983, RFC 5761) and looks up the tuple; only STUN from a tuple that is not
-//! known yet is looked up by its user fragment. Tuples enter after a check with correct integrity, so a stranger cannot make
-//! the tables grow.
+//! The engine classifies by the first bytes (RFC 7983, RFC 5761) and looks up the tuple; only STUN from a tuple that is
+//! not known yet is looked up by its user fragment. Tuples enter after a check with correct integrity, so a stranger
+//! cannot make the tables grow.
 
 use rustc_hash::FxHashMap;
 
@@ -47,7 +47,7 @@ impl<K: Copy + Eq> Demux<K> {
         Demux { tuples: FxHashMap::default(), ufrags: FxHashMap::default() }
     }
 
-    /// Who owns a validated tuple: one hash, no allocation.
+    /// The owner of a validated tuple: one hash, no allocation.
     pub fn by_tuple(&self, tuple: &Tuple) -> Option<K> {
         self.tuples.get(tuple).copied()
     }
@@ -67,8 +67,8 @@ impl<K: Copy + Eq> Demux<K> {
         self.ufrags.remove(ufrag);
     }
 
-    /// Enters a tuple that `owner` has just validated. Returns another participant that it belonged to before (a NAT reuses
-    /// ports): that one must forget it.
+    /// Enters a tuple that `owner` has just validated. Returns another participant that it belonged to before (a NAT
+    /// reuses ports): that one must forget it.
     pub fn insert_tuple(&mut self, tuple: Tuple, owner: K) -> Option<K> {
         self.tuples.insert(tuple, owner).filter(|previous| *previous != owner)
     }

@@ -1,7 +1,7 @@
 //! From datagram to plain RTP and back: demultiplexing, ICE-lite, DTLS, SRTP.
 //!
-//! [`Transport`] is one participant's: every datagram that the demultiplexer assigns to the participant enters here, and every
-//! datagram to it leaves here. DTLS and SRTP are taken from validated tuples only.
+//! [`Transport`] is one participant's: every datagram that the demultiplexer assigns to the participant enters here,
+//! and every datagram to it leaves here. DTLS and SRTP are taken from validated tuples only.
 
 pub mod demux;
 pub mod dtls;
@@ -25,14 +25,13 @@ use std::time::Instant;
 /// Datagrams of STUN, DTLS and RTCP that may wait for a participant; the oldest is dropped beyond that.
 const MAX_CONTROL_QUEUE: usize = 256;
 
-/// SCTP packets that may wait for whoever reads them, which is after each datagram: more than a datagram has room for.
+/// SCTP packets that may wait to be read, which is done after each datagram: more than a datagram has room for.
 const MAX_DATA_QUEUE: usize = 256;
 
 /// One participant's transport.
 pub struct Transport {
     ice: IceLite,
     dtls: DtlsSession,
-    role: DtlsRole,
     provider: Arc<dyn RTCCryptoProvider>,
     fingerprints: Vec<Fingerprint>,
     srtp: Option<Srtp>,
@@ -74,7 +73,6 @@ impl Transport {
         Transport {
             ice,
             dtls,
-            role,
             provider,
             fingerprints,
             srtp: None,
@@ -84,7 +82,7 @@ impl Transport {
         }
     }
 
-    /// Has fetched the keys that seal RTP.
+    /// Has the keys that seal RTP fetched into the cache.
     pub fn prefetch_behind(&self) {
         if let Some(srtp) = &self.srtp {
             srtp.sender.prefetch_keys();
@@ -118,11 +116,6 @@ impl Transport {
     /// The certificate fingerprints that the client announced.
     pub fn fingerprints(&self) -> &[Fingerprint] {
         &self.fingerprints
-    }
-
-    /// Which side of the DTLS handshake we are.
-    pub fn role(&self) -> DtlsRole {
-        self.role
     }
 
     /// ICE restart (RFC 8445 section 9): DTLS and SRTP go on.
@@ -173,7 +166,8 @@ impl Transport {
         Ok(length)
     }
 
-    /// Seals the plain RTP packet `buffer[start..]` in place. False where there are no keys or the packet cannot be sealed.
+    /// Seals the plain RTP packet `buffer[start..]` in place. False where there are no keys or the packet cannot be
+    /// sealed.
     pub fn protect_rtp(&mut self, buffer: &mut Vec<u8>, start: usize) -> bool {
         self.srtp.as_mut().is_some_and(|srtp| srtp.sender.protect_rtp(buffer, start).is_ok())
     }

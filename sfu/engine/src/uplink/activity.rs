@@ -1,7 +1,9 @@
-//! Whether an encoding is being sent: publishers stop encodings that their network cannot take and start them again later.
+//! Whether an encoding is being sent: publishers stop encodings that their network cannot take and start them again
+//! later.
 //!
-//! One [`Activity`] per encoding, fed by the uplink with every packet that carries media (padding does not count). The room
-//! acts on the changes: subscribers of an encoding that stopped move to another, subscriptions that wait for one get it.
+//! One [`Activity`] per encoding, fed by the uplink with every packet that carries media (padding does not count). The
+//! engine acts on the changes: subscribers of an encoding that stopped move to another one, and those that wait for an
+//! encoding that starts get it.
 
 use crate::media::MediaKind;
 use std::time::{Duration, Instant};
@@ -28,18 +30,18 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Silence after which an audio encoding has stopped. Opus with DTX sends every 400 ms (RFC 6716 section 2.1.9); there is no
-    /// hurry beyond that, as audio has no other encoding to move to.
+    /// Silence after which an audio encoding has stopped. Opus with DTX sends every 400 ms (RFC 6716 section 2.1.9);
+    /// there is no hurry beyond that, as audio has no other encoding to move to.
     pub const AUDIO_SILENCE: Duration = Duration::from_secs(5);
     /// Limits of the silence after which a video encoding has stopped.
     pub const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
     /// The longest silence that a slow frame rate, as of a still screen, explains.
     pub const LONGEST_SILENCE: Duration = Duration::from_secs(5);
-    /// As long as the frame rate is unknown.
+    /// The silence after which a video encoding has stopped while its frame rate is unknown.
     const FIRST_SILENCE: Duration = Duration::from_secs(2);
     /// Frames after which the frame rate is known.
     const KNOWN_AFTER: u32 = 5;
-    /// So many frames in a row are missing when an encoding has stopped.
+    /// An encoding has stopped when this many frames in a row are missing.
     const MISSED_FRAMES: u32 = 4;
 
     /// An encoding that has sent nothing so far.

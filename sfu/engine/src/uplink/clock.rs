@@ -1,8 +1,9 @@
 //! When a frame was captured: RTP timestamps of all encodings of a participant on one clock, that of the server.
 //!
-//! Sender reports tie each encoding's RTP clock to the publisher's wall clock (RFC 3550 section 6.4.1); one [`PublisherClock`] per
-//! participant ties that to the server's clock, so that audio and video keep their distance. Before the first report, and where the
-//! reports are implausible, an encoding's [`CaptureClock`] goes by arrival times. The forwarder gets a [`CaptureMapping`], a plain value.
+//! Sender reports tie each encoding's RTP clock to the publisher's wall clock (RFC 3550 section 6.4.1); one
+//! [`PublisherClock`] per participant ties that to the server's clock, so that audio and video keep their distance.
+//! Before the first report, and where the reports are implausible, an encoding's [`CaptureClock`] goes by arrival
+//! times. The forwarder gets a [`CaptureMapping`], a plain value.
 
 use crate::rtcp::NtpTime;
 use crate::units::RtpTime;
@@ -13,8 +14,8 @@ const PLAUSIBLE_US: i64 = 1_000_000;
 
 /// The distance between a publisher's wall clock and the server's clock.
 ///
-/// A report takes some time to arrive, so each one shows the distance plus a delay; the smallest of the last ten seconds counts,
-/// and the distance moves towards it slowly, as a jump would disturb the receivers' lip sync.
+/// A report takes some time to arrive, so each one shows the distance plus a delay; the smallest of the last ten
+/// seconds counts, and the distance moves towards it slowly, as a jump would disturb the receivers' lip sync.
 #[derive(Clone, Debug)]
 pub struct PublisherClock {
     origin: Instant,
@@ -35,9 +36,10 @@ struct Estimate {
 
 impl PublisherClock {
     const WINDOW: Duration = Duration::from_secs(5);
-    /// The distance moves by at most one part in so many of the time: 5 ms a second.
+    /// The distance moves by at most one part in this many of the time: 5 ms a second.
     const SLEW: i64 = 200;
-    /// So many reports in a row that agree with each other, and not with those before, mean that the publisher set its clock.
+    /// When this many reports in a row agree with each other, and not with those before, the publisher has set its
+    /// clock.
     const STRAYS_BELIEVED: u32 = 3;
 
     /// `origin` is the zero of the server's clock, the same for all participants.
@@ -101,7 +103,8 @@ pub struct CaptureClock {
 }
 
 impl CaptureClock {
-    /// By arrival, time moves on this much slower than told, so that the least delay is found again after clocks drift apart.
+    /// By arrival, time moves on this much slower than told, so that the least delay is found again after clocks drift
+    /// apart.
     const DRIFT: i64 = 5000;
     /// A packet this late means that the timestamps jumped back.
     const LATEST_US: i64 = 5_000_000;
@@ -166,7 +169,7 @@ pub struct CaptureMapping {
     clock_rate: u32,
 }
 
-impl crate::forward::CaptureClock for CaptureMapping {
+impl crate::forward::CaptureTime for CaptureMapping {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         self.capture_time_us(ts)
     }
@@ -178,17 +181,11 @@ impl CaptureMapping {
         CaptureMapping { timestamp: RtpTime(0), time_us: 0, clock_rate: clock_rate.max(1) }
     }
 
-    /// When the frame with this timestamp was captured, in microseconds of the server's clock. Exact to the publisher's delay,
-    /// which is the same for all its encodings.
+    /// When the frame with this timestamp was captured, in microseconds of the server's clock. Exact to the publisher's
+    /// delay, which is the same for all its encodings.
     pub fn capture_time_us(&self, timestamp: RtpTime) -> i64 {
         let ticks = i64::from(timestamp.distance(self.timestamp));
         self.time_us + ticks * 1_000_000 / i64::from(self.clock_rate)
-    }
-
-    /// The timestamp that a frame captured at `time_us` has.
-    pub fn timestamp_at(&self, time_us: i64) -> RtpTime {
-        let ticks = (time_us - self.time_us).saturating_mul(i64::from(self.clock_rate)) / 1_000_000;
-        RtpTime(self.timestamp.0.wrapping_add(ticks as u32))
     }
 
     /// Restates the mapping from another timestamp, if the distance threatens to wrap.
@@ -391,17 +388,6 @@ mod tests {
             publisher.video.on_packet(&publisher.clock, now, RtpTime(jump));
             let mapping = publisher.video.mapping(&publisher.clock).unwrap();
             assert_eq!(mapping.capture_time_us(RtpTime(jump)), 1_000_000);
-        }
-    }
-
-    #[test]
-    fn a_mapping_can_be_inverted() {
-        let mut publisher = Publisher::new();
-        publisher.packets(0, 20, 20);
-        let mapping = publisher.audio.mapping(&publisher.clock).unwrap();
-        for ms in [0, 20, 1000, 100_000] {
-            let timestamp = Publisher::audio_time(ms);
-            assert_eq!(mapping.timestamp_at(mapping.capture_time_us(timestamp)), timestamp);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One received encoding of a track: its packets, how well they arrive, what it costs, whether somebody takes it.
 
+mod demand;
 #[cfg(test)]
 mod tests;
 
@@ -8,7 +9,7 @@ use crate::drops::DropReason;
 use crate::forward::EncodingView;
 use crate::ids::EncodingIndex;
 use crate::media::{Codec, FrameMeta, MediaKind, PacketMeta};
-use crate::rtp::codec::Reader;
+use crate::rtp::codec::PayloadReader;
 use crate::rtp::layers_allocation::StreamAllocation;
 use crate::rtp::packet::RtpPacket;
 use crate::units::{Bitrate, ExtSeq, PayloadType, Rid, SeqNo, Ssrc};
@@ -17,15 +18,11 @@ use crate::uplink::clock::{CaptureClock, CaptureMapping, PublisherClock};
 use crate::uplink::keyframe::{KeyframeRequester, Method};
 use crate::uplink::nack::{NackGenerator, Repair};
 use crate::uplink::rates::{LayerRates, RateMeter};
-use crate::uplink::reception::{Received, Reception};
+use crate::uplink::reception::{Reception, SeqCheck};
 use crate::uplink::shortfall::Shortfall;
 use crate::uplink::store::PacketStore;
+use demand::Demand;
 use std::time::{Duration, Instant};
-
-/// An encoding that nobody takes is switched off at the publisher after this time, so that brief changes cost nothing.
-const UNWANTED_AFTER: Duration = Duration::from_secs(5);
-/// A switched-off encoding that is wanted again must flow within this time, or it no longer counts as available.
-const COMEBACK: Duration = Duration::from_secs(3);
 
 /// Parameter sets that change sooner are taken up after this time: other shards are told of each change.
 const PARAMETERS_SPACING: Duration = Duration::from_millis(100);
@@ -54,7 +51,7 @@ pub struct Encoding {
     pub keyframe: KeyframeRequester,
     /// Rates of its layers, without what audio repeats of older packets.
     pub rates: LayerRates,
-    /// Of that.
+    /// Rate of the redundant blocks alone.
     pub repetitions: RateMeter,
     /// Whether it flows.
     pub activity: Activity,
@@ -63,7 +60,7 @@ pub struct Encoding {
     /// Arrival statistics; there from the first packet on.
     pub reception: Option<Reception>,
     /// Reads what packets say about their frames.
-    pub reader: Reader,
+    pub reader: PayloadReader,
     /// The SSRC of the last packet.
     pub ssrc: Option<Ssrc>,
     /// What its last packet was encoded with.
@@ -76,26 +73,12 @@ pub struct Encoding {
     /// When its parameter sets changed last.
     parameters_at: Option<Instant>,
     demand: Demand,
-    /// When nothing of its last packets is asked for any more, since it has stopped.
+    /// Set when it has stopped: from then on none of its last packets is asked for any more.
     release_at: Option<Instant>,
     /// What the publisher says that it is about to send of it.
     allocation: StreamAllocation,
-    /// What its layers cost when it was switched off for want of takers.
+    /// What its layers cost when it was switched off.
     remembered: Vec<LayerOption>,
-}
-
-/// Whether the publisher should send the encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Demand {
-    /// Somebody takes it, or took it lately.
-    Wanted {
-        /// Since when it is wanted again; `None` if it always was.
-        since: Option<Instant>,
-        /// Since when nobody takes it.
-        idle: Option<Instant>,
-    },
-    /// The publisher was told that nobody takes it.
-    Unwanted,
 }
 
 impl Encoding {
@@ -118,7 +101,7 @@ impl Encoding {
             activity: Activity::new(kind),
             shortfall: Shortfall::default(),
             reception: None,
-            reader: Reader::default(),
+            reader: PayloadReader::default(),
             ssrc: None,
             codec: None,
             numbers_from: 0,
@@ -131,7 +114,8 @@ impl Encoding {
         }
     }
 
-    /// Unwraps the packet's sequence number; `original` is that of a retransmission. Refuses what was seen before or is too old.
+    /// Unwraps the packet's sequence number; of a retransmission, `original` is the number that it was sent under
+    /// first. Refuses packets that were seen before or are too old.
     pub fn number(
         &mut self,
         now: Instant,
@@ -140,27 +124,27 @@ impl Encoding {
         clock_rate: u32,
     ) -> Result<ExtSeq, DropReason> {
         let received = match original {
-            Some(seq) => self.reception.as_mut().map_or(Received::TooOld, |r| r.on_recovered(seq)),
+            Some(seq) => self.reception.as_mut().map_or(SeqCheck::TooOld, |r| r.on_recovered(seq)),
             None => {
                 if self.ssrc != Some(packet.ssrc()) {
-                    self.begin(packet.ssrc(), clock_rate);
+                    self.switch_source(packet.ssrc(), clock_rate);
                 }
                 let reception = self.reception.get_or_insert_with(|| Reception::new(packet.ssrc()));
                 reception.on_packet(now, packet.seq(), packet.timestamp(), clock_rate)
             }
         };
         match received {
-            Received::New(seq) => Ok(ExtSeq(self.numbers_from + seq.0)),
-            Received::Restarted(seq) => {
-                self.restart(clock_rate);
+            SeqCheck::New(seq) => Ok(ExtSeq(self.numbers_from + seq.0)),
+            SeqCheck::Restarted(seq) => {
+                self.reset_source(clock_rate);
                 Ok(ExtSeq(self.numbers_from + seq.0))
             }
-            Received::Duplicate => Err(DropReason::RtpDuplicate),
-            Received::TooOld => Err(DropReason::RtpTooOld),
+            SeqCheck::Duplicate => Err(DropReason::RtpDuplicate),
+            SeqCheck::TooOld => Err(DropReason::RtpTooOld),
         }
     }
 
-    /// Keeps the parameter sets that the reader met in a packet that has just been read; true where they are others than before.
+    /// Keeps the parameter sets of the packet that the reader has just read; true where they differ from those before.
     pub fn note_parameters(&mut self, now: Instant, codec: Codec, payload_type: PayloadType) -> bool {
         if self.parameters_at.is_some_and(|at| now.saturating_duration_since(at) < PARAMETERS_SPACING) {
             return false;
@@ -189,7 +173,8 @@ impl Encoding {
         if started {
             self.shortfall.on_started();
             if self.rates.size().is_none() {
-                // Its first key frame was lost. Without one nobody can judge the encoding, nor would choose it and ask.
+                // Its first key frame was lost. Without its size no receiver would choose the encoding, and so none
+                // would ask for a key frame.
                 self.keyframe.request(now);
             }
         }
@@ -214,8 +199,8 @@ impl Encoding {
         self.mapping
     }
 
-    /// Keeps track of what is missing. Where only a key frame helps and the encoding is `taken`, one is asked for. Returns the round trip to
-    /// the publisher where a retransmission shows it.
+    /// Keeps track of what is missing. Where only a key frame helps and the encoding is `taken`, one is asked for.
+    /// Returns the round trip to the publisher where a retransmission shows it.
     pub fn note_repair(
         &mut self,
         now: Instant,
@@ -296,8 +281,8 @@ impl Encoding {
         }
     }
 
-    /// What its layers could cost where what is measured says nothing: all temporal layers, and what the publisher announces or such a picture
-    /// usually takes, or else what was `seen` of it.
+    /// What its layers could cost where the measured rates say nothing: each with all temporal layers, at the rate that
+    /// the publisher announces, or that a picture of this size usually takes, or else at the rate `seen` so far.
     fn usual_options(&self, now: Instant, index: EncodingIndex, seen: Option<Bitrate>, options: &mut Vec<LayerOption>) {
         let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
         for spatial in 0..self.rates.spatial_layers(now).max(1) {
@@ -319,80 +304,8 @@ impl Encoding {
         (flowed >= FIRST_LOOK).then(|| self.rates.total(now).scale(FIRST_LOOK_ROOM))
     }
 
-    /// Whether it can be expected to flow once somebody takes it.
-    pub fn comes_back(&self, now: Instant) -> bool {
-        match self.demand {
-            Demand::Unwanted => true,
-            Demand::Wanted { since, .. } => since.is_some_and(|at| now.saturating_duration_since(at) < COMEBACK),
-        }
-    }
-
-    /// Whether it flows since it was wanted again: then it costs what it did. What begins by itself may be anything.
-    fn came_back(&self) -> bool {
-        let Demand::Wanted { since: Some(since), .. } = self.demand else { return false };
-        self.activity.active_since().is_some_and(|active| active >= since && active < since + COMEBACK)
-    }
-
-    /// Notes whether anybody takes it; nobody can where it is `too_much` for the publisher's network. True where the publisher must be told
-    /// something else than before.
-    pub fn update_demand(&mut self, now: Instant, taken: bool, too_much: bool, index: EncodingIndex) -> bool {
-        let taken = taken && !too_much;
-        let after = if too_much { Duration::ZERO } else { UNWANTED_AFTER };
-        let flows = self.activity.active_since().is_some();
-        match (self.demand, taken) {
-            (Demand::Unwanted, true) => {
-                self.demand = Demand::Wanted { since: Some(now), idle: None };
-                true
-            }
-            (Demand::Wanted { since, .. }, true) => {
-                self.demand = Demand::Wanted { since, idle: None };
-                false
-            }
-            // Only what flows is switched off: an encoding that the publisher itself stopped stays welcome, and one that just began is
-            // given time to be chosen. Not so where it would only look for room that there is not.
-            (Demand::Wanted { since, .. }, false) if !flows && (!too_much || self.remembered.is_empty()) => {
-                self.demand = Demand::Wanted { since, idle: None };
-                false
-            }
-            (Demand::Wanted { since, idle: None }, false) if !too_much => {
-                self.demand = Demand::Wanted { since, idle: Some(now) };
-                false
-            }
-            (Demand::Wanted { idle, .. }, false) if now.saturating_duration_since(idle.unwrap_or(now)) >= after => {
-                let mut options = Vec::new();
-                if !too_much {
-                    self.layer_options(now, index, &mut options);
-                } else if !flows {
-                    options.clone_from(&self.remembered);
-                } else {
-                    // What comes of it, and what is announced, is what the network leaves of it.
-                    self.allocation = StreamAllocation::default();
-                    self.usual_options(now, index, None, &mut options);
-                }
-                self.remembered = options;
-                self.demand = Demand::Unwanted;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the publisher should send it.
-    pub fn is_wanted(&self) -> bool {
-        self.demand != Demand::Unwanted
-    }
-
-    /// When [`Encoding::update_demand`] may find it unwanted.
-    pub fn demand_timeout(&self) -> Option<Instant> {
-        match self.demand {
-            Demand::Wanted { idle: Some(at), .. } if self.activity.active_since().is_some() => {
-                Some(at + UNWANTED_AFTER)
-            }
-            _ => None,
-        }
-    }
-
-    /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where they can be read.
+    /// Takes what the publisher says that it is about to send. Key frames know better which size a layer has, where
+    /// they can be read.
     pub fn note_allocation(&mut self, layers: &StreamAllocation) {
         self.allocation = *layers;
         for (spatial, size) in (0..).zip(layers).filter_map(|(spatial, layer)| Some((spatial, layer.as_ref()?.size()?)))
@@ -401,8 +314,9 @@ impl Encoding {
         }
     }
 
-    /// Notes what a packet is encoded with. Refuses what is of a codec that is not sent any more: that of the track before an encoding
-    /// followed, or of the encoding before it changed over.
+    /// Notes what a packet is encoded with. Refuses packets of a codec that is not sent any more: the track's codec
+    /// before it changed over, which this encoding has not followed yet, or the encoding's own codec before it changed
+    /// over.
     pub fn take_codec(
         &mut self,
         codec: Codec,
@@ -411,14 +325,14 @@ impl Encoding {
         of_track: Option<Codec>,
     ) -> Result<(), DropReason> {
         match self.codec {
-            Some(known) if known == codec => match of_track.is_none_or(|of_track| of_track == codec) {
-                true => Ok(()),
-                false => Err(DropReason::RtpTooOld),
-            },
+            Some(known) if known == codec => {
+                let is_of_track = of_track.is_none_or(|of_track| of_track == codec);
+                if is_of_track { Ok(()) } else { Err(DropReason::RtpTooOld) }
+            }
             Some(_) if again || self.store.highest().is_some_and(|highest| seq < highest) => Err(DropReason::RtpTooOld),
             before => {
                 if before.is_some() {
-                    self.forget_pictures();
+                    self.reset_codec();
                 }
                 self.codec = Some(codec);
                 Ok(())
@@ -426,42 +340,44 @@ impl Encoding {
         }
     }
 
-    /// The track has this codec now: what the encoding has of another can be of no more use.
+    /// The track has this codec now: what the encoding has of another one is of no use any more.
     pub fn drop_other_codec(&mut self, codec: Codec) {
         if self.codec.is_some_and(|own| own != codec) {
-            self.forget_pictures();
+            self.reset_codec();
         }
     }
 
-    /// Nothing of the pictures so far can be used: another codec begins. Numbers and clock go on.
-    pub fn forget_pictures(&mut self) {
+    /// Another codec begins: forgets everything about the pictures so far. Numbers and clock go on.
+    pub fn reset_codec(&mut self) {
         self.store.clear();
         self.store.forget_parameters();
         self.nack.reset();
-        self.reader = Reader::default();
+        self.reader = PayloadReader::default();
         self.rates = LayerRates::default();
         self.allocation = StreamAllocation::default();
         self.activity = Activity::new(self.activity.kind());
-        // Switched off, it must stay on offer, or it would never be asked for again; what it cost is the best guess. Spatial layers were the old codec's.
+        // An encoding that is switched off must stay on offer, or it would never be asked for again. What it cost is
+        // the best guess; higher spatial layers were the old codec's.
         self.remembered.retain(|layer| layer.spatial == 0);
     }
 
-    /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes it for the same.
-    fn begin(&mut self, ssrc: Ssrc, clock_rate: u32) {
+    /// Another source sends the encoding now. Its numbers continue far above the old ones, so that no forwarder takes
+    /// it for the same.
+    fn switch_source(&mut self, ssrc: Ssrc, clock_rate: u32) {
         if self.ssrc.replace(ssrc).is_some() {
             const CYCLE: u64 = 1 << 16;
             let highest = self.store.highest().map_or(0, |seq| seq.0);
             self.numbers_from = (highest / CYCLE + 1) * CYCLE;
         }
         self.reception = None;
-        self.restart(clock_rate);
+        self.reset_source(clock_rate);
     }
 
-    /// The source counts anew: nothing of what was before can be used.
-    fn restart(&mut self, clock_rate: u32) {
+    /// The source counts anew: nothing that it sent before can be used.
+    fn reset_source(&mut self, clock_rate: u32) {
         self.store.clear();
         self.nack.reset();
-        self.reader = Reader::default();
+        self.reader = PayloadReader::default();
         self.clock = CaptureClock::new(clock_rate);
     }
 }

@@ -1,8 +1,9 @@
-//! Transport-wide feedback to a publisher: when each of its packets arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+//! Transport-wide feedback to a publisher: when each of its packets arrived
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 //!
-//! One [`FeedbackRecorder`] per participant, fed by the uplink with every RTP packet that carries a transport-wide number, padding and
-//! retransmissions included. As in libwebrtc, a packet that arrives late makes the next report start with it, so numbers that were
-//! reported before may be reported once more.
+//! One [`FeedbackRecorder`] per participant, fed by the uplink with every RTP packet that carries a transport-wide
+//! number, padding and retransmissions included. As in libwebrtc, a packet that arrives late makes the next report
+//! start with it, so numbers that were reported before may be reported once more.
 
 use super::rates::RateMeter;
 use crate::rtcp::write::{self, FeedbackHeader};
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 /// Remembers arrivals and writes them out at intervals that take about 5 % of the rate received.
 #[derive(Debug)]
 pub struct FeedbackRecorder {
-    /// Arrival of each number from `start` on, in microseconds since `epoch`. The last one is the newest packet; only before the
-    /// first packet there is none.
+    /// Arrival of each number from `start` on, in microseconds since `epoch`; `None` for a packet that has not come.
+    /// The last one is the newest packet. Empty before the first packet.
     arrivals: VecDeque<Option<i64>>,
     start: ExtSeq,
     /// First number that the next report covers.
@@ -59,12 +60,12 @@ impl FeedbackRecorder {
     const FIRST_INTERVAL: Duration = Duration::from_millis(100);
     const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
     const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
-    /// Reports take one part in so many of the rate: 5 %.
+    /// Reports take one part in this many of the rate: 5 %.
     const SHARE: u32 = 20;
     /// What a usual report takes with all headers, for the interval.
     const REPORT_BYTES: u64 = 68;
-    /// Packets received that one report covers. Each takes at most 6 bytes, as the only one in a long loss, so that a report fits
-    /// a packet.
+    /// Packets received that one report covers. Each takes at most 6 bytes, as the only one in a long loss, so that a
+    /// report fits a packet.
     const MAX_RECEIVED: usize = 190;
 
     /// Notes that a packet arrived with transport-wide number `seq`; `bytes` is its size.
@@ -82,7 +83,8 @@ impl FeedbackRecorder {
         self.due
     }
 
-    /// Appends one report to `out` if one is due; call it until it returns `false`. `media` is any source of the participant.
+    /// Appends one report to `out` if one is due; call it until it returns `false`. `media` is any source of the
+    /// participant.
     pub fn poll_feedback(&mut self, now: Instant, sender: Ssrc, media: Ssrc, out: &mut Vec<u8>) -> bool {
         if self.due.is_none_or(|due| now < due) {
             return false;

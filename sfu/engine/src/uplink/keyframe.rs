@@ -1,7 +1,8 @@
-//! Asks a publisher for a keyframe of one encoding, on behalf of all who need one.
+//! Asks a publisher for a key frame of one encoding, on behalf of all receivers that need one.
 //!
-//! One [`KeyframeRequester`] per encoding. Subscribers that start, switch or lost too much call [`KeyframeRequester::request`] as
-//! often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR (RFC 5104 section 4.3.1) at a time.
+//! One [`KeyframeRequester`] per encoding. Subscribers that start, switch or lost too much call
+//! [`KeyframeRequester::request`] as often as they like; upstream goes at most one PLI (RFC 4585 section 6.3.1) or FIR
+//! (RFC 5104 section 4.3.1) at a time.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ pub enum Method {
     Pli,
     /// `a=rtcp-fb: ccm fir`, where PLI is not offered.
     Fir,
-    /// Sound has no key frames, whoever asks for them.
+    /// Nothing is asked for: audio has no key frames.
     Never,
 }
 
@@ -40,7 +41,7 @@ pub struct KeyframeRequester {
     regular: Option<Instant>,
 }
 
-/// Somebody waits for a keyframe.
+/// Somebody waits for a key frame.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     due: Instant,
@@ -51,12 +52,13 @@ struct Open {
 impl KeyframeRequester {
     /// On average one message per this time goes upstream, however many ask.
     pub const THROTTLE: Duration = Duration::from_secs(1);
-    /// A message may go this much before its regular time, so that a second request need not wait for the whole throttle.
+    /// A message may go this much before its regular time, so that a second request need not wait for the whole
+    /// throttle.
     const EARLY: Duration = Duration::from_millis(500);
-    /// How long a keyframe is waited for before asking again: at least, and at most after doubling each time.
+    /// How long a key frame is waited for before asking again: at least, and at most after doubling each time.
     const FIRST_RETRY: Duration = Duration::from_millis(500);
     const LAST_RETRY: Duration = Duration::from_secs(8);
-    /// A key frame that has begun is waited for so long.
+    /// How long the rest of a key frame that has begun is waited for.
     const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 
     /// For an encoding whose section negotiated `method`.
@@ -64,13 +66,14 @@ impl KeyframeRequester {
         KeyframeRequester { method, number: 0, open: None, begun: None, regular: None }
     }
 
-    /// Somebody needs a keyframe from now on. One that is just coming will do.
+    /// Somebody needs a key frame from now on. One that is just coming will do.
     pub fn request(&mut self, now: Instant) {
         if self.method == Method::Never {
             return;
         }
         let open = self.open.get_or_insert(Open { due: now, sent: 0 });
-        // Who asks newly does not wait out the patience that others have lost.
+        // A new request need not wait for the retry interval, which has doubled with each message of the requests
+        // before it.
         open.due = open.due.min(self.regular.map_or(now, |regular| regular.max(now)));
     }
 
@@ -80,26 +83,21 @@ impl KeyframeRequester {
         self.request(now);
     }
 
-    /// The first packet of a keyframe has come.
+    /// The first packet of a key frame has come.
     pub fn on_begun(&mut self, now: Instant) {
         self.begun = Some(now);
     }
 
-    /// The last one has: whoever asked for it is served.
+    /// The last packet of the key frame has come: all requests for it are answered.
     pub fn on_whole(&mut self) {
         if self.begun.take().is_some() {
             self.open = None;
         }
     }
 
-    /// Nobody needs a keyframe any more, or the encoding stopped.
+    /// Nobody needs a key frame any more, or the encoding stopped.
     pub fn cancel(&mut self) {
         (self.open, self.begun) = (None, None);
-    }
-
-    /// Whether somebody waits.
-    pub fn is_open(&self) -> bool {
-        self.open.is_some()
     }
 
     /// When [`KeyframeRequester::poll`] has a message.
@@ -146,7 +144,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A keyframe comes.
+    /// A key frame comes.
     fn serve(requester: &mut KeyframeRequester, now: Instant) {
         requester.on_begun(now);
         requester.on_whole();
@@ -267,7 +265,7 @@ mod tests {
         let (mut requester, now) = (KeyframeRequester::new(Method::Pli), Instant::now());
         requester.request(now);
         requester.cancel();
-        assert_eq!((requester.poll(now, RTT), requester.is_open()), (None, false));
+        assert_eq!((requester.poll(now, RTT), requester.poll_timeout()), (None, None));
     }
 
     #[test]

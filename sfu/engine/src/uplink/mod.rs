@@ -1,7 +1,7 @@
-//! What is received from a participant.
+//! What the server receives from a participant.
 //!
-//! [`Uplink`] is one participant's: it finds the track of each packet and writes the feedback that concerns all of them. What concerns one
-//! encoding (repair, key frames, rates, clock) hangs on its [`track::Track`].
+//! [`Uplink`] is one participant's: it finds the track of each packet and writes the feedback that concerns all of
+//! them. What concerns one encoding (repair, key frames, rates, clock) hangs on its [`track::Track`].
 
 pub mod activity;
 pub mod clock;
@@ -21,7 +21,7 @@ pub mod track;
 mod tests;
 
 use crate::engine::keys::TrackKey;
-use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
+use crate::rtcp::{ReportBlock, RtcpBatch, SenderReport, write};
 use crate::rtp::extension::ReceivedExtensions;
 use crate::rtp::packet::RtpPacket;
 use crate::sdp::{CNAME, ExtensionMap, Section, SectionRole};
@@ -45,7 +45,8 @@ const REPORT_BLOCKS: usize = 10;
 pub struct Uplink {
     /// The SSRC under which our own reports and requests go.
     pub ssrc: Ssrc,
-    /// Ids of the header extensions on the sections that the client sends on; BUNDLE makes them one space (RFC 9143 section 9.1).
+    /// Ids of the header extensions on the sections that the client sends on; BUNDLE makes them one space (RFC 9143
+    /// section 9.1).
     pub extensions: ExtensionMap,
     /// The publisher's clock against ours.
     pub clock: PublisherClock,
@@ -90,7 +91,7 @@ impl Uplink {
 
     // ----- negotiation -----
 
-    /// The number of the next track; never given twice.
+    /// The number of the next track. No number is given twice.
     pub fn next_track_index(&mut self) -> u32 {
         let index = self.next_track_index;
         self.next_track_index += 1;
@@ -112,7 +113,7 @@ impl Uplink {
         self.tracks.iter().map(|(_, track)| *track)
     }
 
-    /// Learns how to tell which packet belongs to which section.
+    /// Takes the sections of a new negotiation, which tell to which of them a packet belongs.
     pub fn configure(&mut self, sections: &[Section]) {
         self.extensions = ExtensionMap::default();
         for section in sections.iter().filter(|s| matches!(s.role, SectionRole::Publish(_))) {
@@ -190,7 +191,7 @@ impl Uplink {
     // ----- feedback -----
 
     /// Appends transport-wide feedback where it is due.
-    pub fn write_feedback(&mut self, now: Instant, rtcp: &mut Batch) {
+    pub fn write_feedback(&mut self, now: Instant, rtcp: &mut RtcpBatch) {
         while self.feedback.poll_timeout().is_some_and(|at| at <= now) {
             // The media source names the transport as a whole; any source of it will do.
             let media = self.streams.sources().next().map_or(Ssrc(0), |(ssrc, _)| ssrc);
@@ -215,7 +216,7 @@ impl Uplink {
     }
 
     /// Appends a receiver report about everything that the client sends.
-    pub fn write_report(&mut self, now: Instant, tracks: &mut SlotMap<TrackKey, Track>, rtcp: &mut Batch) {
+    pub fn write_report(&mut self, now: Instant, tracks: &mut SlotMap<TrackKey, Track>, rtcp: &mut RtcpBatch) {
         let mut blocks: Vec<ReportBlock> = Vec::new();
         for (_, key) in &self.tracks {
             if let Some(track) = tracks.get_mut(*key) {

@@ -1,10 +1,11 @@
 //! Asks a publisher for lost packets (RFC 4585 section 6.2.1), paced by the round trip.
 //!
-//! One [`NackGenerator`] for each video encoding, fed by the uplink with every unwrapped sequence number. Each missing packet has a
-//! moment at which it is asked for: first after a short tolerance for reordering, then each time an answer is overdue.
+//! One [`NackGenerator`] for each video encoding, fed by the uplink with every unwrapped sequence number. Each missing
+//! packet has a moment at which it is asked for: first after a short tolerance for reordering, then each time an answer
+//! is overdue.
 
 use crate::units::ExtSeq;
-use crate::uplink::shortfall::Counts;
+use crate::uplink::shortfall::LossCounts;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 pub enum Repair {
     /// What is missing can still come, or nothing is.
     Possible,
-    /// Packets were given up: only a keyframe helps.
+    /// Packets were given up: only a key frame helps.
     NeedsKeyframe,
 }
 
@@ -28,8 +29,8 @@ pub struct NackGenerator {
     next_due: Option<Instant>,
     tolerance: Duration,
     given_up: u64,
-    counts: Counts,
-    /// When the gap was noticed that what was overdue last was in.
+    counts: LossCounts,
+    /// When the gap was noticed in which the packet was that became overdue last.
     overdue_gap: Option<Instant>,
 }
 
@@ -55,18 +56,18 @@ impl Default for NackGenerator {
             next_due: None,
             tolerance: Self::FIRST_TOLERANCE,
             given_up: 0,
-            counts: Counts::default(),
+            counts: LossCounts::default(),
             overdue_gap: None,
         }
     }
 }
 
 impl NackGenerator {
-    /// A packet is asked for so many times.
+    /// How often a packet is asked for at most.
     pub const MAX_TRIES: u32 = 10;
     /// A packet that is missing for longer is of no use: the receivers' jitter buffers have moved on.
     pub const MAX_AGE: Duration = Duration::from_secs(1);
-    /// With more packets missing than this, a keyframe is cheaper (as in libwebrtc).
+    /// With more packets missing than this, a key frame is cheaper (as in libwebrtc).
     pub const MAX_MISSING: usize = 1000;
     /// The shortest time that an answer is waited for.
     const MIN_REPEAT: Duration = Duration::from_millis(20);
@@ -74,7 +75,8 @@ impl NackGenerator {
     const FIRST_TOLERANCE: Duration = Duration::from_millis(5);
     const MIN_TOLERANCE: Duration = Duration::from_millis(2);
     const MAX_TOLERANCE: Duration = Duration::from_millis(40);
-    /// A packet is overdue when it has been missing for so long and one and a half round trips: a repair has got lost, too.
+    /// A packet is overdue when it has been missing for this time and one and a half round trips: then a repair has got
+    /// lost, too.
     const OVERDUE: Duration = Duration::from_millis(200);
 
     /// Takes a packet that the publisher sent in its regular order; the gap before it becomes missing.
@@ -122,7 +124,7 @@ impl NackGenerator {
         self.take(seq);
     }
 
-    /// A keyframe starts at `seq`: nothing before it is needed any more.
+    /// A key frame starts at `seq`: nothing before it is needed any more.
     pub fn on_keyframe(&mut self, seq: ExtSeq) {
         let superseded = self.missing.partition_point(|missing| missing.seq < seq);
         self.missing.drain(..superseded);
@@ -133,7 +135,8 @@ impl NackGenerator {
         self.next_due.filter(|_| !self.missing.is_empty())
     }
 
-    /// Appends to `out` what to ask for now, in ascending order, and gives up what is too old or was asked for too often.
+    /// Appends to `out` what to ask for now, in ascending order, and gives up what is too old or was asked for too
+    /// often.
     pub fn poll_nacks(&mut self, now: Instant, rtt: Duration, out: &mut Vec<ExtSeq>) -> Repair {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return Repair::Possible;
@@ -163,18 +166,13 @@ impl NackGenerator {
         *self = NackGenerator { tolerance, given_up, counts, ..NackGenerator::default() };
     }
 
-    /// Packets missing now.
-    pub fn missing(&self) -> usize {
-        self.missing.len()
-    }
-
     /// Packets given up so far.
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
 
     /// What was sent, and what of it was missing for too long.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LossCounts {
         self.counts
     }
 
@@ -286,7 +284,7 @@ mod tests {
         let mut receiver = Receiver::new();
         let _ = receiver.receive(10, 2);
         let _ = receiver.receive(13, 1);
-        assert_eq!((receiver.poll(100), receiver.nack.missing()), (vec![], 0));
+        assert_eq!((receiver.poll(100), receiver.nack.missing.len()), (vec![], 0));
     }
 
     #[test]
@@ -334,7 +332,7 @@ mod tests {
         let mut receiver = Receiver::new();
         assert_eq!(receiver.receive(1, 900), Repair::Possible);
         assert_eq!(receiver.receive(2, 1100), Repair::NeedsKeyframe);
-        assert_eq!((receiver.nack.missing(), receiver.nack.poll_timeout()), (0, None));
+        assert_eq!((receiver.nack.missing.len(), receiver.nack.poll_timeout()), (0, None));
         assert_eq!(receiver.receive(3, 1102), Repair::Possible);
         assert_eq!(receiver.poll(10), [1101]);
         assert_eq!(receiver.receive(4, u64::MAX - 0x2_0000), Repair::NeedsKeyframe);
@@ -375,12 +373,16 @@ mod tests {
         let _ = receiver.receive(0, 3);
         let _ = receiver.receive(10, 5);
         receiver.poll(320);
-        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 2, gaps: 1 }, "200 ms and one and a half of 80");
+        assert_eq!(
+            receiver.nack.counts(),
+            LossCounts { sent: 5, overdue: 2, gaps: 1 },
+            "200 ms and one and a half of 80"
+        );
         receiver.nack.on_recovered(seq(1));
         receiver.run();
-        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 3, gaps: 2 });
+        assert_eq!(receiver.nack.counts(), LossCounts { sent: 5, overdue: 3, gaps: 2 });
         receiver.nack.reset();
-        assert_eq!(receiver.nack.counts(), Counts { sent: 5, overdue: 3, gaps: 2 }, "of the same encoding");
+        assert_eq!(receiver.nack.counts(), LossCounts { sent: 5, overdue: 3, gaps: 2 }, "of the same encoding");
     }
 
     #[test]

@@ -27,7 +27,7 @@ struct Bucket {
 }
 
 impl RateMeter {
-    /// What the rate is an average over.
+    /// The window over which the rate is an average.
     pub const WINDOW: Duration = Duration::from_secs(1);
     const BUCKETS: u64 = 10;
     const BUCKET_MS: u64 = 100;
@@ -66,7 +66,8 @@ impl RateMeter {
         items as f32 / self.covered(now).as_secs_f32()
     }
 
-    /// Number of the bucket that `now` falls into. The first is 10, so that an unused bucket, 0, is never within the window.
+    /// Number of the bucket that `now` falls into. The first is 10, so that an unused bucket, 0, is never within the
+    /// window.
     fn bucket_number(&self, now: Instant) -> u64 {
         let since = self.epoch.map_or(Duration::ZERO, |epoch| now.saturating_duration_since(epoch));
         Self::BUCKETS + since.as_millis() as u64 / Self::BUCKET_MS
@@ -91,8 +92,8 @@ impl Bucket {
 /// The rates of one encoding by layer. A figure "up to" a layer includes what it depends on of the layers below it.
 #[derive(Clone, Debug, Default)]
 pub struct LayerRates {
-    /// There once something of them came: few encodings have more than one spatial layer.
-    layers: [[Option<Box<Layer>>; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
+    /// A meter is there once a packet of its layer has come: few encodings have more than one spatial layer.
+    layers: [[Option<Box<LayerMeter>>; LayerRates::MAX_TEMPORAL]; LayerRates::MAX_SPATIAL],
     /// By spatial layer, what came in key pictures.
     keyframes: [Option<Box<RateMeter>>; LayerRates::MAX_SPATIAL],
     in_keyframe: bool,
@@ -101,10 +102,10 @@ pub struct LayerRates {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Layer {
+struct LayerMeter {
     /// Frames on which higher spatial layers depend, or would.
     shared: Flow,
-    /// Frames that only those need who take this spatial layer.
+    /// Frames that only receivers of this spatial layer need.
     own: Flow,
     frames: RateMeter,
 }
@@ -153,7 +154,8 @@ impl LayerRates {
         }
     }
 
-    /// Brings the stable rates of what comes from `source` up to date; call it every 100 ms or so, at least before [`LayerRates::stable`] is read.
+    /// Brings the stable rates of what comes from `source` up to date; call it every 100 ms or so, at least before
+    /// [`LayerRates::stable`] is read.
     pub fn refresh(&mut self, now: Instant, source: Source) {
         let fall = if source == Source::Screen { Self::SCREEN_FALL } else { Self::FALL };
         let elapsed = self.refreshed.map(|at| now.saturating_duration_since(at));
@@ -187,7 +189,7 @@ impl LayerRates {
 
     /// How many temporal layers the last second had: the highest seen and one, 0 for silence.
     pub fn temporal_layers(&self, now: Instant) -> u8 {
-        let flows = |layer: &Option<Box<Layer>>| layer.as_ref().is_some_and(|layer| layer.flows(now));
+        let flows = |layer: &Option<Box<LayerMeter>>| layer.as_ref().is_some_and(|layer| layer.flows(now));
         let highest = self.layers.iter().filter_map(|layers| layers.iter().rposition(flows));
         highest.max().map_or(0, |highest| highest as u8 + 1)
     }
@@ -198,7 +200,7 @@ impl LayerRates {
         highest.map_or(0, |highest| highest as u8 + 1)
     }
 
-    /// Largest picture size that the last keyframe told.
+    /// Largest picture size that the last key frame told.
     pub fn size(&self) -> Option<(u16, u16)> {
         self.sizes.iter().rev().find_map(|size| *size)
     }
@@ -215,7 +217,8 @@ impl LayerRates {
         }
     }
 
-    /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on without a key frame.
+    /// Forgets the rates of an encoding that stopped. Its picture size stays known: after a mere stall it goes on
+    /// without a key frame.
     pub fn reset(&mut self) {
         *self = LayerRates { sizes: self.sizes, ..LayerRates::default() };
     }
@@ -228,7 +231,7 @@ impl LayerRates {
     }
 }
 
-impl Layer {
+impl LayerMeter {
     fn flows(&self, now: Instant) -> bool {
         [&self.shared, &self.own].iter().any(|flow| flow.media.rate(now) > Bitrate::ZERO)
     }

@@ -1,4 +1,5 @@
-//! Reception of one source: its sequence numbers unwrapped, and how well it arrives (RFC 3550 sections 6.4.1, A.1, A.3 and A.8).
+//! Reception of one source: its sequence numbers unwrapped, and how well it arrives (RFC 3550 sections 6.4.1, A.1, A.3
+//! and A.8).
 //!
 //! One [`Reception`] for each received source, fed by the uplink before anything else looks at the packet.
 
@@ -8,10 +9,11 @@ use std::time::{Duration, Instant};
 
 /// What a packet's sequence number says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum SeqCheck {
     /// A packet not seen before.
     New(ExtSeq),
-    /// The source counts anew: what was stored or awaited of it is void. Numbers continue above all that were given out.
+    /// The source counts anew: what was stored or awaited of it is void. Numbers continue above all that were given
+    /// out.
     Restarted(ExtSeq),
     /// Seen before.
     Duplicate,
@@ -57,9 +59,9 @@ impl Reception {
     }
 
     /// Takes a packet as the source sent it first (a retransmission goes to [`Reception::on_recovered`]).
-    pub fn on_packet(&mut self, now: Instant, seq: SeqNo, timestamp: RtpTime, clock_rate: u32) -> Received {
+    pub fn on_packet(&mut self, now: Instant, seq: SeqNo, timestamp: RtpTime, clock_rate: u32) -> SeqCheck {
         let Some(window) = &mut self.window else {
-            return Received::New(self.start(ExtSeq::first(seq), now, timestamp, clock_rate));
+            return SeqCheck::New(self.start(ExtSeq::first(seq), now, timestamp, clock_rate));
         };
         let ext = window.highest.unwrap_near(seq);
         let ahead = ext.0.saturating_sub(window.highest.0);
@@ -69,31 +71,31 @@ impl Reception {
             let confirmed = ahead > 0 || self.expected_restart == Some(seq);
             self.expected_restart = Some(SeqNo(seq.0.wrapping_add(1)));
             if !confirmed {
-                return Received::TooOld;
+                return SeqCheck::TooOld;
             }
             let above = u64::from(seq.0.wrapping_sub(window.highest.wire().0));
             let ext = ExtSeq(window.highest.0 + above);
-            return Received::Restarted(self.start(ext, now, timestamp, clock_rate));
+            return SeqCheck::Restarted(self.start(ext, now, timestamp, clock_rate));
         }
         self.expected_restart = None;
         if !window.mark(ext) {
-            return Received::Duplicate;
+            return SeqCheck::Duplicate;
         }
         self.received += 1;
         if ahead > 0 {
             self.jitter.on_packet(now, timestamp, clock_rate);
         }
-        Received::New(ext)
+        SeqCheck::New(ext)
     }
 
     /// Takes a packet that came as a retransmission, which neither counts as received nor says anything about jitter.
-    pub fn on_recovered(&mut self, seq: SeqNo) -> Received {
-        let Some(window) = &mut self.window else { return Received::TooOld };
+    pub fn on_recovered(&mut self, seq: SeqNo) -> SeqCheck {
+        let Some(window) = &mut self.window else { return SeqCheck::TooOld };
         let ext = window.highest.unwrap_near(seq);
         if ext.0 >= window.highest.0 + Self::MAX_DROPOUT || ext.0 + Window::SIZE <= window.highest.0 {
-            return Received::TooOld;
+            return SeqCheck::TooOld;
         }
-        if window.mark(ext) { Received::New(ext) } else { Received::Duplicate }
+        if window.mark(ext) { SeqCheck::New(ext) } else { SeqCheck::Duplicate }
     }
 
     /// Takes the source's sender report, for the round trip that our report blocks let the publisher measure.
@@ -204,7 +206,8 @@ impl Window {
     }
 }
 
-/// Interarrival jitter (RFC 3550 A.8), measured at the first packet of each frame: the others are spread by the sender's pacer.
+/// Interarrival jitter (RFC 3550 A.8), measured at the first packet of each frame: the others are spread by the
+/// sender's pacer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Jitter {
     last: Option<(Instant, RtpTime)>,
@@ -254,29 +257,29 @@ mod tests {
 
     const VIDEO: u32 = 90_000;
 
-    struct Source {
+    struct SendingSource {
         reception: Reception,
         start: Instant,
     }
 
-    impl Source {
+    impl SendingSource {
         fn new() -> Self {
-            Source { reception: Reception::new(Ssrc(7)), start: Instant::now() }
+            SendingSource { reception: Reception::new(Ssrc(7)), start: Instant::now() }
         }
 
         /// A packet every 10 ms of media time, on time.
-        fn send(&mut self, seq: u16) -> Received {
+        fn send(&mut self, seq: u16) -> SeqCheck {
             self.send_late(seq, 0)
         }
 
-        fn send_late(&mut self, seq: u16, late_ms: u64) -> Received {
+        fn send_late(&mut self, seq: u16, late_ms: u64) -> SeqCheck {
             let now = self.start + Duration::from_millis(u64::from(seq) * 10 + late_ms);
             self.reception.on_packet(now, SeqNo(seq), RtpTime(u32::from(seq) * 900), VIDEO)
         }
 
         fn send_all(&mut self, seqs: impl IntoIterator<Item = u16>) {
             for seq in seqs {
-                assert!(matches!(self.send(seq), Received::New(_)), "{seq}");
+                assert!(matches!(self.send(seq), SeqCheck::New(_)), "{seq}");
             }
         }
 
@@ -291,36 +294,36 @@ mod tests {
 
     #[test]
     fn numbers_unwrap_across_a_wrap_and_a_reordering() {
-        let mut source = Source::new();
-        assert_eq!(source.send(65_534), Received::New(ext(65_534)));
-        assert_eq!(source.send(0), Received::New(ext(65_536)));
-        assert_eq!(source.send(65_535), Received::New(ext(65_535)));
+        let mut source = SendingSource::new();
+        assert_eq!(source.send(65_534), SeqCheck::New(ext(65_534)));
+        assert_eq!(source.send(0), SeqCheck::New(ext(65_536)));
+        assert_eq!(source.send(65_535), SeqCheck::New(ext(65_535)));
         assert_eq!(source.report().highest_seq, 0x1_0000);
     }
 
     #[test]
     fn a_packet_seen_before_is_a_duplicate() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send_all((0..2000).step_by(2));
-        assert_eq!(source.send(1998), Received::Duplicate);
-        assert_eq!(source.send(1000), Received::Duplicate);
-        assert_eq!(source.send(1001), Received::New(ext(1001)));
-        assert_eq!(source.send(1001), Received::Duplicate);
-        assert_eq!(source.send(900), Received::TooOld);
+        assert_eq!(source.send(1998), SeqCheck::Duplicate);
+        assert_eq!(source.send(1000), SeqCheck::Duplicate);
+        assert_eq!(source.send(1001), SeqCheck::New(ext(1001)));
+        assert_eq!(source.send(1001), SeqCheck::Duplicate);
+        assert_eq!(source.send(900), SeqCheck::TooOld);
     }
 
     #[test]
     fn the_first_packets_may_come_in_any_order() {
-        let mut source = Source::new();
-        assert_eq!(source.send(5), Received::New(ext(5)));
-        assert_eq!(source.send(4), Received::New(ext(4)));
-        assert_eq!(source.send(7), Received::New(ext(7)));
+        let mut source = SendingSource::new();
+        assert_eq!(source.send(5), SeqCheck::New(ext(5)));
+        assert_eq!(source.send(4), SeqCheck::New(ext(4)));
+        assert_eq!(source.send(7), SeqCheck::New(ext(7)));
         assert_eq!(source.report().lost, 1);
     }
 
     #[test]
     fn losses_are_counted_in_total_and_as_a_share_since_the_last_report() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send_all((0..100).filter(|seq| seq % 4 != 1));
         let report = source.report();
         assert_eq!((report.lost, report.fraction_lost, report.highest_seq), (25, 64, 99));
@@ -332,42 +335,42 @@ mod tests {
 
     #[test]
     fn a_retransmission_repairs_without_counting_as_received() {
-        let mut source = Source::new();
-        assert_eq!(source.reception.on_recovered(SeqNo(9)), Received::TooOld, "nothing is known to be missing");
+        let mut source = SendingSource::new();
+        assert_eq!(source.reception.on_recovered(SeqNo(9)), SeqCheck::TooOld, "nothing is known to be missing");
         source.send_all([0, 1, 3]);
-        assert_eq!(source.reception.on_recovered(SeqNo(2)), Received::New(ext(2)));
-        assert_eq!(source.reception.on_recovered(SeqNo(2)), Received::Duplicate);
-        assert_eq!(source.send(2), Received::Duplicate);
+        assert_eq!(source.reception.on_recovered(SeqNo(2)), SeqCheck::New(ext(2)));
+        assert_eq!(source.reception.on_recovered(SeqNo(2)), SeqCheck::Duplicate);
+        assert_eq!(source.send(2), SeqCheck::Duplicate);
         assert_eq!((source.report().lost, source.reception.received()), (1, 3));
-        assert_eq!(source.reception.on_recovered(SeqNo(30_000)), Received::TooOld, "a lie does not move the window");
-        assert_eq!(source.send(4), Received::New(ext(4)));
+        assert_eq!(source.reception.on_recovered(SeqNo(30_000)), SeqCheck::TooOld, "a lie does not move the window");
+        assert_eq!(source.send(4), SeqCheck::New(ext(4)));
     }
 
     #[test]
     fn a_source_that_counts_anew_restarts_above_all_numbers_before() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send_all(0..10);
-        assert_eq!(source.send(30_000), Received::Restarted(ext(30_000)));
-        assert_eq!(source.send(20), Received::TooOld, "one old packet proves nothing");
-        assert_eq!(source.send(21), Received::Restarted(ext(65_536 + 21)));
-        assert_eq!(source.send(22), Received::New(ext(65_536 + 22)));
+        assert_eq!(source.send(30_000), SeqCheck::Restarted(ext(30_000)));
+        assert_eq!(source.send(20), SeqCheck::TooOld, "one old packet proves nothing");
+        assert_eq!(source.send(21), SeqCheck::Restarted(ext(65_536 + 21)));
+        assert_eq!(source.send(22), SeqCheck::New(ext(65_536 + 22)));
         assert_eq!(source.report().lost, 0);
     }
 
     #[test]
     fn old_packets_that_do_not_follow_each_other_restart_nothing() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send(40_000);
         for seq in [10_000, 10_002, 10_010, 31_000, 10_002] {
-            assert_eq!(source.send(seq), Received::TooOld);
+            assert_eq!(source.send(seq), SeqCheck::TooOld);
         }
-        assert_eq!(source.send(40_001), Received::New(ext(40_001)));
-        assert_eq!(source.send(10_003), Received::TooOld, "the packet before it is forgotten");
+        assert_eq!(source.send(40_001), SeqCheck::New(ext(40_001)));
+        assert_eq!(source.send(10_003), SeqCheck::TooOld, "the packet before it is forgotten");
     }
 
     #[test]
     fn jitter_follows_rfc_3550() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send_all(0..1000);
         assert_eq!(source.reception.jitter(), Duration::ZERO);
         for seq in 1000..2000 {
@@ -380,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_was_overtaken_is_no_jitter() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send_all([0, 1, 3]);
         source.send_late(2, 15);
         source.send(4);
@@ -389,7 +392,7 @@ mod tests {
 
     #[test]
     fn packets_of_one_frame_and_jumps_of_the_timestamp_are_no_jitter() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         for (seq, at_ms, timestamp) in [(0, 0, 0), (1, 9, 0), (2, 18, 0), (3, 33, 2970), (4, 66, 0x8000_0000)] {
             let now = source.start + Duration::from_millis(at_ms);
             source.reception.on_packet(now, SeqNo(seq), RtpTime(timestamp), VIDEO);
@@ -399,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_report_block_echoes_the_last_sender_report() {
-        let mut source = Source::new();
+        let mut source = SendingSource::new();
         source.send(0);
         source.reception.on_sender_report(source.start, NtpTime(0x1111_2222_3333_4444));
         let block = source.reception.report_block(source.start + Duration::from_millis(250)).unwrap();
@@ -420,11 +423,11 @@ mod tests {
                 base += advance;
                 let truth = ExtSeq(ExtSeq::first(SeqNo(first)).0 + base - back);
                 match reception.on_packet(now, truth.wire(), RtpTime(0), VIDEO) {
-                    Received::New(ext) => {
+                    SeqCheck::New(ext) => {
                         prop_assert_eq!(ext, truth);
                         prop_assert!(given.insert(ext), "{:?} twice", ext);
                     }
-                    Received::Duplicate => prop_assert!(given.contains(&truth)),
+                    SeqCheck::Duplicate => prop_assert!(given.contains(&truth)),
                     other => prop_assert!(false, "{:?}", other),
                 }
             }

@@ -1,7 +1,7 @@
 //! Retransmissions of a publisher, unwrapped (RFC 4588 section 4).
 //!
-//! A retransmission comes on a source and payload type of its own and starts with the original sequence number; the rest of it is
-//! the original payload.
+//! A retransmission comes on a source and payload type of its own and starts with the original sequence number; the
+//! rest of it is the original payload.
 
 use crate::units::{PayloadType, SeqNo};
 

@@ -1,26 +1,27 @@
 //! Whether the publisher's network carries an encoding: where it does not, more gets lost than can be repaired in time.
 //!
-//! A browser that finds its uplink too slow switches off its higher encodings by itself, but not the last one that is still wanted: of that it
-//! sends what there is room for, a picture now and then. Since encodings that nobody takes are switched off, the last one may be the largest.
-//! One [`Shortfall`] per encoding; its track offers receivers the lower ones while one falls short (`track/recovery.rs`).
+//! A browser that finds its uplink too slow switches off its higher encodings by itself, but not the last one that is
+//! still wanted: of that it sends what there is room for, a picture now and then. Since encodings that nobody takes are
+//! switched off, the last one may be the largest. One [`Shortfall`] per encoding; its track offers receivers the lower
+//! ones while one falls short (`track/recovery.rs`).
 
 use std::time::{Duration, Instant};
 
 /// What an encoding's repair has counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Packets that were sent, as numbers tell.
+pub struct LossCounts {
+    /// Packets that were sent, as their sequence numbers tell.
     pub sent: u64,
     /// Packets that were missing for too long.
     pub overdue: u64,
-    /// Gaps that those were in.
+    /// Gaps in the sequence numbers in which the overdue packets were.
     pub gaps: u64,
 }
 
 /// Why less is asked of a publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// An encoding that it sent fell short.
+    /// An encoding that the publisher sent fell short.
     Loss,
     /// A larger one was tried, and it or what flowed beside it fell short.
     Trial,
@@ -46,13 +47,13 @@ impl Cause {
 #[derive(Clone, Debug, Default)]
 pub struct Shortfall {
     /// The counts at the beginning of the present half of the window, and of the half before.
-    begins: [Counts; 2],
+    begins: [LossCounts; 2],
     began: Option<Instant>,
     is_short: bool,
 }
 
 impl Shortfall {
-    /// Half of the time that is looked at.
+    /// Half of the window over which packets are counted.
     const HALF: Duration = Duration::from_millis(500);
     /// It falls short when this share of its packets is overdue.
     const SHARE: f64 = 0.1;
@@ -62,7 +63,7 @@ impl Shortfall {
     const LEAST_GAPS: u64 = 3;
 
     /// Takes the counts of now.
-    pub fn update(&mut self, now: Instant, counts: Counts) {
+    pub fn update(&mut self, now: Instant, counts: LossCounts) {
         let age = self.began.map(|at| now.saturating_duration_since(at));
         if age.is_none_or(|age| age >= Self::HALF) {
             let [present, _] = self.begins;
@@ -95,17 +96,17 @@ mod tests {
 
     struct Link {
         shortfall: Shortfall,
-        counts: Counts,
+        counts: LossCounts,
         now: Instant,
     }
 
     impl Link {
         fn new() -> Link {
-            Link { shortfall: Shortfall::default(), counts: Counts::default(), now: Instant::now() }
+            Link { shortfall: Shortfall::default(), counts: LossCounts::default(), now: Instant::now() }
         }
 
-        /// Sends 100 packets a second, with this many overdue ones of each ten and each `gap` of them in a row; when it falls short, if it
-        /// does.
+        /// Sends 100 packets a second, with this many overdue ones of each ten and each `gap` of them in a row; when it
+        /// falls short, if it does.
         fn run(&mut self, time: Duration, overdue: u64, gap: u64) -> Option<Duration> {
             let start = self.now;
             while self.now < start + time {

@@ -1,9 +1,10 @@
 //! The packets of one encoding that were received last, each held once however many subscribers there are.
 //!
-//! Owned by the encoding's [`crate::uplink`] state; read by every forwarder (to send) and history (to send again).
-//! A packet is addressed by its unwrapped sequence number. Their bytes lie one behind the other in chunks. Each is used anew when nobody asks for its packets
-//! any more (see [`PacketStore::remember`]), so that in steady state nothing is allocated, and no more is held than the bytes of that time and two chunks. A
-//! bound for floods is the count of slots.
+//! Owned by the encoding's [`crate::uplink`] state; read by every forwarder (to send) and history (to send again). A
+//! packet is found by its unwrapped sequence number. The packets' bytes lie one behind the other in chunks. A chunk is
+//! used again when nobody can ask for its packets any more (see [`PacketStore::remember`]). So nothing is allocated in
+//! steady state, and no more is held than the bytes of that time and two chunks. The number of slots bounds what a
+//! flood of packets can take.
 
 use crate::media::{FrameMeta, PacketMeta};
 use crate::ring::RingGrowth;
@@ -12,11 +13,12 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The numbers of packets of parameter sets, above all that can be received.
+/// The packets of parameter sets are numbered from here on: above any number that a received packet can have.
 const PARAMETERS: u64 = 1 << 63;
-/// Bytes of a chunk for each slot that a store may have: 4 KiB for video, 1 KiB for audio, which is a quarter of a second of it.
+/// Bytes of a chunk for each slot that a store may have: 4 KiB for video, 1 KiB for audio, which is a quarter of a
+/// second of it.
 const CHUNK_PER_SLOT: usize = 8;
-/// So many changes of parameter sets back they can be sent again.
+/// Parameter sets that are kept: the newest and those before it, which receivers may still ask for again.
 const MAX_PARAMETERS: usize = 4;
 
 /// A received packet: parsed facts, header extensions to pass on, payload without padding.
@@ -34,7 +36,7 @@ impl StoredPacket {
         self.bytes.get(..usize::from(self.extensions_len)).unwrap_or_default()
     }
 
-    /// Whether these are parameter sets, which the publisher may have sent long ago, and not so.
+    /// Whether this packet was synthesised from stored parameter sets.
     pub fn is_parameters(&self) -> bool {
         self.meta.seq.0 >= PARAMETERS
     }
@@ -61,12 +63,12 @@ pub enum Inserted {
     TooOld,
 }
 
-/// The newest keyframe, as far as it has come.
+/// The newest key frame, as far as it has come.
 #[derive(Clone, Copy, Debug)]
 struct Keyframe {
     first: ExtSeq,
     timestamp: RtpTime,
-    /// All before this one have come.
+    /// The packets of the key frame before this number have all come.
     next: u64,
     /// The packet with which the last of it had come.
     completed_by: Option<ExtSeq>,
@@ -78,13 +80,14 @@ pub struct PacketStore {
     slots: Box<[Option<StoredPacket>]>,
     growth: RingGrowth,
     chunks: Chunks,
-    /// For so long packets are remembered, see [`PacketStore::remember`].
+    /// How long packets are remembered, see [`PacketStore::remember`].
     memory: Duration,
     highest: Option<ExtSeq>,
     /// Packets before this one that are too old were forgotten.
     swept: u64,
     keyframe: Option<Keyframe>,
-    /// What a decoder needs before a keyframe that does not bring it along: the newest last, before it those that may still have to be sent again.
+    /// What a decoder needs before a key frame that does not bring it along. The newest comes last, after those that
+    /// may still have to be sent again.
     parameters: Vec<StoredPacket>,
 }
 
@@ -93,17 +96,19 @@ impl PacketStore {
     pub const AUDIO_SLOTS: usize = 128;
     /// Most slots of a video encoding: a second at 5 Mb/s.
     pub const VIDEO_SLOTS: usize = 512;
-    /// Packets are remembered at least and at most so long: behind a queue of a second (RFC 8867 section 5.6) a repair is asked for as late as that, and a
-    /// second time half a second later.
+    /// The shortest and the longest time for which packets are remembered. Behind a queue of a second (RFC 8867 section
+    /// 5.6) a receiver asks for a repair a second late, and for the second time half a second later.
     pub const MEMORY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1500));
-    /// While nothing of a track was sent yet, a keyframe that came no longer ago than this is started from, instead of asking for another: the receiver decodes
-    /// what came since at once, and is at most so far behind until its jitter buffer has caught up. So all that is remembered too.
+    /// A slot to which nothing of a track was sent yet starts from a key frame that is no older than this, instead of
+    /// asking for another. The receiver decodes at once what came since, and lags by at most this time until its jitter
+    /// buffer has caught up. So all of that is remembered too.
     pub const FRESH: Duration = Duration::from_millis(600);
 
-    /// A keyframe of more packets counts as whole when so many have come: a ring need not hold all of them.
+    /// A key frame of more packets than this counts as whole when this many have come: a ring need not hold all of
+    /// them.
     const WHOLE: u64 = 128;
 
-    /// A store that remembers that time's packets, `most` (at least 1) at most.
+    /// A store of at most `most` packets; 0 counts as 1.
     pub fn new(most: usize) -> Self {
         let growth = RingGrowth::new(most.max(1));
         PacketStore {
@@ -118,7 +123,7 @@ impl PacketStore {
         }
     }
 
-    /// From now on packets may be asked for so long after they came, within [`Self::MEMORY`].
+    /// From now on packets may be asked for until `time` after they came; it is kept within [`Self::MEMORY`].
     pub fn remember(&mut self, time: Duration) {
         self.memory = time.clamp(Self::MEMORY.0, Self::MEMORY.1);
         self.growth.hold(self.memory);
@@ -129,13 +134,14 @@ impl PacketStore {
         self.highest
     }
 
-    /// The newest keyframe and what came after it, as a range of sequence numbers, where none of its packets is missing.
+    /// The newest key frame and what came after it, as a range of sequence numbers, where none of its packets is
+    /// missing.
     pub fn since_keyframe(&self) -> Option<std::ops::RangeInclusive<u64>> {
         let range = self.keyframe?.first.0..=self.highest?.0;
         range.clone().all(|seq| self.get(ExtSeq(seq)).is_some()).then_some(range)
     }
 
-    /// The first packet of the newest keyframe, where packet `by` was the last of its packets to come.
+    /// The first packet of the newest key frame, if packet `by` was the last of its packets to come.
     pub fn keyframe_completed(&self, by: ExtSeq) -> Option<&StoredPacket> {
         let keyframe = self.keyframe.filter(|keyframe| keyframe.completed_by == Some(by))?;
         self.get(keyframe.first)
@@ -170,7 +176,8 @@ impl PacketStore {
         Inserted::New
     }
 
-    /// Looks how far the newest keyframe has come now that a packet is there. It ends with its marker, or where another picture begins.
+    /// Notes how much of the newest key frame has come, now that packet `with` is there. It ends with its marker, or
+    /// where another picture begins.
     fn follow_keyframe(&mut self, with: ExtSeq) {
         let Some(mut keyframe) = self.keyframe.filter(|k| k.next == with.0 && k.completed_by.is_none()) else { return };
         while let Some(packet) = self.get(ExtSeq(keyframe.next)) {
@@ -192,12 +199,13 @@ impl PacketStore {
         self.slots.get(self.index(seq)?)?.as_ref().filter(|p| p.meta.seq == seq)
     }
 
-    /// The encoding's parameter sets as a packet that the publisher did not send so. Its number is none of the publisher's, and others get others.
+    /// The encoding's parameter sets as a packet, which the publisher did not send in this form. It is numbered above
+    /// any real sequence number, and each new set gets a new number.
     pub fn parameters(&self) -> Option<&StoredPacket> {
         self.parameters.last()
     }
 
-    /// From now on `payload` has the parameter sets. `payload_type` is the publisher's.
+    /// Takes new parameter sets, as one payload. `payload_type` is the publisher's.
     pub fn set_parameters(&mut self, now: Instant, payload_type: PayloadType, payload: Vec<u8>) {
         if self.parameters().is_some_and(|known| known.payload() == payload) {
             return;
@@ -219,12 +227,13 @@ impl PacketStore {
         self.parameters.push(StoredPacket { meta, extensions_len: 0, bytes: payload.into() });
     }
 
-    /// The source has another codec.
+    /// Forgets the parameter sets, for a source that has another codec.
     pub fn forget_parameters(&mut self) {
         self.parameters.clear();
     }
 
-    /// Forgets every packet, for a source that starts over with other numbers. Its parameter sets stay: it may have sent them for good.
+    /// Forgets every packet, for a source that starts over with other numbers. Its parameter sets stay: it may have
+    /// sent them for good.
     pub fn clear(&mut self) {
         self.release();
         (self.highest, self.keyframe) = (None, None);
@@ -236,7 +245,7 @@ impl PacketStore {
         self.growth = self.growth.anew();
     }
 
-    /// Grows where a packet comes so soon that what is still wanted would be overwritten.
+    /// Makes the ring longer if the packet would overwrite one that is still wanted.
     fn make_room(&mut self, meta: &PacketMeta) {
         if self.slots.is_empty() {
             self.slots = empty(self.growth.first_len());
@@ -255,14 +264,9 @@ impl PacketStore {
     /// Forgets what nobody asks for any more, so that its chunks can be used again.
     fn sweep(&mut self, now: Instant) {
         let (Some(highest), memory) = (self.highest, self.memory) else { return };
-        let keyframe = self.keyframe.and_then(|keyframe| self.get(keyframe.first)).map(|packet| &packet.meta);
-        // Who waits for the rest of a keyframe needs what has come of it.
-        let is_whole = self.keyframe.is_some_and(|keyframe| keyframe.completed_by.is_some());
-        let fresh = if is_whole { Self::FRESH } else { Self::MEMORY.1 };
-        let is_fresh = |meta: &&PacketMeta| now.saturating_duration_since(meta.arrival) <= fresh;
-        let wanted_from = keyframe.filter(is_fresh).map_or(u64::MAX, |meta| meta.seq.0);
+        let last = self.wanted_from(now).map_or(highest.0, |first| highest.0.min(first.0.saturating_sub(1)));
         self.swept = self.swept.max((highest.0 + 1).saturating_sub(self.slots.len() as u64));
-        while self.swept <= highest.0.min(wanted_from.saturating_sub(1)) {
+        while self.swept <= last {
             let seq = ExtSeq(self.swept);
             let Some(slot) = self.slot_mut(seq) else { return };
             if let Some(packet) = slot.as_ref().filter(|packet| packet.meta.seq == seq) {
@@ -275,12 +279,21 @@ impl PacketStore {
         }
     }
 
+    /// The first packet of the newest key frame, if a receiver may still be started with it: it and what follows are
+    /// kept. Of one that is not whole, a receiver that waits for the rest needs what has come.
+    fn wanted_from(&self, now: Instant) -> Option<ExtSeq> {
+        let keyframe = self.keyframe?;
+        let kept_for = if keyframe.completed_by.is_some() { Self::FRESH } else { Self::MEMORY.1 };
+        let first = &self.get(keyframe.first)?.meta;
+        (now.saturating_duration_since(first.arrival) <= kept_for).then_some(first.seq)
+    }
+
     fn slot_mut(&mut self, seq: ExtSeq) -> Option<&mut Option<StoredPacket>> {
         let index = self.index(seq)?;
         self.slots.get_mut(index)
     }
 
-    /// `None` where there is no place at all.
+    /// The slot of a sequence number; `None` while the ring has no slots.
     fn index(&self, seq: ExtSeq) -> Option<usize> {
         seq.0.checked_rem(self.slots.len() as u64).map(|index| index as usize)
     }
@@ -290,12 +303,12 @@ fn empty(slots: usize) -> Box<[Option<StoredPacket>]> {
     std::iter::repeat_with(|| None).take(slots).collect()
 }
 
-/// Where bytes are put one behind the other. A chunk is kept as what is left of it behind them.
+/// Chunks of memory in which bytes are put one behind the other. What is kept of a chunk is its unused rest.
 #[derive(Debug)]
 struct Chunks {
     /// The oldest first; the last is being filled.
     list: VecDeque<BytesMut>,
-    /// Bytes of a chunk; a longer packet gets a longer one.
+    /// Bytes of a chunk; a packet that is longer gets a longer chunk.
     len: usize,
 }
 
@@ -320,7 +333,8 @@ impl Chunks {
         chunk.split().freeze()
     }
 
-    /// The oldest chunk, if nothing in it is wanted any more. Frees those behind it that are unused too, but for a sixth of all: rates vary.
+    /// The oldest chunk, if nothing in it is wanted any more. The chunks after it that are unused too are freed, except
+    /// for a sixth of all, since rates vary.
     fn take_unused(&mut self, len: usize) -> Option<BytesMut> {
         let len = len.max(self.len);
         let unused = self.list.iter_mut().map(|chunk| chunk.try_reclaim(len)).take_while(|unused| *unused).count();
@@ -417,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_keyframe_is_whole_with_the_last_of_its_packets_that_comes() {
-        // Which packets come, in order; the keyframe is 2 to 5 of 0 to 9, where `marked` ends with a marker.
+        // Which packets come, in order; the key frame is 2 to 5 of 0 to 9, where `marked` ends with a marker.
         let completed = |order: &[u64], marked: bool| {
             let (now, mut store) = (Instant::now(), PacketStore::new(PacketStore::VIDEO_SLOTS));
             let by = order.iter().find(|n| {

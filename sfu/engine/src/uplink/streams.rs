@@ -1,8 +1,10 @@
-//! Which encoding a source (SSRC) belongs to: declared in the SDP, or learned from the first packets' header extensions.
+//! Which encoding a source (SSRC) belongs to: declared in the SDP, or learned from the first packets' header
+//! extensions.
 //!
-//! One [`StreamTable`] per participant. The transport's owner configures it after each negotiation; the uplink looks every packet up
-//! and offers unknown sources to [`StreamTable::learn`], with the MID, RID and repaired RID that the packet carries
-//! (RFC 9143, RFC 8852). An encoding has at most one source for media and one for retransmissions, which bounds the table.
+//! One [`StreamTable`] per participant. `Uplink::configure` fills it after each negotiation; the uplink looks every
+//! packet up and offers unknown sources to [`StreamTable::learn`], with the MID, RID and repaired RID that the packet
+//! carries (RFC 9143, RFC 8852). An encoding has at most one source for media and one for retransmissions, which bounds
+//! the table.
 
 use crate::ids::EncodingIndex;
 use crate::units::{Mid, PayloadType, Rid, Ssrc};
@@ -69,7 +71,7 @@ pub struct StreamTable {
 }
 
 impl StreamTable {
-    /// A replaced source stays unwelcome so long: its last packets in flight must not take the stream back.
+    /// How long a replaced source is not learned again: its last packets in flight must not take the stream back.
     pub const RETIREMENT: Duration = Duration::from_secs(2);
     /// Replaced sources remembered.
     const MAX_RETIRED: usize = 16;
@@ -95,8 +97,8 @@ impl StreamTable {
         self.bindings.get(index).map(|(_, stream)| *stream)
     }
 
-    /// Finds out what an unknown `ssrc` is. `None` where its packet does not say; a later one may. A source that was the same stream
-    /// until now is replaced: the encoder started over.
+    /// Finds out what an unknown `ssrc` is. `None` where its packet does not say; a later one may. A source that was
+    /// the same stream until now is replaced: the encoder started over.
     pub fn learn(&mut self, now: Instant, ssrc: Ssrc, announcement: &Announcement) -> Option<StreamRef> {
         self.retired.retain(|(_, since)| now.saturating_duration_since(*since) < Self::RETIREMENT);
         if self.lookup(ssrc).is_some() || self.retired.iter().any(|(retired, _)| *retired == ssrc) {
@@ -114,7 +116,7 @@ impl StreamTable {
         Some(stream)
     }
 
-    /// The source of a stream, if known: where keyframe requests, NACKs and reports go to.
+    /// The source of a stream, if known: where key frame requests, NACKs and reports go to.
     pub fn source_of(&self, stream: StreamRef) -> Option<Ssrc> {
         self.bindings.iter().find(|(_, bound)| *bound == stream).map(|(ssrc, _)| *ssrc)
     }

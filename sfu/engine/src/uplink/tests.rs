@@ -1,9 +1,10 @@
-//! The parts of an uplink together, in virtual time: a publisher, a path that loses and reorders both ways, retransmissions.
+//! The parts of an uplink together, in virtual time: a publisher, a path that loses and reorders both ways,
+//! retransmissions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::nack::NackGenerator;
-use super::reception::{Received, Reception};
+use super::reception::{Reception, SeqCheck};
 use super::rtx::{Retransmission, unwrap};
 use crate::rtcp::{Rtcp, parse, write};
 use crate::units::{RtpTime, SeqNo, Ssrc};
@@ -76,16 +77,16 @@ fn run(seed: u64, loss: f64, one_way_ms: u64, jitter_ms: u64) -> Outcome {
                 Datagram::Media(seq) => {
                     let timestamp = RtpTime(u32::from(seq.0) / 5 * 2970);
                     match reception.on_packet(now, seq, timestamp, 90_000) {
-                        Received::New(seq) => {
+                        SeqCheck::New(seq) => {
                             seen.insert(seq);
                             let _ = nack.on_received(now, seq);
                         }
-                        other => assert_eq!(other, Received::Duplicate),
+                        other => assert_eq!(other, SeqCheck::Duplicate),
                     }
                 }
                 Datagram::Retransmission(payload) => {
                     let Retransmission::Original { seq, .. } = unwrap(&payload) else { panic!("no original") };
-                    if let Received::New(seq) = reception.on_recovered(seq) {
+                    if let SeqCheck::New(seq) = reception.on_recovered(seq) {
                         seen.insert(seq);
                         nack.on_recovered(seq);
                     }

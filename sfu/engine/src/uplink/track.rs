@@ -1,45 +1,40 @@
-//! A published track: its encodings, and who receives it.
+//! A published track: its encodings, and the receivers that have it.
 //!
-//! Lives in the engine, since publisher and subscribers share it: the publisher's packets enter by [`Track::receive`], and the
-//! subscribers' downlinks read the encodings' stores. `relayed` is what spans shards.
+//! Lives in the engine, since publisher and subscribers share it: the publisher's packets enter by [`Track::receive`],
+//! and the subscribers' downlinks read the encodings' stores. `recovery` decides what is asked of a publisher whose
+//! network falls short, and `relayed` is what spans shards.
 
+mod receive;
 mod recovery;
 mod relayed;
 
+pub use receive::Arrival;
 pub use recovery::Review;
 pub use relayed::{Mirror, Origin};
 
 use crate::command::PublishHint;
 use crate::downlink::allocate::LayerOption;
-use crate::drops::DropReason;
 use crate::engine::keys::{ParticipantKey, RoomKey};
-use crate::forward::{EncodingView, Target};
+use crate::forward::{EncodingView, Layer};
 use crate::ids::{EncodingIndex, TrackId};
-use crate::media::{Codec, MediaKind, PacketMeta, Source};
-use crate::rtcp::{Batch, ReportBlock, SenderReport, write};
-use crate::rtp::codec;
-use crate::rtp::extension::{ForwardedExtensions, ReceivedExtensions};
-use crate::rtp::layers_allocation::LayersAllocation;
-use crate::rtp::packet::RtpPacket;
-use crate::rtp::red::Redundant;
-use crate::sdp::{ExtensionKind, ExtensionMap, MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
-use crate::units::{Bitrate, ExtSeq, Mid, PayloadType, Rid, Ssrc};
+use crate::media::{Codec, MediaKind, Source};
+use crate::rtcp::{ReportBlock, RtcpBatch, SenderReport, write};
+use crate::sdp::{MAX_ENCODINGS, PayloadMapping, PublishSection, Section};
+use crate::units::{Bitrate, Mid, PayloadType, Rid, Ssrc};
 use crate::uplink::clock::PublisherClock;
 use crate::uplink::encoding::Encoding;
 use crate::uplink::keyframe::{KeyframeRequest, Method};
 use crate::uplink::nack::Repair;
 use crate::uplink::reception::Reception;
-use crate::uplink::rtx::{self, AssociatedPayloads, Retransmission};
-use crate::uplink::store::Inserted;
-use crate::uplink::streams::StreamRef;
-use recovery::{Carried, Recovery};
+use crate::uplink::rtx::AssociatedPayloads;
+use recovery::Recovery;
 use relayed::Takers;
 use std::time::{Duration, Instant};
 
 /// What a packet costs a receiver beyond its payload: IP, UDP, RTP with extensions, SRTP tag.
 const PACKET_COST: usize = 20 + 8 + 24 + 16;
 
-/// As many lost packets as surely fit into a packet with other parts.
+/// Lost packets of which a NACK surely fits into one packet with other parts.
 const FEW_LOSSES: usize = 50;
 
 /// A published track.
@@ -60,10 +55,10 @@ pub struct Track {
     pub room: RoomKey,
     /// What its packets are encoded with, once one has come.
     pub codec: Option<Codec>,
-    /// Who has it behind a slot.
+    /// The receivers that have it behind a slot.
     pub subscribers: Vec<Subscriber>,
     takers: Takers,
-    /// What is sent or what the subscribers take changed since it was looked at what the publisher should send.
+    /// What is sent, or what the subscribers take, has changed since the last look at what the publisher should send.
     demand_changed: bool,
     encodings: Vec<Encoding>,
     recovery: Recovery,
@@ -84,21 +79,6 @@ pub struct Subscriber {
     interest: u8,
     /// How long after a packet came it may still be sent it, or ask for it again.
     asks_within: Duration,
-}
-
-/// What a packet brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Arrival {
-    /// It is in the store under this number.
-    pub seq: Option<ExtSeq>,
-    /// The track's codec is another one now.
-    pub codec_changed: bool,
-    /// The encoding has other parameter sets now.
-    pub parameters_changed: bool,
-    /// An encoding started to flow.
-    pub started: bool,
-    /// The round trip to the publisher, where the packet shows it.
-    pub round_trip: Option<Duration>,
 }
 
 /// Every encoding of a track as forwarders see it: a short list without allocation.
@@ -129,7 +109,8 @@ pub struct Requests {
     pub packets: usize,
     /// Packets that are not asked for any more, since the last call.
     pub given_up: u64,
-    /// Where other encodings are carried now, receivers must choose among other layers than before.
+    /// Which encodings the publisher's network carries; where that has changed, receivers must choose their layers
+    /// anew.
     pub review: Review,
 }
 
@@ -175,103 +156,6 @@ impl Track {
         if !self.encodings.iter().map(|e| e.rid).eq(rids()) {
             self.encodings = rids().map(|rid| Encoding::new(self.kind, rid, method)).collect();
             self.recovery = Recovery::default();
-        }
-    }
-
-    /// Takes a packet of one of the encodings. `extensions` is what was read of it under `ids`.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        stream: StreamRef,
-        packet: &RtpPacket<'_>,
-        ids: &ExtensionMap,
-        extensions: &ReceivedExtensions,
-        publisher: &mut PublisherClock,
-    ) -> Result<Arrival, DropReason> {
-        let (seq, payload, payload_type) = if stream.is_rtx {
-            match rtx::unwrap(packet.payload()) {
-                Retransmission::Original { seq, payload } => {
-                    let original =
-                        self.associated.original(packet.payload_type()).ok_or(DropReason::RtpUnknownPayload)?;
-                    (Some(seq), payload, original)
-                }
-                Retransmission::Probe => return Ok(Arrival::default()),
-                Retransmission::Malformed => return Err(DropReason::RtpMalformed),
-            }
-        } else if self.red == Some(packet.payload_type()) && !packet.payload().is_empty() {
-            let redundant = Redundant::parse(packet.payload()).ok_or(DropReason::RtpMalformed)?;
-            (None, redundant.newest, redundant.payload_type)
-        } else {
-            (None, packet.payload(), packet.payload_type())
-        };
-        let codec = self.payloads.iter().find(|p| p.payload_type == payload_type).map(|p| p.codec);
-        let codec = codec.ok_or(DropReason::RtpUnknownPayload)?;
-        let encoding = self.encodings.get_mut(usize::from(stream.encoding.0)).ok_or(DropReason::RtpUnknownSource)?;
-
-        let ext_seq = encoding.number(now, seq, packet, codec.clock_rate())?;
-        if !payload.is_empty() {
-            encoding.take_codec(codec, ext_seq, stream.is_rtx, self.codec)?;
-        }
-        let previous = encoding.store.get(ExtSeq(ext_seq.0.wrapping_sub(1))).map(|p| p.meta);
-        let forwarded = ForwardedExtensions::gather(packet, ids);
-        let received = codec::Received {
-            payload,
-            descriptor: forwarded.get(ExtensionKind::DependencyDescriptor),
-            marking: extensions.frame_marking,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-        };
-        let frame = encoding.reader.read(codec, &received, previous.as_ref()).ok_or(DropReason::RtpMalformed)?;
-        let whole = if stream.is_rtx { payload } else { packet.payload() };
-        let meta = PacketMeta {
-            seq: ext_seq,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-            payload_type,
-            arrival: now,
-            audio_level: extensions.audio_level.map(|level| level.level),
-            redundant: u16::try_from(whole.len() - payload.len()).map_err(|_| DropReason::RtpMalformed)?,
-            frame,
-        };
-        match encoding.store.insert(meta, forwarded.as_bytes(), whole) {
-            Inserted::New => {}
-            Inserted::Duplicate => return Err(DropReason::RtpDuplicate),
-            Inserted::TooOld => return Err(DropReason::RtpTooOld),
-        }
-        let mut arrival = Arrival { seq: Some(ext_seq), ..Arrival::default() };
-        if !payload.is_empty() {
-            arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
-            self.demand_changed |= arrival.started;
-            arrival.parameters_changed = encoding.note_parameters(now, codec, payload_type);
-            arrival.codec_changed = self.codec.replace(codec) != Some(codec);
-        }
-        if extensions.has_layers_allocation {
-            self.note_allocation(packet, ids);
-        }
-        if arrival.codec_changed {
-            // All encodings of a track have one codec: the others follow.
-            self.encodings.iter_mut().for_each(|encoding| encoding.drop_other_codec(codec));
-        }
-        if self.kind == MediaKind::Video {
-            let place = usize::from(stream.encoding.0);
-            if arrival.started && frame.keyframe && !stream.is_rtx {
-                self.recovery.on_started(now, place);
-            }
-            let asked = self.is_taken(stream.encoding) || self.recovery.carried().tried == Some(place);
-            if let Some(encoding) = self.encodings.get_mut(place) {
-                arrival.round_trip = encoding.note_repair(now, ext_seq, &frame, stream.is_rtx, asked);
-            }
-        }
-        Ok(arrival)
-    }
-
-    /// Hands on what the publisher says that it is about to send.
-    fn note_allocation(&mut self, packet: &RtpPacket<'_>, ids: &ExtensionMap) {
-        let of_kind = |id: u8| ids.kind(id) == Some(ExtensionKind::VideoLayersAllocation);
-        let element = packet.extensions().find(|(id, _)| of_kind(*id));
-        let Some(allocation) = element.and_then(|(_, bytes)| LayersAllocation::parse(bytes)) else { return };
-        for (encoding, layers) in self.encodings.iter_mut().zip(allocation.streams()) {
-            encoding.note_allocation(layers);
         }
     }
 
@@ -329,14 +213,15 @@ impl Track {
         changed
     }
 
-    /// A receiver may be sent a packet, or ask for it again, so long after it came.
+    /// Notes for how long after a packet came this receiver may still be sent it, or ask for it again.
     pub fn remember(&mut self, participant: ParticipantKey, time: Duration) {
-        let subscriber = self.subscribers.iter_mut().find(|s| s.participant == participant);
-        subscriber.into_iter().for_each(|subscriber| subscriber.asks_within = time);
+        if let Some(subscriber) = self.subscribers.iter_mut().find(|s| s.participant == participant) {
+            subscriber.asks_within = time;
+        }
         self.set_memories();
     }
 
-    /// What is stored is for the slowest.
+    /// Packets are stored for as long as the slowest receiver may need them.
     fn set_memories(&mut self) {
         let longest = self.subscribers.iter().map(|s| s.asks_within).max().unwrap_or_default();
         self.encodings.iter_mut().for_each(|encoding| encoding.store.remember(longest));
@@ -370,8 +255,9 @@ impl Track {
             encoding.layer_options(now, EncodingIndex(index as u8), &mut options);
         }
         let lowest = options.iter().map(|option| option.encoding).min();
-        let (offered, doubtful) = (self.recovery.carried().offered, self.recovery.is_recent(now));
-        options.retain(|option| Some(option.encoding) == lowest || usize::from(option.encoding.0) < offered);
+        let (carried, doubtful) = (self.recovery.carried(), self.recovery.is_recent(now));
+        let is_offered = |encoding: EncodingIndex| carried.is_offered(usize::from(encoding.0));
+        options.retain(|option| Some(option.encoding) == lowest || is_offered(option.encoding));
         for option in options.iter_mut().filter(|option| Some(option.encoding) != lowest) {
             option.doubtful = doubtful;
         }
@@ -385,23 +271,23 @@ impl Track {
     }
 
     /// Rid and picture size of a layer.
-    pub fn describe(&self, layer: Target) -> (Option<Rid>, Option<(u16, u16)>) {
+    pub fn describe(&self, layer: Layer) -> (Option<Rid>, Option<(u16, u16)>) {
         self.encoding(layer.encoding).map(|e| (e.rid, e.rates.size_of(layer.spatial))).unwrap_or_default()
     }
 
     // ----- towards the publisher -----
 
     /// Appends the NACKs and key frame requests that are due.
-    pub fn write_requests(&mut self, now: Instant, rtt: Duration, sender: Ssrc, rtcp: &mut Batch) -> Requests {
+    pub fn write_requests(&mut self, now: Instant, rtt: Duration, sender: Ssrc, rtcp: &mut RtcpBatch) -> Requests {
         let mut requests = Requests::default();
         let mut missing = Vec::new();
         let carried = self.recovery.carried();
         for (index, encoding) in self.encodings.iter_mut().enumerate() {
             let Some(media) = encoding.ssrc else { continue };
             missing.clear();
-            // Who takes it, or takes it again, begins with a key frame: until then nothing is missing.
+            // A receiver that begins to take an encoding starts with a key frame: before that nothing is missing.
             let taken = is_taken(&self.subscribers, &self.takers, EncodingIndex(index as u8));
-            if index >= carried.off {
+            if carried.is_off(index) {
                 encoding.nack.reset();
                 encoding.keyframe.cancel();
             } else if !taken && carried.tried != Some(index) {
@@ -466,11 +352,11 @@ impl Track {
         }
         self.demand_changed = false;
         let mut changed = false;
-        let Carried { tried, off, .. } = self.recovery.carried();
+        let carried = self.recovery.carried();
         for (place, encoding) in self.encodings.iter_mut().enumerate() {
             let index = EncodingIndex(place as u8);
-            let taken = is_taken(&self.subscribers, &self.takers, index) || tried == Some(place);
-            if encoding.update_demand(now, taken, place >= off, index) {
+            let taken = is_taken(&self.subscribers, &self.takers, index) || carried.tried == Some(place);
+            if encoding.update_demand(now, taken, carried.is_off(place), index) {
                 changed = true;
                 if !encoding.is_wanted() {
                     self.recovery.on_switched_off(place);
@@ -497,7 +383,7 @@ impl Track {
         asked.filter_map(|e| e.nack.poll_timeout().into_iter().chain(e.keyframe.poll_timeout()).min()).min()
     }
 
-    /// Share of the publisher's packets that were lost on the way to the server for good, and the largest jitter.
+    /// What each encoding knows about the arrival of its packets (loss, jitter), for encodings of which any have come.
     pub fn reception(&self) -> impl Iterator<Item = &Reception> {
         self.encodings.iter().filter_map(|e| e.reception.as_ref())
     }

@@ -15,7 +15,7 @@ use capture::Capture;
 use changeover::{changeover, payload_type};
 use decode::{Picture, decode};
 use replay::{Frame, Replay};
-use sfu_engine::forward::Target;
+use sfu_engine::forward::Layer;
 use sfu_engine::ids::EncodingIndex;
 use sfu_engine::rtp::layers_allocation::LayersAllocation;
 use sfu_engine::rtp::packet::RtpPacket;
@@ -231,7 +231,7 @@ impl Layers {
     }
 
     /// Every layer with its height: lowest encoding and spatial layer first, then by temporal layer.
-    fn all(&self) -> Vec<(Target, Height)> {
+    fn all(&self) -> Vec<(Layer, Height)> {
         let mut layers = BTreeMap::new();
         let mut heights: BTreeMap<(EncodingIndex, u8), Height> = BTreeMap::new();
         for frame in &self.frames {
@@ -239,13 +239,13 @@ impl Layers {
                 heights.insert((frame.encoding, frame.spatial), height.next_multiple_of(2));
             }
             let (encoding, spatial, temporal) = (frame.encoding, frame.spatial, frame.temporal);
-            layers.insert(Target { encoding, spatial, temporal }, ());
+            layers.insert(Layer { encoding, spatial, temporal }, ());
         }
         layers.into_keys().map(|target| (target, heights[&(target.encoding, target.spatial)])).collect()
     }
 
     /// Times of the pictures that a layer has from the encoding's first key frame on.
-    fn times(&self, target: Target) -> Vec<i64> {
+    fn times(&self, target: Layer) -> Vec<i64> {
         let of_encoding = || self.frames.iter().filter(|frame| frame.encoding == target.encoding);
         let from = of_encoding().find(|frame| frame.keyframe).expect("a key frame").capture_ticks;
         // Probes may bring pictures again that are from before the capture.
@@ -258,11 +258,11 @@ impl Layers {
         times
     }
 
-    fn pictures(&self, target: Target) -> usize {
+    fn pictures(&self, target: Layer) -> usize {
         self.times(target).len()
     }
 
-    fn longest_pause(&self, target: Target) -> i64 {
+    fn longest_pause(&self, target: Layer) -> i64 {
         longest_pause(self.times(target).into_iter())
     }
 }

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha12Rng;
 use sfu_engine::command::PublishHint;
 use sfu_engine::downlink::slot::Slot;
 use sfu_engine::engine::keys::{ParticipantKey, RoomKey, TrackKey};
-use sfu_engine::forward::{Outgoing, Target};
+use sfu_engine::forward::{Layer, Outgoing};
 use sfu_engine::ids::{EncodingIndex, ParticipantId, TrackId};
 use sfu_engine::media::{Codec, MediaKind, Source, Sources};
 use sfu_engine::net::Protocol;
@@ -66,7 +66,7 @@ struct Traced {
 
 impl Replay {
     /// Plays the capture with targets that hold from a share (0 to 1) of its length on.
-    pub fn run(capture: &Capture, targets: &[(f64, Target)]) -> Replay {
+    pub fn run(capture: &Capture, targets: &[(f64, Layer)]) -> Replay {
         let mut rng = ChaCha12Rng::seed_from_u64(7);
         let began = Instant::now();
         let publisher = negotiate(&capture.offer, &mut rng);

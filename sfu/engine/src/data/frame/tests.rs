@@ -32,15 +32,15 @@ fn read_framed(framed: &Framed) -> (String, String, Vec<u8>) {
     let (mut topic, mut payload, mut sender) = (String::new(), Vec::new(), String::new());
     for (index, frame) in framed.frames.iter().enumerate() {
         assert!(frame.len() <= MAX_FRAME);
-        let mut reader = Reader(frame);
-        let flags = reader.byte().unwrap();
+        let mut reader = ByteReader::new(frame);
+        let flags = reader.u8().unwrap();
         assert_eq!(flags & FIRST != 0, index == 0);
         assert_eq!(flags & LAST != 0, index + 1 == framed.frames.len());
-        sender = reader.text().unwrap().to_owned();
+        sender = read_text(&mut reader).unwrap().to_owned();
         if index == 0 {
-            topic = reader.text().unwrap().to_owned();
+            topic = read_text(&mut reader).unwrap().to_owned();
         }
-        payload.extend_from_slice(reader.0);
+        payload.extend_from_slice(reader.rest());
     }
     (sender, topic, payload)
 }

@@ -1,9 +1,10 @@
 //! Which layer of every subscribed video track one receiver gets: solved exactly, not guessed.
 //!
-//! The room asks, with the measured rates of the layers; the answer is a layer, or an explicit pause, for each subscription.
-//! Priority classes are lexicographic: a class is solved with what the classes above it have left. Within a class the sum of
-//! the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among equal sums the one of the lowest
-//! rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
+//! `Downlink::allocate` asks, with the measured rates of the layers; the answer is a layer, or an explicit pause, for
+//! each subscription. Priority classes are lexicographic: a class is solved with what the classes above it have left.
+//! Within a class the sum of the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among
+//! equal sums the one of the lowest rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An
+//! [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
 
 mod caution;
 mod guard;
@@ -20,7 +21,7 @@ pub use utility::utility;
 
 use crate::command::Priority;
 use crate::event::Limit;
-use crate::forward::Target;
+use crate::forward::Layer;
 use crate::ids::EncodingIndex;
 use crate::media::Source;
 use crate::units::Bitrate;
@@ -32,10 +33,12 @@ const KEYFRAME_FRAMES: f64 = 6.0;
 const KEYFRAME_SPREAD_S: f64 = 3.0;
 /// Most that a switch upwards must leave free, as a share of the layer's rate.
 const MAX_KEYFRAME_SHARE: f64 = 0.25;
-/// A change must fit into the budget less this share and rate, what is being sent may exceed it by as much: noise changes nothing.
+/// A change must fit into the budget less this share and rate, what is being sent may exceed it by as much: noise
+/// changes nothing.
 const SLACK: (f64, Bitrate) = (0.03, Bitrate::kbps(3));
-/// Points that a change must gain, and more, which takes from one picture to give to another. A measured frame rate swings by one frame per second,
-/// which is worth five points where the lowest temporal layer has seven: tracks that are alike would change places with it.
+/// Points that a change must gain, and more, which takes from one picture to give to another. A measured frame rate
+/// swings by one frame per second, which is worth five points where the lowest temporal layer has seven: tracks that
+/// are alike would change places with it.
 const TRADE: u32 = 5;
 /// Loss beyond this is not repaired at the expense of new media.
 const MAX_REPAIRED_LOSS: f64 = 0.2;
@@ -73,7 +76,7 @@ pub struct Subscription<'a, K> {
     /// The layers that arrive from the publisher, in any order; empty while muted or not yet there.
     pub options: &'a [LayerOption],
     /// What is being sent or about to be.
-    pub current: Option<Target>,
+    pub current: Option<Layer>,
 }
 
 /// What is to be sent of one track.
@@ -103,8 +106,8 @@ pub struct Decision<K> {
 pub struct Allocation {
     /// What the chosen layers cost; at most the budget.
     pub rate: Bitrate,
-    /// What all subscriptions together could use, whatever the budget. For [`super::estimate::Estimator::set_demand`], once
-    /// audio and repair have been added.
+    /// What all subscriptions together could use, whatever the budget. For [`super::estimate::Estimator::set_demand`],
+    /// once audio and repair have been added.
     pub demand: Bitrate,
     /// Subscriptions that are paused for want of bandwidth.
     pub paused: usize,
@@ -142,9 +145,10 @@ enum Scope {
 }
 
 impl Allocator {
-    /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from one to give to another, nearly
-    /// as much) can be had within the `allowance` by going on with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`];
-    /// for the allowance see [`Patience`].
+    /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from
+    /// one to give to another, nearly as much) can be had within the `allowance` by going on with what is being sent,
+    /// or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`]; for the
+    /// allowance see [`Patience`].
     pub fn choose<K: Copy>(
         &mut self,
         budget: Bitrate,
@@ -164,7 +168,8 @@ impl Allocator {
         summarise(subscriptions, decisions)
     }
 
-    /// Chooses the best under `budget`, exactly. `decisions` is cleared and gets one entry per subscription, in their order.
+    /// Chooses the best under `budget`, exactly. `decisions` is cleared and gets one entry per subscription, in their
+    /// order.
     pub fn solve<K: Copy>(
         &mut self,
         budget: Bitrate,
@@ -231,23 +236,23 @@ impl<K> Subscription<'_, K> {
         let filling = self.options.iter().map(|o| o.height).filter(|height| *height >= self.max_height).min();
         let cap = filling.unwrap_or(u16::MAX);
         let options = self.options.iter().enumerate().filter(move |(_, option)| option.height <= cap);
-        options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.target() <= now))
+        options.filter(move |(_, option)| scope == Scope::All || self.current.is_some_and(|now| option.layer() <= now))
     }
 
     /// The option that is being sent.
     pub fn sent(&self) -> Option<&LayerOption> {
-        self.options.iter().find(|option| Some(option.target()) == self.current)
+        self.options.iter().find(|option| Some(option.layer()) == self.current)
     }
 
     /// Whether less is chosen than what is being sent.
     fn loses_by(&self, choice: &Choice) -> bool {
-        let chosen = if let Choice::Layer(option) = choice { Some(option.target()) } else { None };
+        let chosen = if let Choice::Layer(option) = choice { Some(option.layer()) } else { None };
         chosen < self.current
     }
 
     /// Why nothing higher was chosen than this.
     pub fn limit(&self, chosen: &LayerOption) -> Limit {
-        let is_higher = |option: &LayerOption| option.target() > chosen.target();
+        let is_higher = |option: &LayerOption| option.layer() > chosen.layer();
         if self.allowed(Scope::All).any(|(_, option)| is_higher(option)) {
             Limit::Bandwidth
         } else if self.options.iter().any(is_higher) {
@@ -268,13 +273,13 @@ impl<K> Subscription<'_, K> {
 
 impl LayerOption {
     /// The layer itself.
-    pub fn target(&self) -> Target {
-        Target { encoding: self.encoding, spatial: self.spatial, temporal: self.temporal }
+    pub fn layer(&self) -> Layer {
+        Layer { encoding: self.encoding, spatial: self.spatial, temporal: self.temporal }
     }
 }
 
-/// What an option takes from the budget: its rate and, for a switch to a higher encoding or spatial layer, room for the key frame that it begins with.
-/// To start and to switch down must always be possible, so they need no room.
+/// What an option takes from the budget: its rate and, for a switch to a higher encoding or spatial layer, room for the
+/// key frame that it begins with. To start and to switch down must always be possible, so they need no room.
 fn cost<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> Bitrate {
     if subscription.current.is_none_or(|now| (option.encoding, option.spatial) <= (now.encoding, now.spatial)) {
         return option.rate;
@@ -283,7 +288,8 @@ fn cost<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> Bitrate 
     option.rate.plus(option.rate.scale(share.min(MAX_KEYFRAME_SHARE)))
 }
 
-/// Whether a solution is worth more than another, by more than so many points, to the highest class to which it makes a difference.
+/// Whether a solution is worth more than another, by more than so many points, to the highest class to which it makes a
+/// difference.
 fn gains(new: Worth, other: Worth, points: u32) -> bool {
     let differing = new.into_iter().zip(other).find(|(new, other)| new != other);
     differing.is_some_and(|(new, other)| new > other.saturating_add(points))

@@ -83,7 +83,7 @@ fn where_there_is_enough_for_all_everybody_gets_the_best_whatever_is_sent_now() 
         let tiles = options
             .iter()
             .enumerate()
-            .map(|(key, now)| Subscription { current: Some(now.target()), ..camera(key, max_height, &options) });
+            .map(|(key, now)| Subscription { current: Some(now.layer()), ..camera(key, max_height, &options) });
         let (choices, _) = solve(100_000, &tiles.collect::<Vec<_>>());
         let best = |choice| matches!(choice, Choice::Layer(option) if (option.height, option.fps) == (max_height, 30));
         assert!(choices.iter().all(|choice| best(*choice)), "{max_height}: {choices:?}");
@@ -131,7 +131,7 @@ fn a_track_without_a_low_layer_does_not_block_the_others() {
 fn what_is_sent_stays_while_a_change_gains_little() {
     let options = simulcast();
     let playing = |current| [Subscription { current, ..camera(0, 720, &options) }];
-    let top_of = |encoding| Target { encoding: EncodingIndex(encoding), spatial: 0, temporal: 2 };
+    let top_of = |encoding| Layer { encoding: EncodingIndex(encoding), spatial: 0, temporal: 2 };
     let low = Some(top_of(1));
     assert_eq!(heights(1750, &playing(None)), [720]);
     assert_eq!(heights(1750, &playing(low)), [360], "no room for the key frame");
@@ -150,7 +150,7 @@ fn choose_in_turn(budgets: &[u64]) -> Vec<Vec<Choice>> {
         allocator.choose(budget, 0.0, budget.plus(slack(budget)), &tiles, &mut decisions);
         for decision in &decisions {
             tiles[decision.key].current = match decision.choice {
-                Choice::Layer(option) => Some(option.target()),
+                Choice::Layer(option) => Some(option.layer()),
                 _ => None,
             };
         }
@@ -174,7 +174,7 @@ fn noise_in_the_budget_changes_nothing_and_a_real_change_does() {
 #[test]
 fn what_is_sent_goes_on_within_the_allowance() {
     let options = simulcast();
-    let top = options.last().unwrap().target();
+    let top = options.last().unwrap().layer();
     let tile = [Subscription { current: Some(top), ..camera(0, 720, &options) }];
     let mut decisions = Vec::new();
     for (allowance, height) in [(1700, 720), (1600, 360)] {
@@ -194,7 +194,7 @@ fn pictures_that_are_alike_do_not_change_places_with_each_frame_that_is_counted(
         [(7, 15), (6, 14), (8, 16), (8, 15), (7, 16), (6, 15), (8, 14)].map(|(low, middle)| measured(low, middle));
     let (budget, mut allocator, mut decisions) = (Bitrate::kbps(134), Allocator::default(), Vec::new());
     let targets = |decisions: &[Decision<usize>]| -> Vec<_> {
-        let target = |choice| if let Choice::Layer(option) = choice { Some(option.target()) } else { None };
+        let target = |choice| if let Choice::Layer(option) = choice { Some(option.layer()) } else { None };
         decisions.iter().map(|decision| target(decision.choice)).collect()
     };
     let even = [0, 1, 2].map(|key| camera(key, 720, &rates[0]));
@@ -213,7 +213,7 @@ fn pictures_that_are_alike_do_not_change_places_with_each_frame_that_is_counted(
 #[test]
 fn a_picture_is_made_smaller_to_show_another() {
     let options = simulcast();
-    let sent = Some(options[8].target());
+    let sent = Some(options[8].layer());
     let tiles = [Subscription { current: sent, ..camera(0, 720, &options) }, camera(1, 720, &options)];
     let (budget, mut decisions) = (Bitrate::kbps(1750), Vec::new());
     Allocator::default().choose(budget, 0.0, budget, &tiles, &mut decisions);
@@ -297,8 +297,8 @@ prop_compose! {
         max_height in prop_oneof![Just(u16::MAX), 0u16..1200],
         options in prop::collection::vec(any_option(), 0..6),
         current in prop::option::of((0u8..3, 0u8..3, 0u8..3)),
-    ) -> (Priority, bool, u16, Vec<LayerOption>, Option<Target>) {
-        (priority, screen, max_height, options, current.map(|(encoding, spatial, temporal)| Target { encoding: EncodingIndex(encoding), spatial, temporal }))
+    ) -> (Priority, bool, u16, Vec<LayerOption>, Option<Layer>) {
+        (priority, screen, max_height, options, current.map(|(encoding, spatial, temporal)| Layer { encoding: EncodingIndex(encoding), spatial, temporal }))
     }
 }
 

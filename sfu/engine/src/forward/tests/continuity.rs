@@ -1,8 +1,8 @@
-//! Issue 2, point 4: over random switches, pauses and rebinding, with loss, duplication, reordering and late repair, the receiver
-//! sees strictly consistent numbering, no number twice, and never a frame whose reference was not sent.
+//! Issue 2, point 4: over random switches, pauses and rebinding, with loss, duplication, reordering and late repair,
+//! the receiver sees strictly consistent numbering, no number twice, and never a frame whose reference was not sent.
 
 use super::model::{Encoder, Encoding, Frame, Origin, Packet, RESTART_JUMP, STRUCTURES};
-use crate::forward::{EncodingView, Forwarder, Outgoing, Target};
+use crate::forward::{EncodingView, Forwarder, Layer, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::rtp::codec::{self, vp8};
@@ -126,7 +126,7 @@ proptest! {
     }
 }
 
-/// A stretch over which one encoding flows, from a keyframe on.
+/// A stretch over which one encoding flows, from a key frame on.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     epoch: usize,
@@ -200,7 +200,7 @@ impl Call {
                 self.pass(1);
             }
             Step::SetTarget(target) => {
-                let target = target.map(|(encoding, temporal)| Target {
+                let target = target.map(|(encoding, temporal)| Layer {
                     encoding: EncodingIndex(encoding),
                     spatial: 0,
                     temporal,
@@ -237,12 +237,12 @@ impl Call {
         }
     }
 
-    /// A clean network, everything wanted: everything must come, from the keyframe on.
+    /// A clean network, everything wanted: everything must come, from the key frame on.
     fn epilogue(&mut self) {
         self.pass(20);
         let top = EncodingIndex(ENCODINGS as u8 - 1);
         self.forwarder.set_target(None);
-        self.forwarder.set_target(Some(Target { encoding: top, spatial: 0, temporal: 2 }));
+        self.forwarder.set_target(Some(Layer { encoding: top, spatial: 0, temporal: 2 }));
         assert_eq!(self.forwarder.wants_keyframe(), Some(top));
         let first = self.tracks[self.bound][usize::from(top.0)].frames.len();
         for _ in 0..EPILOGUE {
@@ -419,14 +419,15 @@ impl Receiver<'_> {
             let Some(stored) = encoding.store.get(source) else { continue };
             let mut payload = stored.payload().to_vec();
             vp8::patch(&mut payload, &stored.meta.frame.picture.unwrap(), numbers.picture_id, numbers.tl0_pic_idx);
-            let received = codec::Received {
+            let received = codec::ReceivedPayload {
                 payload: &payload,
                 descriptor: None,
                 marking: None,
                 timestamp: stored.meta.timestamp,
                 marker: stored.meta.marker,
             };
-            let read = codec::Reader::default().read(encoding.codec(), &received, None).unwrap().picture.unwrap();
+            let read =
+                codec::PayloadReader::default().read(encoding.codec(), &received, None).unwrap().picture.unwrap();
             assert_eq!(read.picture_id, numbers.picture_id & encoding.picture_id_mask());
             assert_eq!(read.tl0_pic_idx, numbers.tl0_pic_idx);
         }
@@ -481,13 +482,15 @@ impl Receiver<'_> {
         }
     }
 
-    /// Frames between two positions that were not there when it was their turn, so that numbers had to be kept for them.
+    /// Frames between two positions that were not there when it was their turn, so that numbers had to be kept for
+    /// them.
     fn frames_missed(&self, of: &Emitted, after: ExtSeq, before: ExtSeq) -> usize {
         let between = self.encoding(of).frames.iter().filter(|frame| after < frame.first && frame.first < before);
         between.filter(|frame| !frame.seqs().any(|seq| self.was_punctual(of, seq))).count()
     }
 
-    /// Packets missing at the end of a run, from the last frame on that was there in time: nobody knows how many frames they were.
+    /// Packets missing at the end of a run, from the last frame on that was there in time: nobody knows how many frames
+    /// they were.
     fn packets_missed_at_the_end(&self, of: &Emitted, frame: &Frame) -> usize {
         let mut sent = self.encoding(of).frames.iter().rev().skip_while(|f| f.first > frame.first);
         let run = self.call.runs[of.run];

@@ -1,6 +1,6 @@
 //! Spatial layers, and frames of random structures: what was left out is never leant on.
 
-use crate::forward::{CaptureClock, EncodingView, Forwarder, Outgoing, Target};
+use crate::forward::{CaptureTime, EncodingView, Forwarder, Layer, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::{Dependencies, FrameMeta, MediaKind, PacketMeta};
 use crate::rtp::dependency::References;
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 struct Clock;
 
-impl CaptureClock for Clock {
+impl CaptureTime for Clock {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         i64::from(ts.0) * 100 / 9
     }
 }
 
-/// One encoding with spatial layers, a forwarder, and the frames that were left out. Every frame is one packet, whose sequence number is the
-/// frame's number.
+/// One encoding with spatial layers, a forwarder, and the frames that were left out. Every frame is one packet, whose
+/// sequence number is the frame's number.
 struct Call {
     began: Instant,
     store: PacketStore,
@@ -40,7 +40,7 @@ impl Call {
     }
 
     fn target(&mut self, spatial: u8, temporal: u8) {
-        self.forwarder.set_target(Some(Target { encoding: EncodingIndex(0), spatial, temporal }));
+        self.forwarder.set_target(Some(Layer { encoding: EncodingIndex(0), spatial, temporal }));
     }
 
     fn limits(&self) -> Option<(u8, u8)> {
@@ -74,7 +74,7 @@ impl Call {
             for reference in of.references.as_slice().iter().map(|difference| of.number - u64::from(*difference)) {
                 assert!(!self.left_out.contains(&reference), "{source} leans on {reference}, which was left out");
             }
-            // What came before its late keyframe is sent with it after all.
+            // What came before its late key frame is sent with it after all.
             self.left_out.remove(source);
         }
         if sources.is_empty() {

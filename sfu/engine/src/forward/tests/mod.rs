@@ -11,7 +11,7 @@ mod parameters;
 mod stored;
 mod whole;
 
-use super::{EncodingView, Forwarder, Outgoing, Target};
+use super::{EncodingView, Forwarder, Layer, Outgoing};
 use crate::ids::EncodingIndex;
 use crate::media::MediaKind;
 use crate::units::{ExtSeq, RtpTime, SeqNo};
@@ -57,7 +57,7 @@ impl Slot {
     }
 
     fn target(&mut self, encoding: u8, temporal: u8) {
-        self.forwarder.set_target(Some(Target { encoding: EncodingIndex(encoding), spatial: 0, temporal }));
+        self.forwarder.set_target(Some(Layer { encoding: EncodingIndex(encoding), spatial: 0, temporal }));
     }
 
     fn current(&self) -> Option<(u8, u8)> {

@@ -1,6 +1,6 @@
 //! An abstract publisher for the forwarder's tests: encodings with the reference structures of real encoders.
 
-use crate::forward::CaptureClock;
+use crate::forward::CaptureTime;
 use crate::media::{Codec, PacketMeta};
 use crate::rtp::codec;
 use crate::units::{ExtSeq, PayloadType, RtpTime};
@@ -75,7 +75,7 @@ pub(super) struct Encoding {
     next: ExtSeq,
     picture_id: u16,
     tl0_pic_idx: u8,
-    /// Frames since the last keyframe; `None` before the first.
+    /// Frames since the last key frame; `None` before the first.
     phase: Option<usize>,
     /// First sequence numbers of the frames in VP8's three buffers: last, golden, alternate.
     buffers: [Option<ExtSeq>; 3],
@@ -87,8 +87,8 @@ pub(super) struct Encoding {
 /// A frame of a structure: temporal layer, layer sync, buffers read, buffers written.
 pub(super) type Step = (u8, bool, &'static [usize], &'static [usize]);
 
-/// Temporal structures: one layer; libwebrtc's of two and of three, whose enhancement layers free themselves once per cycle; and
-/// one of three whose upper layer frees itself before the one below does.
+/// Temporal structures: one layer; libwebrtc's of two and of three, whose enhancement layers free themselves once per
+/// cycle; and one of three whose upper layer frees itself before the one below does.
 pub(super) const STRUCTURES: [&[Step]; 4] = [
     &[(0, false, &[0], &[0])],
     &[(0, false, &[0], &[0]), (1, true, &[0], &[1]), (0, false, &[0], &[0]), (1, false, &[0, 1], &[1])],
@@ -188,14 +188,14 @@ impl Encoding {
     /// Puts a packet into the store, as the uplink does. `false` where it was there.
     pub(super) fn receive(&mut self, now: Instant, packet: &Packet) -> bool {
         let previous = self.store.get(ExtSeq(packet.seq.0 - 1)).map(|p| p.meta);
-        let received = codec::Received {
+        let received = codec::ReceivedPayload {
             payload: &packet.payload,
             descriptor: None,
             marking: None,
             timestamp: packet.timestamp,
             marker: packet.marker,
         };
-        let frame = codec::Reader::default().read(self.codec(), &received, previous.as_ref()).unwrap();
+        let frame = codec::PayloadReader::default().read(self.codec(), &received, previous.as_ref()).unwrap();
         let meta = PacketMeta {
             seq: packet.seq,
             timestamp: packet.timestamp,
@@ -250,7 +250,7 @@ impl Encoding {
                 payload
             }
             Encoder::Opus => vec![0xFC],
-            // FU-A fragments; a keyframe begins with an SPS in a packet of its own.
+            // FU-A fragments; a key frame begins with an SPS in a packet of its own.
             Encoder::H264 if frame.keyframe && index == 0 => vec![0x67, 0x42],
             Encoder::H264 => {
                 let starts = index == u64::from(frame.keyframe);
@@ -282,7 +282,7 @@ pub(super) struct Clock {
     pub(super) error: i64,
 }
 
-impl CaptureClock for Clock {
+impl CaptureTime for Clock {
     fn capture_time(&self, ts: RtpTime) -> i64 {
         i64::from(ts.distance(self.origin)) * 100 / 9 + self.error
     }

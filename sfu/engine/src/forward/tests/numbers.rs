@@ -24,7 +24,7 @@ fn a_switch_steps_the_timestamp_by_the_time_between_the_captures() {
     let a = slot.frame(0, true)[0];
     slot.tick += 9;
     slot.target(1, 0);
-    // The keyframe is captured ten frame times later, and arrives another six later.
+    // The key frame is captured ten frame times later, and arrives another six later.
     let keyframe = slot.encode(1, 1, true);
     slot.tick += 5;
     let b = slot.deliver(1, &keyframe[0])[0];

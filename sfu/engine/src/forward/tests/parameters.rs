@@ -33,7 +33,8 @@ fn deliver_all(slot: &mut Slot, encoding: usize, packets: &[Packet]) -> Vec<Outg
     packets.iter().flat_map(|packet| slot.deliver(encoding, packet)).collect()
 }
 
-/// What was sent is the parameter sets of the encoding and then `packets`, under the numbers from `first` on, as one picture.
+/// What was sent is the parameter sets of the encoding and then `packets`, under the numbers from `first` on, as one
+/// picture.
 fn check(slot: &Slot, encoding: usize, sent: &[Outgoing], first: u16, packets: &[Packet]) {
     let store = &slot.encodings[encoding].store;
     let sets = store.parameters().unwrap().meta.seq;

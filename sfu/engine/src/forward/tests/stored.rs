@@ -1,4 +1,4 @@
-//! Starting from a keyframe that came before anybody waited for it.
+//! Starting from a key frame that came before anybody waited for it.
 
 use super::Slot;
 use crate::ids::EncodingIndex;

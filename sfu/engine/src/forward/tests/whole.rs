@@ -1,4 +1,4 @@
-//! Starting with a keyframe when all of it has come.
+//! Starting with a key frame when all of it has come.
 
 use super::{FIRST_TIME, Slot};
 use crate::ids::EncodingIndex;

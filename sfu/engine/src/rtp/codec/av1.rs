@@ -1,5 +1,5 @@
-//! AV1 payloads (RTP Payload Format for AV1, section 4): which packets start a coded video sequence, and the size in its sequence header.
-//! Layers and dependencies are told by the dependency descriptor alone.
+//! AV1 payloads (RTP Payload Format for AV1, section 4): which packets start a coded video sequence, and the size in
+//! its sequence header. Layers and dependencies are told by the dependency descriptor alone.
 
 use crate::media::FrameMeta;
 use crate::rtp::bits::BitReader;
@@ -8,8 +8,9 @@ const SEQUENCE_HEADER: u8 = 1;
 const NEW_SEQUENCE: u8 = 0x08;
 const CONTINUES: u8 = 0x80;
 
-/// Reads the aggregation header and, at the start of a coded video sequence, the sequence header. `None` where nothing follows the
-/// aggregation header. `new_timestamp`: whether the packet before this one has another timestamp, where it has arrived.
+/// Reads the aggregation header and, at the start of a coded video sequence, the sequence header. `None` where nothing
+/// follows the aggregation header. `new_timestamp`: whether the packet before this one has another timestamp, where it
+/// has arrived.
 pub fn parse(payload: &[u8], new_timestamp: Option<bool>) -> Option<FrameMeta> {
     let (header, body) = payload.split_first().filter(|(_, body)| !body.is_empty())?;
     // N is set on a sequence's first packet only; other frames start where the timestamp changes.

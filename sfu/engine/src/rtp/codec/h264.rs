@@ -1,10 +1,11 @@
-//! H.264 payloads (RFC 6184): which packets start a frame, which a keyframe, and the picture size of the SPS.
+//! H.264 payloads (RFC 6184): which packets start a frame, which a key frame, and the picture size of the SPS.
 //!
-//! H.264 has no payload descriptor: what is known is read from NAL unit headers. Temporal layers are told by header extensions alone, the
-//! dependency descriptor or frame marking.
+//! H.264 has no payload descriptor: what is known is read from NAL unit headers. Temporal layers are told by header
+//! extensions alone, the dependency descriptor or frame marking.
 
+use super::nal::{self, Seen, crop_unit};
 use super::parameter_sets::ParameterSets;
-use super::rbsp::Bits;
+use super::rbsp::RbspReader;
 use crate::media::FrameMeta;
 
 const NAL_SLICE: u8 = 1;
@@ -15,23 +16,10 @@ const NAL_AUD: u8 = 9;
 const NAL_STAP_A: u8 = 24;
 const NAL_FU_A: u8 = 28;
 
-/// Reads what the payload shows. `new_timestamp`: whether the packet before this one has another timestamp; `None` where that
-/// packet has not arrived, and then only a payload that can be nothing but a start counts as one. `begun`: up to that packet the same picture has had no
-/// slice and no SPS. Parameter sets are put into `sets`.
+/// Reads what the payload shows. `new_timestamp` and `begun`: see `Seen::frame`. Parameter sets are put into `sets`.
 pub fn parse(payload: &[u8], new_timestamp: Option<bool>, begun: bool, sets: &mut ParameterSets) -> FrameMeta {
     let seen = look(payload, sets);
-    // Decoding can start at an SPS, or at an IDR picture's first slice, even where a delimiter or SEI of the same picture came before it.
-    let starts_frame = seen.sps.is_some()
-        || (begun && seen.idr && seen.first_slice)
-        || new_timestamp.unwrap_or(seen.delimiter || (seen.first_slice && !seen.idr));
-    FrameMeta {
-        is_prelude: seen.sps.is_none() && !seen.slice && (begun || new_timestamp == Some(true)),
-        has_parameters: seen.sps.is_some(),
-        starts_frame,
-        keyframe: starts_frame && (seen.sps.is_some() || seen.idr),
-        size: seen.sps.and_then(picture_size),
-        ..FrameMeta::default()
-    }
+    FrameMeta { size: seen.sps.and_then(picture_size), ..seen.frame(new_timestamp, begun) }
 }
 
 /// The parameter sets as one payload (STAP-A of highest importance), where they changed since the last call.
@@ -39,33 +27,17 @@ pub fn take_parameters(sets: &mut ParameterSets) -> Option<Vec<u8>> {
     sets.take_payload(&[0x60 | NAL_STAP_A])
 }
 
-/// What stands in one payload.
-#[derive(Default)]
-struct Seen<'a> {
-    /// Body of a sequence parameter set.
-    sps: Option<&'a [u8]>,
-    idr: bool,
-    /// Any slice, or a part of one.
-    slice: bool,
-    delimiter: bool,
-    /// A slice that begins with the picture's first macroblock.
-    first_slice: bool,
-}
-
 fn look<'a>(payload: &'a [u8], sets: &mut ParameterSets) -> Seen<'a> {
     let mut seen = Seen::default();
     let Some((header, body)) = payload.split_first() else { return seen };
     match header & 0x1F {
         NAL_STAP_A => {
-            let mut rest = body;
-            while let Some(([a, b], units)) = rest.split_first_chunk::<2>() {
-                let len = usize::from(u16::from_be_bytes([*a, *b]));
-                let Some((unit, units)) = units.split_at_checked(len) else { break };
+            // The units in front of one that is cut off count.
+            for unit in nal::aggregated(body).map_while(|unit| unit) {
                 if let Some((header, body)) = unit.split_first() {
-                    seen.unit(header & 0x1F, body);
+                    note_unit(&mut seen, header & 0x1F, body);
                     note_set(sets, header & 0x1F, unit, body);
                 }
-                rest = units;
             }
         }
         NAL_FU_A => {
@@ -73,45 +45,43 @@ fn look<'a>(payload: &'a [u8], sets: &mut ParameterSets) -> Seen<'a> {
             seen.slice = matches!(fu & 0x1F, NAL_SLICE | NAL_IDR);
             // Only the first fragment, marked by the start bit, carries the unit's beginning.
             if fu & 0x80 != 0 {
-                seen.unit(fu & 0x1F, body);
+                note_unit(&mut seen, fu & 0x1F, body);
             }
         }
         kind => {
-            seen.unit(kind, body);
+            note_unit(&mut seen, kind, body);
             note_set(sets, kind, payload, body);
         }
     }
     seen
 }
 
-/// Remembers a parameter set. Encoders have one SPS, and sometimes several PPS.
-fn note_set(sets: &mut ParameterSets, kind: u8, unit: &[u8], body: &[u8]) {
+fn note_unit<'a>(seen: &mut Seen<'a>, kind: u8, body: &'a [u8]) {
     match kind {
-        NAL_SPS => sets.note(kind, 0, unit),
-        NAL_PPS => sets.note(kind, Bits::new(body).golomb().unwrap_or(0), unit),
+        NAL_SPS => seen.sps = Some(body),
+        NAL_AUD => seen.delimiter = true,
+        NAL_SLICE | NAL_IDR => {
+            seen.slice = true;
+            seen.random_access |= kind == NAL_IDR;
+            // first_mb_in_slice is 0: its Exp-Golomb code is a single 1 bit.
+            seen.first_slice |= body.first().is_some_and(|byte| byte & 0x80 != 0);
+        }
         _ => {}
     }
 }
 
-impl<'a> Seen<'a> {
-    fn unit(&mut self, kind: u8, body: &'a [u8]) {
-        match kind {
-            NAL_SPS => self.sps = Some(body),
-            NAL_AUD => self.delimiter = true,
-            NAL_SLICE | NAL_IDR => {
-                self.slice = true;
-                self.idr |= kind == NAL_IDR;
-                // first_mb_in_slice is 0: its Exp-Golomb code is a single 1 bit.
-                self.first_slice |= body.first().is_some_and(|byte| byte & 0x80 != 0);
-            }
-            _ => {}
-        }
+/// Remembers a parameter set. Encoders have one SPS.
+fn note_set(sets: &mut ParameterSets, kind: u8, unit: &[u8], body: &[u8]) {
+    match kind {
+        NAL_SPS => sets.note(kind, 0, unit),
+        NAL_PPS => sets.note_pps(kind, unit, body),
+        _ => {}
     }
 }
 
 /// Width and height after cropping, from an SPS without its NAL header (ITU-T H.264 section 7.3.2.1.1).
 fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
-    let mut bits = Bits::new(sps);
+    let mut bits = RbspReader::new(sps);
     let profile = bits.read(8)?;
     bits.skip(16)?; // constraints, level
     bits.golomb()?; // seq_parameter_set_id
@@ -162,12 +132,7 @@ fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
     let fields = if frames_only { 1 } else { 2 };
     if bits.flag()? {
         let mut pair = || Some(u64::from(bits.golomb()?) + u64::from(bits.golomb()?));
-        // Cropping counts in chroma samples where there are any.
-        let (unit_x, unit_y) = match chroma_format {
-            1 if !separate_planes => (2, 2),
-            2 => (2, 1),
-            _ => (1, 1),
-        };
+        let (unit_x, unit_y) = crop_unit(chroma_format, separate_planes);
         crop_width = pair()? * unit_x;
         crop_height = pair()? * unit_y * fields;
     }
@@ -176,7 +141,7 @@ fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
     Some((u16::try_from(width).ok()?, u16::try_from(height).ok()?))
 }
 
-fn skip_scaling_list(bits: &mut Bits<'_>, entries: u32) -> Option<()> {
+fn skip_scaling_list(bits: &mut RbspReader<'_>, entries: u32) -> Option<()> {
     let (mut last, mut next) = (8i32, 8i32);
     for _ in 0..entries {
         if next != 0 {
@@ -198,7 +163,8 @@ mod tests {
         super::parse(payload, new_timestamp, false, &mut ParameterSets::default())
     }
 
-    /// High profile, 1280 x 720, as x264 writes it: with emulation prevention bytes and usage information behind the size.
+    /// High profile, 1280 x 720, as x264 writes it: with emulation prevention bytes and usage information behind the
+    /// size.
     const SPS: [u8; 26] = [
         0x67, 0x64, 0x00, 0x1F, 0xAC, 0xD9, 0x40, 0x50, 0x05, 0xBB, 0x01, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00,
         0x00, 0x03, 0x03, 0xC0, 0xF1, 0x83, 0x19, 0x60,

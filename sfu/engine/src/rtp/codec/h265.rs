@@ -1,13 +1,15 @@
-//! H.265 payloads (RFC 7798): which packets start a frame, which a keyframe, temporal layers, and the picture size of the SPS.
+//! H.265 payloads (RFC 7798): which packets start a frame, which a key frame, temporal layers, and the picture size of
+//! the SPS.
 //!
-//! H.265 has no payload descriptor: what is known is read from NAL unit headers. Packets with decoding order numbers (DONL) do not
-//! occur, since no payload type with `sprop-max-don-diff` is accepted.
+//! H.265 has no payload descriptor: what is known is read from NAL unit headers. Packets with decoding order numbers
+//! (DONL) do not occur, since no payload type with `sprop-max-don-diff` is accepted.
 
+use super::nal::{self, Seen, crop_unit};
 use super::parameter_sets::ParameterSets;
-use super::rbsp::Bits;
+use super::rbsp::RbspReader;
 use crate::media::FrameMeta;
 
-/// Slices of pictures that begin a switch to their temporal layer: TSA and STSA, referenced or not.
+/// Slices of pictures at which a receiver can switch up to their temporal layer: TSA and STSA, referenced or not.
 const SWITCH: std::ops::RangeInclusive<u8> = 2..=5;
 /// Pictures at which decoding can start: BLA, IDR and CRA.
 const RANDOM_ACCESS: std::ops::RangeInclusive<u8> = 16..=23;
@@ -24,13 +26,15 @@ const PACI: u8 = 50;
 
 /// Reads the packets of one encoding.
 #[derive(Debug, Default)]
-pub struct Reader {
-    /// The last SPS says that every picture of a temporal layer begins a switch to it.
+pub struct H265Reader {
+    /// Whether the last SPS says that a receiver can switch up to a temporal layer at any of its pictures
+    /// (sps_temporal_id_nesting_flag).
     nesting: bool,
 }
 
-impl Reader {
-    /// Reads what the payload shows; `None` where it is malformed. `new_timestamp`, `begun` and `sets`: as for H.264.
+impl H265Reader {
+    /// Reads what the payload shows; `None` where it is malformed. `new_timestamp` and `begun`: see `Seen::frame`.
+    /// Parameter sets are put into `sets`.
     pub fn parse(
         &mut self,
         payload: &[u8],
@@ -38,22 +42,15 @@ impl Reader {
         begun: bool,
         sets: &mut ParameterSets,
     ) -> Option<FrameMeta> {
-        let seen = look(payload, sets)?;
-        if let Some(nesting) = seen.sps.and_then(|sps| Bits::new(sps).read(8)) {
+        let Looked { seen, temporal, switch } = look(payload, sets)?;
+        if let Some(nesting) = seen.sps.and_then(|sps| RbspReader::new(sps).read(8)) {
             self.nesting = nesting & 1 == 1;
         }
-        let starts_frame = seen.sps.is_some()
-            || (begun && seen.random_access && seen.first_slice)
-            || new_timestamp.unwrap_or(seen.delimiter || (seen.first_slice && !seen.random_access));
         Some(FrameMeta {
-            is_prelude: seen.sps.is_none() && !seen.slice && (begun || new_timestamp == Some(true)),
-            has_parameters: seen.sps.is_some(),
-            starts_frame,
-            keyframe: starts_frame && (seen.sps.is_some() || seen.random_access),
-            temporal: seen.temporal,
-            layer_sync: seen.temporal > 0 && (self.nesting || seen.switch),
+            temporal,
+            layer_sync: temporal > 0 && (self.nesting || switch),
             size: seen.sps.and_then(picture_size),
-            ..FrameMeta::default()
+            ..seen.frame(new_timestamp, begun)
         })
     }
 }
@@ -63,7 +60,7 @@ pub fn take_parameters(sets: &mut ParameterSets) -> Option<Vec<u8>> {
     sets.take_payload(&[AGGREGATION << 1, 1])
 }
 
-/// Of a NAL unit or a payload.
+/// The header of a NAL unit or a payload.
 struct Header {
     kind: u8,
     temporal: u8,
@@ -79,83 +76,75 @@ impl Header {
 }
 
 /// What stands in one payload.
-#[derive(Default)]
-struct Seen<'a> {
-    /// Body of a sequence parameter set.
-    sps: Option<&'a [u8]>,
-    /// Any slice, or a part of one.
-    slice: bool,
-    random_access: bool,
-    switch: bool,
-    delimiter: bool,
-    /// A slice segment that is its picture's first.
-    first_slice: bool,
-    /// That of the slices; of what stands beside them, like delimiters, where there is none.
+struct Looked<'a> {
+    seen: Seen<'a>,
+    /// The temporal layer of the slices; where there are none, that of what stands beside them, like delimiters.
     temporal: u8,
+    /// A slice of a picture at which a receiver can switch up to its temporal layer.
+    switch: bool,
 }
 
-fn look<'a>(payload: &'a [u8], sets: &mut ParameterSets) -> Option<Seen<'a>> {
+fn look<'a>(payload: &'a [u8], sets: &mut ParameterSets) -> Option<Looked<'a>> {
     let (header, body) = Header::split(payload)?;
-    let mut seen = Seen { temporal: header.temporal, ..Seen::default() };
+    let mut looked = Looked { seen: Seen::default(), temporal: header.temporal, switch: false };
     match header.kind {
         AGGREGATION => {
-            let mut rest = body;
-            while let Some(([a, b], units)) = rest.split_first_chunk::<2>() {
-                let (unit, units) = units.split_at_checked(usize::from(u16::from_be_bytes([*a, *b])))?;
+            for unit in nal::aggregated(body) {
+                let unit = unit?;
                 let (header, body) = Header::split(unit)?;
                 if SLICE.contains(&header.kind) {
-                    seen.temporal = header.temporal;
+                    looked.temporal = header.temporal;
                 }
-                seen.unit(header.kind, body);
+                looked.note_unit(header.kind, body);
                 note_set(sets, header.kind, unit, body);
-                rest = units;
             }
         }
         FRAGMENT => {
             let (fragment, body) = body.split_first()?;
-            seen.slice = SLICE.contains(&(fragment & 0x3F));
+            looked.seen.slice = SLICE.contains(&(fragment & 0x3F));
             // Only the first fragment, marked by the start bit, carries the unit's beginning.
             if fragment & 0x80 != 0 {
-                seen.unit(fragment & 0x3F, body);
+                looked.note_unit(fragment & 0x3F, body);
             }
         }
         PACI => return None,
         kind => {
-            seen.unit(kind, body);
+            looked.note_unit(kind, body);
             note_set(sets, kind, payload, body);
         }
     }
-    Some(seen)
+    Some(looked)
 }
 
-/// Remembers a parameter set. Encoders have one VPS and one SPS, and sometimes several PPS.
-fn note_set(sets: &mut ParameterSets, kind: u8, unit: &[u8], body: &[u8]) {
-    match kind {
-        VPS | SPS => sets.note(kind, 0, unit),
-        PPS => sets.note(kind, Bits::new(body).golomb().unwrap_or(0), unit),
-        _ => {}
-    }
-}
-
-impl<'a> Seen<'a> {
-    fn unit(&mut self, kind: u8, body: &'a [u8]) {
+impl<'a> Looked<'a> {
+    fn note_unit(&mut self, kind: u8, body: &'a [u8]) {
         match kind {
-            SPS => self.sps = Some(body),
-            DELIMITER => self.delimiter = true,
+            SPS => self.seen.sps = Some(body),
+            DELIMITER => self.seen.delimiter = true,
             kind if SLICE.contains(&kind) => {
-                self.slice = true;
-                self.random_access |= RANDOM_ACCESS.contains(&kind);
+                self.seen.slice = true;
+                self.seen.random_access |= RANDOM_ACCESS.contains(&kind);
                 self.switch |= SWITCH.contains(&kind);
-                self.first_slice |= body.first().is_some_and(|byte| byte & 0x80 != 0);
+                // first_slice_segment_in_pic_flag.
+                self.seen.first_slice |= body.first().is_some_and(|byte| byte & 0x80 != 0);
             }
             _ => {}
         }
     }
 }
 
+/// Remembers a parameter set. Encoders have one VPS and one SPS.
+fn note_set(sets: &mut ParameterSets, kind: u8, unit: &[u8], body: &[u8]) {
+    match kind {
+        VPS | SPS => sets.note(kind, 0, unit),
+        PPS => sets.note_pps(kind, unit, body),
+        _ => {}
+    }
+}
+
 /// Width and height in the conformance window, from an SPS without its NAL header (ITU-T H.265 section 7.3.2.2.1).
 fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
-    let mut bits = Bits::new(sps);
+    let mut bits = RbspReader::new(sps);
     bits.skip(4)?; // sps_video_parameter_set_id
     let sub_layers = bits.read(3)?;
     bits.skip(1)?; // sps_temporal_id_nesting_flag
@@ -167,12 +156,7 @@ fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
     let (mut crop_width, mut crop_height) = (0, 0);
     if bits.flag()? {
         let mut pair = || Some(u64::from(bits.golomb()?) + u64::from(bits.golomb()?));
-        // The window counts in chroma samples where there are any.
-        let (unit_x, unit_y) = match chroma_format {
-            1 if !separate_planes => (2, 2),
-            2 => (2, 1),
-            _ => (1, 1),
-        };
+        let (unit_x, unit_y) = crop_unit(chroma_format, separate_planes);
         crop_width = pair()? * unit_x;
         crop_height = pair()? * unit_y;
     }
@@ -181,9 +165,9 @@ fn picture_size(sps: &[u8]) -> Option<(u16, u16)> {
 }
 
 /// Section 7.3.3: 88 bits of profile and 8 of level, then the same of the sub-layers that have them.
-fn skip_profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Option<()> {
+fn skip_profile_tier_level(bits: &mut RbspReader<'_>, sub_layers: u32) -> Option<()> {
     const PROFILE: [u32; 3] = [32, 32, 24];
-    let skip_profile = |bits: &mut Bits<'_>| PROFILE.iter().try_for_each(|count| bits.skip(*count));
+    let skip_profile = |bits: &mut RbspReader<'_>| PROFILE.iter().try_for_each(|count| bits.skip(*count));
     skip_profile(bits)?;
     bits.skip(8)?;
     let mut present = Vec::new();
@@ -246,14 +230,14 @@ mod tests {
         unit(AGGREGATION, 0, &sized.collect::<Vec<_>>())
     }
 
-    impl Reader {
+    impl H265Reader {
         fn read(&mut self, payload: &[u8], new_timestamp: Option<bool>) -> Option<FrameMeta> {
             self.parse(payload, new_timestamp, false, &mut ParameterSets::default())
         }
     }
 
     fn parse(payload: &[u8], new_timestamp: Option<bool>) -> FrameMeta {
-        Reader::default().read(payload, new_timestamp).unwrap()
+        H265Reader::default().read(payload, new_timestamp).unwrap()
     }
 
     #[test]
@@ -283,7 +267,7 @@ mod tests {
 
     #[test]
     fn temporal_layers_are_those_of_the_header_and_switch_points_those_of_the_slice_or_of_the_sps() {
-        let mut reader = Reader::default();
+        let mut reader = H265Reader::default();
         let plain = unit(1, 2, &[0x80]);
         let meta = reader.read(&plain, Some(true)).unwrap();
         assert_eq!((meta.temporal, meta.layer_sync), (2, false));
@@ -295,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_the_format_forbids_is_malformed() {
-        let malformed = |payload: &[u8]| Reader::default().read(payload, None).is_none();
+        let malformed = |payload: &[u8]| H265Reader::default().read(payload, None).is_none();
         assert!(malformed(&[]) && malformed(&[0x02]));
         assert!(malformed(&[0x02, 0]), "temporal id plus one is 0");
         assert!(malformed(&[0x82, 1]), "forbidden bit");
@@ -320,7 +304,7 @@ mod tests {
             if let [first, second, ..] = bytes.as_mut_slice() {
                 (*first, *second) = (kind << 1, *second | 1);
             }
-            let mut reader = Reader::default();
+            let mut reader = H265Reader::default();
             if let Some(meta) = reader.read(&bytes, start) {
                 prop_assert!(!meta.keyframe || meta.starts_frame);
                 prop_assert!(meta.temporal < 7);

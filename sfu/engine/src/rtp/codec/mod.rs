@@ -1,10 +1,11 @@
 //! Payload descriptors, one codec per file, and what a dependency descriptor adds: what a packet says about its frame.
 //!
-//! Called by the uplink, once for each received packet, with one [`Reader`] for each encoding.
+//! Called by the uplink, once for each received packet, with one [`PayloadReader`] for each encoding.
 
 pub mod av1;
 pub mod h264;
 pub mod h265;
+mod nal;
 pub mod opus;
 mod parameter_sets;
 mod rbsp;
@@ -19,7 +20,7 @@ use parameter_sets::ParameterSets;
 
 /// What is looked at of a received packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
+pub struct ReceivedPayload<'a> {
     /// Payload without padding.
     pub payload: &'a [u8],
     /// The dependency descriptor's bytes.
@@ -34,9 +35,9 @@ pub struct Received<'a> {
 
 /// Reads the packets of one encoding, and keeps what one packet says about those behind it.
 #[derive(Debug, Default)]
-pub struct Reader {
-    vp9: vp9::Reader,
-    h265: h265::Reader,
+pub struct PayloadReader {
+    vp9: vp9::Vp9Reader,
+    h265: h265::H265Reader,
     sets: ParameterSets,
     structure: Option<Box<Structure>>,
     layers: TargetLayers,
@@ -46,10 +47,15 @@ pub struct Reader {
     newest: Option<u64>,
 }
 
-impl Reader {
-    /// What the packet says about its frame. `previous` is the packet with the preceding sequence number, where it has arrived.
-    /// `None` where the payload descriptor is malformed. An empty payload (padding only) belongs to no frame.
-    pub fn read(&mut self, codec: Codec, received: &Received<'_>, previous: Option<&PacketMeta>) -> Option<FrameMeta> {
+impl PayloadReader {
+    /// What the packet says about its frame. `previous` is the packet with the preceding sequence number, where it has
+    /// arrived. `None` where the payload descriptor is malformed. An empty payload (padding only) belongs to no frame.
+    pub fn read(
+        &mut self,
+        codec: Codec,
+        received: &ReceivedPayload<'_>,
+        previous: Option<&PacketMeta>,
+    ) -> Option<FrameMeta> {
         let payload = received.payload;
         if payload.is_empty() {
             return Some(FrameMeta::default());
@@ -172,8 +178,8 @@ mod tests {
         bits.into_bytes()
     }
 
-    fn read(reader: &mut Reader, codec: Codec, descriptor: &[u8], marker: bool) -> FrameMeta {
-        let received = Received {
+    fn read(reader: &mut PayloadReader, codec: Codec, descriptor: &[u8], marker: bool) -> FrameMeta {
+        let received = ReceivedPayload {
             payload: &[0x10, 0x30, 1],
             descriptor: Some(descriptor),
             marking: None,
@@ -185,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_dependency_descriptor_tells_the_layers_of_av1() {
-        let mut reader = Reader::default();
+        let mut reader = PayloadReader::default();
         let key = read(&mut reader, AV1, &key_descriptor(), false);
         assert!(key.keyframe && key.starts_frame && key.ends_frame && !key.unneeded_above);
         assert_eq!((key.spatial, key.size), (0, Some((320, 180))));
@@ -202,13 +208,13 @@ mod tests {
 
     #[test]
     fn without_a_structure_the_payload_alone_is_read() {
-        let meta = read(&mut Reader::default(), AV1, &[0xC1, 0, 1], false);
+        let meta = read(&mut PayloadReader::default(), AV1, &[0xC1, 0, 1], false);
         assert_eq!((meta.descriptor, meta.dependencies), (None, None));
     }
 
     #[test]
     fn vp8_and_opus_keep_what_their_payloads_say() {
-        let mut reader = Reader::default();
+        let mut reader = PayloadReader::default();
         let meta = read(&mut reader, Codec::Opus, &key_descriptor(), false);
         assert!(meta.keyframe && meta.dependencies.is_none());
         let meta = read(&mut reader, Codec::Vp8, &[0xC2, 0, 0], false);

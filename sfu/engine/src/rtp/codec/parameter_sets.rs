@@ -1,7 +1,9 @@
-//! The parameter sets (VPS, SPS, PPS) that an H.264 or H.265 encoder sent last: some send them once, or in packets of their own, and without them
-//! no picture can be decoded.
+//! The parameter sets (VPS, SPS, PPS) that an H.264 or H.265 encoder sent last: some send them once, or in packets of
+//! their own, and without them no picture can be decoded.
 //!
 //! Filled by the codecs' parsers; the uplink puts them, as one payload, beside the packets of the encoding's store.
+
+use super::rbsp::RbspReader;
 
 /// The most bytes of a payload of parameter sets; an encoder whose sets are longer must send them itself.
 const MAX_PAYLOAD: usize = 1000;
@@ -37,7 +39,14 @@ impl ParameterSets {
         self.changed = true;
     }
 
-    /// One aggregation packet of all, behind the payload header `header`; `None` where nothing changed since the last call.
+    /// Takes a picture parameter set, a whole NAL unit, of which encoders sometimes have several. Its `body` begins
+    /// with its id.
+    pub(super) fn note_pps(&mut self, kind: u8, unit: &[u8], body: &[u8]) {
+        self.note(kind, RbspReader::new(body).golomb().unwrap_or(0), unit);
+    }
+
+    /// One aggregation packet of all, behind the payload header `header`; `None` where nothing changed since the last
+    /// call.
     pub(super) fn take_payload(&mut self, header: &[u8]) -> Option<Vec<u8>> {
         if !std::mem::take(&mut self.changed) {
             return None;

@@ -1,5 +1,6 @@
-//! VP8 payload descriptor and the part of the payload header that tells a keyframe (RFC 7741 section 4).
+//! VP8 payload descriptor and the part of the payload header that tells a key frame (RFC 7741 section 4).
 
+use crate::byte_reader::ByteReader;
 use crate::media::{FrameMeta, PictureNumbers};
 
 /// PictureID counts modulo 2^15.
@@ -7,29 +8,22 @@ pub const PICTURE_ID_MASK: u16 = 0x7FFF;
 
 /// Reads descriptor and payload header; `None` where the descriptor is cut off or nothing follows it.
 pub fn parse(payload: &[u8]) -> Option<FrameMeta> {
-    let mut reader = Reader { payload, at: 0 };
-    let first = reader.byte()?;
+    let mut reader = ByteReader::new(payload);
+    let first = reader.u8()?;
     let starts_frame = first & 0x10 != 0 && first & 0x07 == 0;
-    let flags = if first & 0x80 != 0 { reader.byte()? } else { 0 };
+    let flags = if first & 0x80 != 0 { reader.u8()? } else { 0 };
     let (has_picture_id, has_tl0) = (flags & 0x80 != 0, flags & 0x40 != 0);
     let (has_tid, has_key_idx) = (flags & 0x20 != 0, flags & 0x10 != 0);
 
     let mut numbers = PictureNumbers { consecutive: true, ..PictureNumbers::default() };
     if has_picture_id {
-        numbers.picture_id_at = reader.at;
-        let high = reader.byte()?;
-        numbers.long_picture_id = high & 0x80 != 0;
-        numbers.picture_id = u16::from(high & 0x7F);
-        if numbers.long_picture_id {
-            numbers.picture_id = (numbers.picture_id << 8) | u16::from(reader.byte()?);
-        }
+        read_picture_id(payload, &mut reader, &mut numbers)?;
     }
     if has_tl0 {
-        numbers.tl0_at = reader.at;
-        numbers.tl0_pic_idx = reader.byte()?;
+        read_tl0_pic_idx(payload, &mut reader, &mut numbers)?;
     }
-    let layer = if has_tid || has_key_idx { reader.byte()? } else { 0 };
-    let header = payload.get(usize::from(reader.at)..)?;
+    let layer = if has_tid || has_key_idx { reader.u8()? } else { 0 };
+    let header = reader.rest();
     // The inverse of "keyframe" is the lowest bit of a frame's first byte.
     let keyframe = starts_frame && header.first()? & 0x01 == 0;
     Some(FrameMeta {
@@ -41,6 +35,38 @@ pub fn parse(payload: &[u8]) -> Option<FrameMeta> {
         picture: Some(numbers),
         ..FrameMeta::default()
     })
+}
+
+/// Reads the PictureID of a VP8 or VP9 descriptor: 7 bits, or 15 where the first bit says so.
+pub(super) fn read_picture_id(
+    descriptor: &[u8],
+    reader: &mut ByteReader<'_>,
+    numbers: &mut PictureNumbers,
+) -> Option<()> {
+    numbers.picture_id_at = offset(descriptor, reader);
+    let high = reader.u8()?;
+    numbers.long_picture_id = high & 0x80 != 0;
+    numbers.picture_id = u16::from(high & 0x7F);
+    if numbers.long_picture_id {
+        numbers.picture_id = numbers.picture_id << 8 | u16::from(reader.u8()?);
+    }
+    Some(())
+}
+
+/// Reads the TL0PICIDX of a VP8 or VP9 descriptor.
+pub(super) fn read_tl0_pic_idx(
+    descriptor: &[u8],
+    reader: &mut ByteReader<'_>,
+    numbers: &mut PictureNumbers,
+) -> Option<()> {
+    numbers.tl0_at = offset(descriptor, reader);
+    numbers.tl0_pic_idx = reader.u8()?;
+    Some(())
+}
+
+/// How far `reader` has come in `descriptor`: both fields stand within the first five bytes.
+fn offset(descriptor: &[u8], reader: &ByteReader<'_>) -> u8 {
+    (descriptor.len() - reader.rest().len()) as u8
 }
 
 /// Writes PictureID and TL0PICIDX into a copy of the payload, in the places and widths that its descriptor has.
@@ -58,24 +84,11 @@ pub fn patch(payload: &mut [u8], numbers: &PictureNumbers, picture_id: u16, tl0_
     }
 }
 
-/// Width and height from a keyframe's uncompressed header (RFC 6386 section 9.1).
+/// Width and height from a key frame's uncompressed header (RFC 6386 section 9.1).
 fn picture_size(header: &[u8]) -> Option<(u16, u16)> {
     let [_, _, _, 0x9D, 0x01, 0x2A, w0, w1, h0, h1] = *header.first_chunk::<10>()? else { return None };
     // The upper two bits are a scaling hint.
     Some((u16::from_le_bytes([w0, w1]) & 0x3FFF, u16::from_le_bytes([h0, h1]) & 0x3FFF))
-}
-
-struct Reader<'a> {
-    payload: &'a [u8],
-    at: u8,
-}
-
-impl Reader<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let byte = *self.payload.get(usize::from(self.at))?;
-        self.at += 1;
-        Some(byte)
-    }
 }
 
 #[cfg(test)]
@@ -84,9 +97,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As Chrome sends: X, S; I, L, T, K; 15 bits of PictureID 0x1234; TL0PICIDX 77; TID 2, Y, KEYIDX 5; then a delta frame.
+    /// As Chrome sends: X, S; I, L, T, K; 15 bits of PictureID 0x1234; TL0PICIDX 77; TID 2, Y, KEYIDX 5; then a delta
+    /// frame.
     const DELTA: [u8; 7] = [0x90, 0xF0, 0x92, 0x34, 77, 0xA5, 0x01];
-    /// No extension; a keyframe of 640 x 360.
+    /// No extension; a key frame of 640 x 360.
     const KEY: [u8; 11] = [0x10, 0x50, 0, 0, 0x9D, 0x01, 0x2A, 0x80, 0x02, 0x68, 0x01];
 
     #[test]

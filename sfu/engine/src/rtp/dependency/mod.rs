@@ -1,9 +1,9 @@
-//! The dependency descriptor (AV1 RTP specification, appendix A): which layer a frame belongs to, on which frames it depends, and
-//! which decode targets need it. Any codec can carry it.
+//! The dependency descriptor (AV1 RTP specification, appendix A): which layer a frame belongs to, on which frames it
+//! depends, and which decode targets need it. Any codec can carry it.
 //!
-//! The structure comes with key frames and tells what the templates mean that other frames name. The uplink reads each packet's
-//! descriptor once; the downlink changes frame number and active decode targets in place ([`rewrite`]). Every length is checked, and
-//! every count is bounded: hostile bytes give `None`.
+//! The structure comes with key frames and tells what the templates mean that other frames name. The uplink reads each
+//! packet's descriptor once; the downlink changes frame number and active decode targets in place ([`rewrite`]). Every
+//! length is checked, and every count is bounded: hostile bytes give `None`.
 
 mod read;
 #[cfg(test)]
@@ -74,11 +74,6 @@ impl Frame {
     pub fn indication(&self, target: usize) -> Indication {
         self.indications.get(target).copied().unwrap_or(Indication::NotPresent)
     }
-
-    /// How far back the last frame of a chain is, in frame numbers; 0 where this is its first.
-    pub fn chain_difference(&self, chain: usize) -> u8 {
-        self.chains.get(chain).copied().unwrap_or(0)
-    }
 }
 
 /// The template dependency structure.
@@ -138,7 +133,8 @@ impl Structure {
 /// The layers of a structure's decode targets, in a form that every packet can carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TargetLayers {
-    /// Four bits for each target: spatial, temporal. Temporal layers above 3 count as 3. Of bytes, as they need no alignment.
+    /// Four bits for each target: spatial, temporal. Temporal layers above 3 count as 3. Of bytes, as they need no
+    /// alignment.
     packed: [u8; MAX_TARGETS / 2],
     targets: u8,
 }

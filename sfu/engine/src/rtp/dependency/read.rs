@@ -7,8 +7,9 @@ use crate::rtp::bits::BitReader;
 const MANDATORY_BYTES: usize = 3;
 
 impl Descriptor {
-    /// Reads a descriptor. `known` is the structure that holds until the descriptor brings another. `None` where it is malformed, or names
-    /// a template that the structure does not have: then the key frame with the structure has not come yet.
+    /// Reads a descriptor. `known` is the structure that holds until the descriptor brings another. `None` where it is
+    /// malformed, or names a template that the structure does not have: then the key frame with the structure has not
+    /// come yet.
     pub fn parse(bytes: &[u8], known: Option<&Structure>) -> Option<Descriptor> {
         let mut bits = BitReader::new(bytes);
         let (starts_frame, ends_frame) = (bits.flag()?, bits.flag()?);

@@ -8,8 +8,8 @@ const MANDATORY_BITS: usize = 24;
 /// Bits up to the first of the extended fields.
 const EXTENDED_FROM: usize = MANDATORY_BITS + 5;
 
-/// Writes a descriptor whose template `known` has, or the structure that it brings. Fields of the frame that the template has
-/// too are left out. `None` where neither has the template.
+/// Writes a descriptor whose template `known` has, or the structure that it brings. Fields of the frame that the
+/// template has too are left out. `None` where neither has the template.
 pub fn write(descriptor: &Descriptor, known: Option<&Structure>) -> Option<Vec<u8>> {
     let holds = descriptor.structure.as_deref().or(known)?;
     let (frame, template) = (&descriptor.frame, holds.template(descriptor.template_id)?);
@@ -54,8 +54,9 @@ pub fn write(descriptor: &Descriptor, known: Option<&Structure>) -> Option<Vec<u
     Some(bits.into_bytes())
 }
 
-/// Writes to `out` a copy of the descriptor `bytes` with another frame number and, where `active` says so, a mask of active decode targets:
-/// its place in bits as [`Descriptor::mask_at`] gives it, how many targets there are, and the mask. False where `bytes` are too short.
+/// Writes to `out` a copy of the descriptor `bytes` with another frame number and, where `active` says so, a mask of
+/// active decode targets: its place in bits as [`Descriptor::mask_at`] gives it, how many targets there are, and the
+/// mask. False where `bytes` are too short.
 pub fn rewrite(bytes: &[u8], frame_number: u16, active: Option<(u16, usize, u32)>, out: &mut Vec<u8>) -> bool {
     out.clear();
     let [high, low] = frame_number.to_be_bytes();

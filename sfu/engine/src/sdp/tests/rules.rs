@@ -336,7 +336,8 @@ fn rfc_8888_is_taken_on_slots_where_all_of_them_offer_it_and_nothing_better() {
     assert_eq!(taken(&(audio_too(small()) + wanted)), [], "it is for what we send");
 }
 
-/// The video codecs of the answer's section, in its order, and that every retransmission type that is left belongs to one of them.
+/// The video codecs of the answer's section, in its order, and that every retransmission type that is left belongs to
+/// one of them.
 fn answered_codecs(offer: &str, rules: &CodecRules) -> Vec<&'static str> {
     let negotiated = answer_with(offer, &LocalParameters { codecs: rules, ..local() }).unwrap();
     check_answer(offer, &negotiated);

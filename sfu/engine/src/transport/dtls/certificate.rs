@@ -34,7 +34,8 @@ pub enum CertificateError {
 }
 
 impl DtlsCertificate {
-    /// Generates a P-256 key and a self-signed certificate that says nothing about this server. Takes under a millisecond.
+    /// Generates a P-256 key and a self-signed certificate that says nothing about this server. Takes under a
+    /// millisecond.
     pub fn generate(provider: &Arc<dyn RTCCryptoProvider>) -> Result<DtlsCertificate, CertificateError> {
         let key = Arc::new(EvenSigner(provider.crypto().generate_signing_key(SCHEME)?));
         let mut serial = [0; 16];

@@ -1,7 +1,8 @@
-//! Looks into a ClientHello (RFC 5246 section 7.4.1.2) to choose, by our preference, what `rtc-dtls` would choose by the
-//! client's, and to refuse what it would misread or accept too easily.
+//! Looks into a ClientHello (RFC 5246 section 7.4.1.2) to choose, by our preference, what `rtc-dtls` would choose by
+//! the client's, and to refuse what it would misread or accept too easily.
 
-use super::wire::{Reader, VERSIONS};
+use super::wire::VERSIONS;
+use crate::byte_reader::ByteReader;
 use crate::transport::srtp::SrtpProfile;
 
 const EXTENSION_USE_SRTP: u16 = 14;
@@ -10,7 +11,8 @@ const EXTENSION_EXTENDED_MASTER_SECRET: u16 = 23;
 /// Cipher suites, those with which a server whose key is ECDSA can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suite {
-    /// Preferred although AES may be faster: its nonce is the record number, where `rtc-dtls` draws AES-GCM's at random.
+    /// Preferred although AES may be faster: its nonce is the record number, where `rtc-dtls` draws AES-GCM's at
+    /// random.
     ChaCha20Poly1305,
     Aes128Gcm,
 }
@@ -52,17 +54,17 @@ impl Selection {
 struct ClientHello<'a> {
     version_is_1_2: bool,
     has_session_id: bool,
-    suites: Reader<'a>,
-    srtp_profiles: Option<Reader<'a>>,
+    suites: &'a [u8],
+    srtp_profiles: Option<&'a [u8]>,
     extended_master_secret: bool,
 }
 
 impl<'a> ClientHello<'a> {
     /// `None` where a length does not fit, something follows the extensions, or `use_srtp` comes twice.
     fn parse(body: &'a [u8]) -> Option<ClientHello<'a>> {
-        let mut reader = Reader(body);
+        let mut reader = ByteReader::new(body);
         let version = reader.u16()?;
-        let _random = reader.take(32)?;
+        let _random = reader.bytes(32)?;
         let session_id = reader.vec8()?;
         let _cookie = reader.vec8()?;
         let suites = reader.vec16()?;
@@ -74,9 +76,9 @@ impl<'a> ClientHello<'a> {
             srtp_profiles: None,
             extended_master_secret: false,
         };
-        let mut extensions = reader.vec16()?;
+        let mut extensions = ByteReader::new(reader.vec16()?);
         while !extensions.is_empty() {
-            let (kind, mut data) = (extensions.u16()?, extensions.vec16()?);
+            let (kind, mut data) = (extensions.u16()?, ByteReader::new(extensions.vec16()?));
             match kind {
                 EXTENSION_USE_SRTP if hello.srtp_profiles.is_none() => {
                     hello.srtp_profiles = Some(data.vec16()?);
@@ -92,8 +94,8 @@ impl<'a> ClientHello<'a> {
 }
 
 /// True where `code` is among the two-byte values of `list`.
-fn contains(mut list: Reader<'_>, code: u16) -> bool {
-    std::iter::from_fn(|| list.u16()).any(|value| value == code)
+fn contains(list: &[u8], code: u16) -> bool {
+    list.as_chunks().0.iter().any(|value| u16::from_be_bytes(*value) == code)
 }
 
 #[cfg(test)]

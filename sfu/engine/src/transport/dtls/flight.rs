@@ -1,14 +1,15 @@
 //! Our last flight of handshake messages, kept to be sent again (RFC 6347 section 4.2.4).
 //!
-//! `rtc-dtls` has timers of its own, but stops them when any handshake record arrives, also one that brings it no further;
-//! they are not used. A flight is repeated when its timer runs out, or at once when the peer repeats its own.
+//! `rtc-dtls` has timers of its own, but stops them when any handshake record arrives, also one that brings it no
+//! further; they are not used. A flight is repeated when its timer runs out, or at once when the peer repeats its own.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::wire::{self, RECORD_HEADER_LEN, Reader, Record};
+use super::wire::{self, RECORD_HEADER_LEN, Record};
+use crate::byte_reader::ByteReader;
 
 /// Time to the first repetition; doubles with each. RFC 6347 section 4.2.4.1 allows less than its one second for media.
 const FIRST_REPEAT: Duration = Duration::from_millis(250);
@@ -16,7 +17,7 @@ const FIRST_REPEAT: Duration = Duration::from_millis(250);
 const LONGEST_REPEAT: Duration = Duration::from_secs(2);
 /// A flight is not sent again sooner than this, so that a peer's flight of several datagrams is answered once.
 const SHORTEST_REPEAT: Duration = Duration::from_millis(20);
-/// One flight is sent at most this often, whoever asks.
+/// One flight is sent at most this often, however many requests for it come.
 const MAX_REPEATS: u32 = 32;
 
 /// What we sent last, and when to send it again.
@@ -102,7 +103,7 @@ impl Flight {
 /// Gives fresh numbers to the records of epoch 0. Those of epoch 1 keep theirs, which their encryption covers.
 fn number_records(datagram: &mut BytesMut, next: &mut u64) {
     let mut start = 0;
-    while let Some(record) = datagram.get(start..).and_then(|rest| Record::read(&mut Reader(rest))) {
+    while let Some(record) = datagram.get(start..).and_then(|rest| Record::read(&mut ByteReader::new(rest))) {
         let (epoch, len) = (record.epoch, record.raw.len());
         if epoch == 0
             && let Some(number) = datagram.get_mut(start + 3..start + 11)

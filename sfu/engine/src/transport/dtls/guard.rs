@@ -1,12 +1,13 @@
-//! Decides what `rtc-dtls` may see. It takes handshake messages apart by recursion, allocates what lengths claim and queues
-//! without bound; so the guard puts messages together itself, and passes on only whole and plausible ones, a bounded number
-//! of them, each once. Record numbers of epoch 0 are its own, as they authenticate nothing.
+//! Decides what `rtc-dtls` may see. It takes handshake messages apart by recursion, allocates what lengths claim and
+//! queues without bound; so the guard puts messages together itself, and passes on only whole and plausible ones, a
+//! bounded number of them, each once. Record numbers of epoch 0 are its own, as they authenticate nothing.
 //!
 //! RFC 6347 section 4.1.2.7: what is refused is dropped silently and ends nothing.
 
 use super::DtlsRole;
 use super::client_hello::Selection;
-use super::wire::{self, Fragment, Reader, Record};
+use super::wire::{self, Fragment, Record};
+use crate::byte_reader::ByteReader;
 use crate::drops::DropReason;
 
 /// Bytes of one handshake message at most. The largest are certificates, of 1 to 4 KiB.
@@ -17,7 +18,8 @@ const MAX_MESSAGES: u16 = 16;
 const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
 /// Datagrams taken before the handshake is done, at most. A peer that repeats every flight ten times sends under 100.
 const MAX_HANDSHAKE_DATAGRAMS: usize = 256;
-/// Fragments taken, at most. Fragments may legally be as short as what is left of a datagram, so their size has no minimum.
+/// Fragments taken, at most. Fragments may legally be as short as what is left of a datagram, so their size has no
+/// minimum.
 const MAX_FRAGMENTS: usize = 512;
 /// Encrypted handshake records passed on, at most. One is needed; they cannot be looked into, and so cannot be repeats.
 const MAX_FINISHED_RECORDS: usize = 32;
@@ -98,7 +100,7 @@ impl Guard {
         }
         let mut admitted = Admitted::default();
         let mut useful = false;
-        let mut reader = Reader(datagram);
+        let mut reader = ByteReader::new(datagram);
         while let Some(record) = Record::read(&mut reader) {
             useful |= self.admit_record(record, &mut admitted).is_some();
         }
@@ -150,7 +152,7 @@ impl Guard {
 
     /// Takes the fragments of one record of epoch 0.
     fn admit_handshake(&mut self, body: &[u8], admitted: &mut Admitted) -> Option<()> {
-        let mut reader = Reader(body);
+        let mut reader = ByteReader::new(body);
         let mut useful = None;
         while !reader.is_empty() {
             let fragment = Fragment::read(&mut reader)?;
@@ -171,7 +173,8 @@ impl Guard {
         useful
     }
 
-    /// `None` where a whole message must not be passed on. It may come again, better: a forged hello does not stop the call.
+    /// `None` where a whole message must not be passed on. It may come again, better: a forged hello does not stop the
+    /// call.
     fn inspect(&mut self, kind: u8, body: &[u8]) -> Option<()> {
         match (self.role, kind) {
             (DtlsRole::Server, wire::CLIENT_HELLO) => match Selection::for_client_hello(body) {
@@ -206,8 +209,8 @@ fn pass(record: Record<'_>, admitted: &mut Admitted) -> Option<()> {
 
 /// A certificate list whose lengths say what is there (RFC 5246 section 7.4.2).
 fn certificate_lengths_fit(body: &[u8]) -> bool {
-    let mut reader = Reader(body);
-    let Some(mut list) = reader.vec24() else { return false };
+    let mut reader = ByteReader::new(body);
+    let Some(mut list) = reader.vec24().map(ByteReader::new) else { return false };
     while !list.is_empty() {
         if list.vec24().is_none() {
             return false;

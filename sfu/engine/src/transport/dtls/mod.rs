@@ -1,9 +1,10 @@
-//! DTLS 1.2 for one participant (RFC 6347), authenticated by the fingerprints of the SDP (RFC 8122), keying SRTP (RFC 5764).
+//! DTLS 1.2 for one participant (RFC 6347), authenticated by the fingerprints of the SDP (RFC 8122), keying SRTP (RFC
+//! 5764).
 //!
-//! The transport of a participant owns one [`DtlsSession`]; the process owns one [`DtlsCertificate`]. The handshake itself is
-//! `rtc-dtls`, which `session` alone touches. Around it, because it trusts its input and loses its timers:
-//! `guard` hands it only whole, plausible handshake messages, `client_hello` chooses the SRTP profile before it does, and
-//! `flight` repeats what was lost.
+//! The transport of a participant owns one [`DtlsSession`]; the process owns one [`DtlsCertificate`]. The handshake
+//! itself is `rtc-dtls`, which `session` alone touches. Around it, because it trusts its input and loses its timers:
+//! `guard` hands it only whole, plausible handshake messages, `client_hello` chooses the SRTP profile before it does,
+//! and `flight` repeats what was lost.
 
 mod certificate;
 mod client_hello;

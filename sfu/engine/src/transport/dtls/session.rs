@@ -115,8 +115,8 @@ impl DtlsSession {
         Ok(())
     }
 
-    /// Sends application data in one record. Nothing happens where the session is not connected, or `data` is longer than a
-    /// record may be (2^14 bytes).
+    /// Sends application data in one record. Nothing happens where the session is not connected, or `data` is longer
+    /// than a record may be (2^14 bytes).
     pub fn send(&mut self, now: Instant, data: &[u8]) {
         if matches!(self.phase, Phase::Connected)
             && data.len() <= MAX_RECORD_DATA
@@ -236,8 +236,8 @@ impl DtlsSession {
         }
     }
 
-    /// Exports the SRTP keys. The certificate is compared again here, as `rtc-dtls` asks its verifier only where the peer sent
-    /// a CertificateVerify: this is the comparison that counts.
+    /// Exports the SRTP keys. The certificate is compared again here, as `rtc-dtls` asks its verifier only where the
+    /// peer sent a CertificateVerify: this is the comparison that counts.
     fn authenticated_keys(&self) -> Result<SrtpKeys, DtlsFailure> {
         let state = self.engine.as_ref().and_then(|engine| engine.get_connection_state(PEER));
         let state = state.ok_or_else(|| DtlsFailure::Handshake("no association".into()))?;
@@ -319,8 +319,8 @@ impl DtlsSession {
     }
 }
 
-/// What `rtc-dtls` makes of input that a stranger chose; none where it panicked. Such a panic is the end of one participant's association,
-/// which is not looked at again, and not of everybody's calls.
+/// What `rtc-dtls` makes of input that a stranger chose; none where it panicked. Such a panic is the end of one
+/// participant's association, which is not looked at again, and not of everybody's calls.
 fn isolated<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

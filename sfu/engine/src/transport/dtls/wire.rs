@@ -1,4 +1,6 @@
-//! The layout of DTLS 1.2 records and handshake messages (RFC 6347 sections 4.1 and 4.2.2), and a reader for them.
+//! The layout of DTLS 1.2 records and handshake messages (RFC 6347 sections 4.1 and 4.2.2).
+
+use crate::byte_reader::ByteReader;
 
 /// Bytes of a record's header.
 pub(super) const RECORD_HEADER_LEN: usize = 13;
@@ -17,57 +19,6 @@ pub(super) const CERTIFICATE: u8 = 11;
 /// DTLS 1.0, which a first ClientHello may carry in its record header, and DTLS 1.2.
 pub(super) const VERSIONS: [u16; 2] = [0xfeff, 0xfefd];
 
-/// Takes fields off the front of a slice. Every method is `None` at the end of it.
-#[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(front)
-    }
-
-    pub(super) fn u8(&mut self) -> Option<u8> {
-        self.uint(1).map(|value| value as u8)
-    }
-
-    pub(super) fn u16(&mut self) -> Option<u16> {
-        self.uint(2).map(|value| value as u16)
-    }
-
-    pub(super) fn u24(&mut self) -> Option<usize> {
-        self.uint(3).map(|value| value as usize)
-    }
-
-    /// A big-endian number of `len` bytes, at most 8.
-    pub(super) fn uint(&mut self, len: usize) -> Option<u64> {
-        Some(self.take(len)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    }
-
-    /// A vector behind a one-byte length.
-    pub(super) fn vec8(&mut self) -> Option<Reader<'a>> {
-        let len = self.u8()?;
-        self.take(usize::from(len)).map(Reader)
-    }
-
-    /// A vector behind a two-byte length.
-    pub(super) fn vec16(&mut self) -> Option<Reader<'a>> {
-        let len = self.u16()?;
-        self.take(usize::from(len)).map(Reader)
-    }
-
-    /// A vector behind a three-byte length.
-    pub(super) fn vec24(&mut self) -> Option<Reader<'a>> {
-        let len = self.u24()?;
-        self.take(len).map(Reader)
-    }
-}
-
 /// One record of a datagram. Its body is encrypted from epoch 1 on.
 #[derive(Clone, Copy)]
 pub(super) struct Record<'a> {
@@ -81,11 +32,11 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The record at the front of `reader`; `None` where it is cut off.
-    pub(super) fn read(reader: &mut Reader<'a>) -> Option<Record<'a>> {
-        let whole = reader.0;
+    pub(super) fn read(reader: &mut ByteReader<'a>) -> Option<Record<'a>> {
+        let whole = reader.rest();
         let (kind, version, epoch) = (reader.u8()?, reader.u16()?, reader.u16()?);
-        reader.take(6)?;
-        let body = reader.vec16()?.0;
+        let _sequence_number = reader.bytes(6)?;
+        let body = reader.vec16()?;
         let raw = whole.get(..RECORD_HEADER_LEN + body.len())?;
         Some(Record { kind, version, epoch, body, raw })
     }
@@ -104,10 +55,10 @@ pub(super) struct Fragment<'a> {
 
 impl<'a> Fragment<'a> {
     /// The fragment at the front of `reader`; `None` where it is cut off.
-    pub(super) fn read(reader: &mut Reader<'a>) -> Option<Fragment<'a>> {
+    pub(super) fn read(reader: &mut ByteReader<'a>) -> Option<Fragment<'a>> {
         let (kind, total, message, offset) = (reader.u8()?, reader.u24()?, reader.u16()?, reader.u24()?);
-        let data = reader.vec24()?.0;
-        Some(Fragment { kind, total, message, offset, data })
+        let data = reader.vec24()?;
+        Some(Fragment { kind, total: total as usize, message, offset: offset as usize, data })
     }
 }
 

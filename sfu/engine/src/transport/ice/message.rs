@@ -30,8 +30,8 @@ const FINGERPRINT_LEN: usize = 4;
 const TYPE_BINDING_REQUEST: u16 = 0x0001;
 const TYPE_BINDING_INDICATION: u16 = 0x0011;
 
-/// Our user fragment in the USERNAME attribute (`ours:theirs`) of a STUN message. Nothing is authenticated yet: this only
-/// tells the demultiplexer whom to ask. No allocation.
+/// Our user fragment in the USERNAME attribute (`ours:theirs`) of a STUN message. Nothing is authenticated yet: this
+/// only tells the demultiplexer whom to ask. No allocation.
 pub fn username_fragment(message: &[u8]) -> Option<&str> {
     let username = Attributes::of(message)?.map_while(Result::ok).find(|a| a.kind == ATTR_USERNAME)?.value;
     let end = username.iter().position(|&c| c == b':')?;

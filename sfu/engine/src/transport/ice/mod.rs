@@ -1,16 +1,16 @@
 //! ICE-lite agent of one peer connection (RFC 8445 with section 2.5's lite role, consent of RFC 7675; a passive TCP
 //! connection of RFC 6544 is just another tuple).
 //!
-//! The engine gives it the STUN messages that the demultiplexer found to be for its participant, and asks it which tuples
-//! may carry DTLS and SRTP (`is_validated`) and where to send (`selected`). It answers checks and never sends any, so its
-//! consent is the client's own checks: they are authenticated and browsers repeat them every few seconds.
+//! The engine gives it the STUN messages that the demultiplexer found to be for its participant, and asks it which
+//! tuples may carry DTLS and SRTP (`is_validated`) and where to send (`selected`). It answers checks and never sends
+//! any, so its consent is the client's own checks: they are authenticated and browsers repeat them every few seconds.
 //!
 //! Choices:
-//! - Before a nomination the first validated tuple is selected, because Chromium starts DTLS on the pair it will nominate
-//!   in the same breath, and our flight must not wait for a check that may be lost.
-//! - A nomination of another tuple switches to it at once, so a client that changes its network needs no ICE restart. One
-//!   exception: Firefox puts USE-CANDIDATE on every check of the first second (aggressive nomination) and then uses the pair
-//!   of highest priority, and so do we (RFC 8445 section 8.1.1).
+//! - Before a nomination the first validated tuple is selected, because Chromium starts DTLS on the pair it will
+//!   nominate in the same breath, and our flight must not wait for a check that may be lost.
+//! - A nomination of another tuple switches to it at once, so a client that changes its network needs no ICE restart.
+//!   One exception: Firefox puts USE-CANDIDATE on every check of the first second (aggressive nomination) and then uses
+//!   the pair of highest priority, and so do we (RFC 8445 section 8.1.1).
 
 mod credentials;
 mod message;
@@ -42,8 +42,6 @@ pub struct IceOutcome {
     pub newly_validated: bool,
     /// Tuple that lost its place to the new one: remove it from the demultiplexer.
     pub removed: Option<Tuple>,
-    /// The selected tuple, where this request changed it.
-    pub selected: Option<Tuple>,
     /// This nomination ended an ICE restart: remove this old user fragment of ours from the demultiplexer.
     pub retired_ufrag: Option<String>,
 }
@@ -53,7 +51,8 @@ pub struct IceOutcome {
 pub enum IceEvent {
     /// No check on this tuple for [`CONSENT_LIFETIME`]: it is not valid any more. Another one may be selected now.
     TupleExpired(Tuple),
-    /// No check on any tuple for [`CONSENT_LIFETIME`]. Comes once; only [`IceLite::restart`] makes the agent serve again.
+    /// No check on any tuple for [`CONSENT_LIFETIME`]. Comes once; only [`IceLite::restart`] makes the agent serve
+    /// again.
     ConsentExpired,
 }
 
@@ -132,8 +131,8 @@ impl IceLite {
         self.current.remote = Some(remote);
     }
 
-    /// ICE restart (RFC 8445 section 9), when an offer brings new credentials. The selected tuple goes on carrying media and
-    /// checks with the old credentials are still answered until a nomination with the new ones.
+    /// ICE restart (RFC 8445 section 9), when an offer brings new credentials. The selected tuple goes on carrying
+    /// media and checks with the old credentials are still answered until a nomination with the new ones.
     ///
     /// Returns our user fragments that are out of use at once: that of a restart which never came to a nomination, and
     /// after the loss of consent every old one.
@@ -180,14 +179,12 @@ impl IceLite {
         }
         let mut outcome = IceOutcome { response: request.success(tuple.remote, pwd)?, ..IceOutcome::default() };
 
-        let selected_before = self.selected;
         self.consent = Consent::Until(now + CONSENT_LIFETIME);
         self.validate(now, tuple, &mut outcome);
         // During a restart the old credentials prove consent, but only the new ones choose.
         if request.use_candidate && generation == Generation::Current {
             self.nominate(now, tuple, request.priority, &mut outcome);
         }
-        outcome.selected = self.selected.filter(|_| self.selected != selected_before);
         Ok(outcome)
     }
 
@@ -220,8 +217,8 @@ impl IceLite {
         }
     }
 
-    /// Authentic media came from this tuple, which prolongs consent as a check does: libnice sends no checks after the nomination unless it
-    /// is told to (GStreamer 1.22), and only whoever has the DTLS keys can send such a packet.
+    /// Authentic media came from this tuple, which prolongs consent as a check does: libnice sends no checks after the
+    /// nomination unless it is told to (GStreamer 1.22), and only the holder of the DTLS keys can send such a packet.
     pub fn note_media(&mut self, now: Instant, tuple: &Tuple) {
         if let (Consent::Until(_), Some(known)) = (self.consent, self.tuples.iter_mut().find(|v| v.tuple == *tuple)) {
             known.last_heard = now;
@@ -253,8 +250,8 @@ impl IceLite {
         }
     }
 
-    /// The session whose user fragments the request names. None after consent has expired: RFC 7675 section 5.1 wants new
-    /// credentials then.
+    /// The session whose user fragments the request names. None after consent has expired: RFC 7675 section 5.1 wants
+    /// new credentials then.
     fn session_of(&self, request: &BindingRequest<'_>) -> Option<(Generation, &Session)> {
         if self.consent == Consent::Expired {
             return None;

@@ -31,7 +31,7 @@ pub(super) enum SessionCipher {
 }
 
 impl SessionCipher {
-    /// Has fetched the key of AES-GCM, expanded.
+    /// Has the expanded key of AES-GCM fetched into the cache.
     pub(super) fn prefetch(&self) {
         if let SessionCipher::Gcm { aead, .. } = self {
             fetch(&**aead);
@@ -151,8 +151,8 @@ impl SessionCipher {
         Ok(())
     }
 
-    /// The SRTCP index that `packet` carries, without authentication. `None` where it is too short, or says that it is not
-    /// encrypted: DTLS-SRTP negotiates encryption for all of it.
+    /// The SRTCP index that `packet` carries, without authentication. `None` where it is too short, or says that it is
+    /// not encrypted: DTLS-SRTP negotiates encryption for all of it.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Option<u32> {
         let before_tag = match self {
             SessionCipher::Gcm { .. } => packet,
@@ -217,8 +217,8 @@ fn gcm_rtcp_nonce(salt: u128, ssrc: u32, index: u32) -> [u8; 12] {
     low_bytes(salt ^ (u128::from(ssrc) << 48) ^ u128::from(index))
 }
 
-/// The low 96 bits. Written as the two words that the cipher reads: what a processor has just written byte by byte it cannot read as a word until all that
-/// was written before is through.
+/// The low 96 bits. Written as the two words that the cipher reads: what a processor has just written byte by byte it
+/// cannot read as a word until all that was written before is through.
 fn low_bytes(value: u128) -> [u8; 12] {
     let mut bytes = [0; 12];
     let (high, low) = bytes.split_at_mut(8);

@@ -1,4 +1,5 @@
-//! Master keys from the DTLS exporter and the session keys derived from them (RFC 5764 section 4.2, RFC 3711 section 4.3).
+//! Master keys from the DTLS exporter and the session keys derived from them (RFC 5764 section 4.2, RFC 3711 section
+//! 4.3).
 
 use std::fmt;
 
@@ -69,8 +70,8 @@ impl MasterKey {
         MasterKey { key: SecretVec::new(key.to_vec()), salt: SecretVec::new(salt.to_vec()) }
     }
 
-    /// Derives `len` bytes with the AES counter mode function of RFC 3711 section 4.3.3 (AES-256: RFC 6188 section 3), at
-    /// key derivation rate zero. A 12-byte salt is taken with two zero bytes behind it (RFC 7714 section 11).
+    /// Derives `len` bytes with the AES counter mode function of RFC 3711 section 4.3.3 (AES-256: RFC 6188 section 3),
+    /// at key derivation rate zero. A 12-byte salt is taken with two zero bytes behind it (RFC 7714 section 11).
     pub(super) fn derive(&self, crypto: &dyn RTCCrypto, label: Label, len: usize) -> Result<SecretVec, CryptoError> {
         let algorithm = match self.key.len() {
             32 => StreamCipherAlgorithm::Aes256Ctr,

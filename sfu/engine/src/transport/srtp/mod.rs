@@ -1,11 +1,11 @@
 //! SRTP and SRTCP in place, RFC 3711 with the AES-GCM profiles of RFC 7714, keyed by DTLS (RFC 5764).
 //!
-//! A transport owns one [`SrtpReceiver`] and one [`SrtpSender`], made from the [`SrtpKeys`] that its DTLS session hands out
-//! once the peer is authenticated. Nothing here allocates per packet, copies a payload or keeps state for a source that
-//! has not authenticated a packet.
+//! A transport owns one [`SrtpReceiver`] and one [`SrtpSender`], made from the [`SrtpKeys`] that its DTLS session hands
+//! out once the peer is authenticated. Nothing here allocates per packet, copies a payload or keeps state for a source
+//! that has not authenticated a packet.
 //!
-//! `keys` derives session keys, `cipher` seals and opens one packet whose index is known, `replay`, `sources` and `used` hold what
-//! is remembered for each SSRC, `receiver` and `sender` put these together.
+//! `keys` derives session keys, `cipher` seals and opens one packet whose index is known, `replay`, `sources` and
+//! `used` hold what is remembered for each SSRC, `receiver` and `sender` put these together.
 
 mod cipher;
 mod keys;
@@ -68,23 +68,6 @@ impl SrtpProfile {
     /// Bytes to ask of the RFC 5705 exporter: a key and a salt for either side.
     pub const fn keying_material_len(self) -> usize {
         2 * (self.key_len() + self.salt_len())
-    }
-
-    /// Bytes by which protection makes an RTP packet longer.
-    pub const fn rtp_overhead(self) -> usize {
-        self.tag_len()
-    }
-
-    /// Bytes by which protection makes an RTCP packet longer: the tag and the index word.
-    pub const fn rtcp_overhead(self) -> usize {
-        self.tag_len() + cipher::RTCP_INDEX_LEN
-    }
-
-    const fn tag_len(self) -> usize {
-        match self {
-            SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm => cipher::GCM_TAG_LEN,
-            SrtpProfile::Aes128CmSha1_80 => cipher::HMAC_TAG_LEN,
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use super::sources::Sources;
 use super::{RtpFields, rtcp_ssrc};
 use crate::drops::DropReason;
 
-/// Sources remembered for each of RTP and RTCP. A participant has a handful; one that uses more loses the replay window and
-/// the rollover counter of the source that it used longest ago.
+/// Sources remembered for each of RTP and RTCP. A participant has a handful; one that uses more loses the replay window
+/// and the rollover counter of the source that it used longest ago.
 pub(super) const MAX_SOURCES: usize = 128;
 
 /// 1024 packets, as retransmissions and slow paths need at video rates.
@@ -37,13 +37,13 @@ impl SrtpReceiver {
         })
     }
 
-    /// Has fetched what [`Self::unprotect_rtcp`] takes first.
+    /// Has what [`Self::unprotect_rtcp`] takes first fetched into the cache.
     pub fn prefetch_rtcp_keys(&self) {
         self.rtcp.prefetch();
     }
 
-    /// Authenticates and decrypts an SRTP packet in place and returns its plain length: the header as it came, the plain
-    /// payload directly behind it. After an error the content of `packet` is undefined and no state has changed.
+    /// Authenticates and decrypts an SRTP packet in place and returns its plain length: the header as it came, the
+    /// plain payload directly behind it. After an error the content of `packet` is undefined and no state has changed.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
         let fields = RtpFields::parse(packet).ok_or(DropReason::RtpMalformed)?;
         let index = match self.rtp_sources.get(fields.ssrc) {

@@ -5,7 +5,8 @@
 #[repr(C)]
 pub(super) struct ReplayWindow<const WORDS: usize> {
     highest: u64,
-    /// The bits of the highest index and the others of its word, beside it: a packet in order needs no other line of memory.
+    /// The bits of the highest index and the others of its word, beside it: a packet in order needs no other line of
+    /// memory.
     newest: u64,
     /// A ring of the words before: a word's place is its number modulo `WORDS`.
     seen: [u64; WORDS],
@@ -75,8 +76,9 @@ fn bit(index: u64) -> u64 {
     1 << (index % 64)
 }
 
-/// The 48-bit index that `sequence` most likely stands for, given the highest index seen: the one closest to it (RFC 3711
-/// section 3.3.1). Before the first rollover there is no earlier cycle, so a sequence number far above is taken as it is.
+/// The 48-bit index that `sequence` most likely stands for, given the highest index seen: the one closest to it (RFC
+/// 3711 section 3.3.1). Before the first rollover there is no earlier cycle, so a sequence number far above is taken as
+/// it is.
 pub(super) fn estimate_index(highest: u64, sequence: u16) -> u64 {
     const HALF: i32 = 1 << 15;
     let (rollover, last) = (highest >> 16, i32::from(highest as u16));

@@ -56,18 +56,19 @@ impl SrtpSender {
         })
     }
 
-    /// Has fetched what [`Self::protect_rtp`] takes first.
+    /// Has what [`Self::protect_rtp`] takes first fetched into the cache.
     pub fn prefetch_keys(&self) {
         self.rtp.prefetch();
     }
 
-    /// Has fetched what is known of an SSRC.
+    /// Has what is known of an SSRC fetched into the cache.
     pub fn prefetch_indexes(&self, ssrc: Ssrc) {
         self.rtp_indexes.prefetch(ssrc.0);
     }
 
     /// Encrypts the plain RTP packet `buffer[start..]` in place and appends the tag. The sequence number must not have
-    /// been used for its SSRC, nor be more than a thousand behind its newest. On an error the packet is cut off, so that `buffer` ends at `start`.
+    /// been used for its SSRC, nor be more than a thousand behind its newest. On an error the packet is cut off, so
+    /// that `buffer` ends at `start`.
     pub fn protect_rtp(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), ProtectError> {
         self.try_protect_rtp(buffer, start).inspect_err(|_| buffer.truncate(start))
     }
@@ -92,8 +93,8 @@ impl SrtpSender {
         Ok(self.rtcp.seal_rtcp(buffer, start, ssrc, self.rtcp_index)?)
     }
 
-    /// Takes the index that `sequence` stands for, if it was not used before. It counts as used from here on, even where sealing
-    /// fails. A forwarded packet may come late, under a number that was kept for it.
+    /// Takes the index that `sequence` stands for, if it was not used before. It counts as used from here on, even
+    /// where sealing fails. A forwarded packet may come late, under a number that was kept for it.
     fn take_rtp_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, ProtectError> {
         if let Some(used) = self.rtp_indexes.get_mut(ssrc) {
             let step = i64::from(sequence.wrapping_sub(used.highest() as u16) as i16);

@@ -116,7 +116,6 @@ proptest! {
         sender.protect_rtp(&mut buffer, start).unwrap();
         prop_assert_eq!(&buffer[start..], &theirs[..]);
         prop_assert_eq!(&buffer[..start], &vec![0x77; start][..]);
-        prop_assert_eq!(theirs.len(), plain.len() + profile.rtp_overhead());
 
         let len = receiver.unprotect_rtp(&mut buffer[start..]).unwrap();
         prop_assert_eq!(&buffer[start..start + len], &plain[..]);
@@ -132,7 +131,6 @@ proptest! {
             let theirs = context.encrypt_rtcp(&plain).unwrap();
             let mut ours = protect_rtcp(&mut sender, &plain);
             prop_assert_eq!(&ours[..], &theirs[..]);
-            prop_assert_eq!(ours.len(), plain.len() + profile.rtcp_overhead());
             let len = receiver.unprotect_rtcp(&mut ours).unwrap();
             prop_assert_eq!(&ours[..len], &plain[..]);
         }

@@ -1,7 +1,8 @@
 //! The packet indexes that a sender has used, for each of its SSRCs: one used twice is a nonce used twice.
 //!
-//! A table of its own and not a hash map: SSRCs are random numbers of ours, so that their low bits name the place, and what a packet needs is found in one
-//! line of memory, which can be fetched ahead. It is looked into for each packet, and has left the cache by the next picture.
+//! A table of its own and not a hash map: SSRCs are random numbers of ours, so that their low bits name the place, and
+//! what a packet needs is found in one line of memory, which can be fetched ahead. It is looked into for each packet,
+//! and has left the cache by the next picture.
 
 use super::replay::ReplayWindow;
 use prefetch::fetch;
@@ -10,11 +11,11 @@ use prefetch::fetch;
 pub(super) const MAX_SOURCES: usize = 4096;
 /// Late packets are sent within the last `64 * WORDS` numbers of their source: twice what a forwarder remembers.
 const WORDS: usize = 16;
-/// Places to begin with: of who receives one camera and one microphone.
+/// Places to begin with: as many as a receiver of one camera and one microphone needs.
 const FIRST_PLACES: usize = 4;
 
-/// Indexes used lately by each SSRC; older ones count as used. Nothing is ever forgotten while the keys live: forgetting a rollover counter would use a
-/// nonce twice.
+/// Indexes used lately by each SSRC; older ones count as used. Nothing is ever forgotten while the keys live:
+/// forgetting a rollover counter would use a nonce twice.
 pub(super) struct UsedIndexes {
     /// A power of two. A source is at the place that its low bits name, or at the first behind it that was free.
     places: Box<[Place]>,

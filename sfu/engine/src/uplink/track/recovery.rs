@@ -1,25 +1,27 @@
 //! What is asked of a publisher whose network fell short: less at once, and more again step by step.
 //!
-//! An encoding that [falls short](crate::uplink::shortfall) is switched off, and so are those above it, since all take what is left. After a while the next one
-//! above what flows is tried: it is asked for and repaired, but offered to receivers only when it has flowed for some time. So a try that fails does
-//! not show. The next one comes after a pause, which doubles where the try filled the publisher's network.
+//! An encoding that [falls short](crate::uplink::shortfall) is switched off, and so are those above it, since all of
+//! them share the network. After a while the next encoding above what flows is tried: it is asked for and repaired, but
+//! offered to receivers only when it has flowed for some time, so a trial that fails does not show. The next trial
+//! comes after a pause, which doubles where the last one filled the publisher's network.
 
 use super::Track;
 use crate::uplink::encoding::Encoding;
 use crate::uplink::shortfall::Cause;
 use std::time::{Duration, Instant};
 
-/// Nothing is tried for so long after a fall, and twice as long each time that a try filled the network again.
+/// The pause after a fall, in which nothing is tried. It doubles each time that a trial fills the network again.
 const FIRST_HOLD: Duration = Duration::from_secs(5);
-/// At most for so long.
+/// The longest such pause.
 const LONGEST_HOLD: Duration = Duration::from_secs(40);
-/// What falls short so long after that is a new case; until then it is doubtful that more is carried.
+/// This long after the pause, the next fall counts as the first one. Until then it is doubtful that more is carried.
 const FORGOTTEN: Duration = Duration::from_secs(30);
-/// What has flowed for so long is carried.
+/// An encoding that has flowed for this long is carried.
 const PROVEN: Duration = Duration::from_millis(1500);
-/// What is tried must flow so soon, and from then on. Otherwise its publisher found no room: browsers look for it by padding, at the expense of what flows.
+/// An encoding that is tried must flow within this time, and from then on. Otherwise its publisher found no room for
+/// it: browsers look for room by padding, at the expense of what flows.
 const FLOWS_WITHIN: Duration = Duration::from_secs(3);
-/// After that nothing is tried for so long.
+/// The pause after a trial for which the publisher found no room.
 const NO_ROOM: Duration = Duration::from_secs(10);
 
 /// What is known of the network of a track's publisher.
@@ -33,10 +35,13 @@ pub(super) struct Recovery {
 /// The last time it fell short.
 #[derive(Clone, Copy, Debug)]
 struct Fall {
-    /// The lowest encoding that did, and the highest that has not been carried since.
-    places: (usize, usize),
-    /// Nothing is tried before.
+    /// The lowest encoding that fell short.
+    lowest: usize,
+    /// The highest encoding that has not been carried since.
+    highest: usize,
+    /// Nothing is tried before this time.
     until: Instant,
+    /// How long the pause is that ends then.
     hold: Duration,
     /// All is carried again, or no more is needed.
     is_over: bool,
@@ -58,20 +63,26 @@ pub struct Review {
     pub fell: Option<Cause>,
 }
 
-/// Which encodings are carried, as places among those of the track.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which encodings are carried, as places among those of the track. By default all are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Carried {
-    /// Receivers may choose among the lowest and those below this one.
-    pub offered: usize,
+    /// Receivers may choose among those below this one, and the lowest that is to be had; among all where it is `None`.
+    offered_below: Option<usize>,
     /// This one is tried.
     pub tried: Option<usize>,
     /// This one and those above are switched off.
-    pub off: usize,
+    off_from: Option<usize>,
 }
 
-impl Default for Carried {
-    fn default() -> Self {
-        Carried { offered: usize::MAX, tried: None, off: usize::MAX }
+impl Carried {
+    /// Whether receivers may choose this encoding.
+    pub(super) fn is_offered(&self, place: usize) -> bool {
+        self.offered_below.is_none_or(|end| place < end)
+    }
+
+    /// Whether this encoding is switched off.
+    pub(super) fn is_off(&self, place: usize) -> bool {
+        self.off_from.is_some_and(|first| place >= first)
     }
 }
 
@@ -86,31 +97,44 @@ impl Recovery {
         self.fall.is_some_and(|fall| now.saturating_duration_since(fall.until) < FORGOTTEN)
     }
 
-    /// The publisher began to send an encoding by itself, and will have had a reason: no need to wait.
+    /// The publisher began to send an encoding by itself, and will have had a reason: the pause ends.
     pub(super) fn on_started(&mut self, now: Instant, place: usize) {
-        let fall = self.fall.as_mut().filter(|fall| fall.places.0 <= place);
-        fall.into_iter().for_each(|fall| fall.until = fall.until.min(now));
+        if let Some(fall) = self.fall.as_mut().filter(|fall| fall.lowest <= place) {
+            fall.until = fall.until.min(now);
+        }
     }
 
     /// Nobody took an encoding that was offered: more is not needed.
     pub(super) fn on_switched_off(&mut self, place: usize) {
-        let fall = self.fall.as_mut().filter(|fall| place <= fall.places.1 && place < self.carried.offered);
-        fall.into_iter().for_each(|fall| fall.is_over = true);
+        if let Some(fall) = self.fall.as_mut().filter(|fall| place <= fall.highest && self.carried.is_offered(place)) {
+            fall.is_over = true;
+        }
     }
 
+    /// An encoding fell short: nothing is tried for a while.
     fn on_fall(&mut self, now: Instant, Short { place, cause }: Short) {
-        let flows = cause != Cause::NoRoom;
         let before = self.fall.filter(|_| self.is_recent(now));
-        let again = before.filter(|fall| !fall.is_over);
-        let hold = match before {
-            Some(fall) if flows && now < fall.until => fall.hold,
-            Some(fall) if flows => (2 * fall.hold).min(LONGEST_HOLD),
-            Some(_) if !flows => NO_ROOM,
-            _ => FIRST_HOLD,
-        };
-        let lowest = again.filter(|fall| now < fall.until).map_or(place, |fall| fall.places.0.min(place));
-        let highest = again.map_or(place, |fall| fall.places.1.max(place));
-        self.fall = Some(Fall { places: (lowest, highest), until: now + hold, hold, is_over: false });
+        let hold = hold_after(before, now, cause);
+        // What falls short before all is carried again belongs to the same fall.
+        let ongoing = before.filter(|fall| !fall.is_over);
+        let in_pause = ongoing.filter(|fall| now < fall.until);
+        self.fall = Some(Fall {
+            lowest: in_pause.map_or(place, |fall| fall.lowest.min(place)),
+            highest: ongoing.map_or(place, |fall| fall.highest.max(place)),
+            until: now + hold,
+            hold,
+            is_over: false,
+        });
+    }
+}
+
+/// The pause after a fall; `before` is the fall before it, unless that was long ago.
+fn hold_after(before: Option<Fall>, now: Instant, cause: Cause) -> Duration {
+    match before {
+        None => FIRST_HOLD,
+        Some(_) if cause == Cause::NoRoom => NO_ROOM,
+        Some(fall) if now < fall.until => fall.hold,
+        Some(fall) => (2 * fall.hold).min(LONGEST_HOLD),
     }
 }
 
@@ -120,8 +144,10 @@ impl Track {
         let lowest = self.lowest_to_be_had(now).unwrap_or(0);
         let before = self.recovery.carried;
         let short = self.falls_short(now, lowest, before);
-        short.into_iter().for_each(|short| self.recovery.on_fall(now, short));
-        let carried = self.judge(now, lowest);
+        if let Some(short) = short {
+            self.recovery.on_fall(now, short);
+        }
+        let carried = self.now_carried(now, lowest);
         if carried.tried != before.tried {
             self.recovery.tried_at = carried.tried.map(|_| now);
         }
@@ -134,41 +160,53 @@ impl Track {
         self.recovery.carried != Carried::default()
     }
 
-    /// The lowest encoding that does, of those above the lowest that is to be had. While one is tried it is that one, whichever suffers.
+    /// The encoding that falls short. While one is tried it is that one, whichever suffers; otherwise it is the lowest
+    /// that does, of those above the lowest that is to be had.
     fn falls_short(&self, now: Instant, lowest: usize, before: Carried) -> Option<Short> {
-        let is_short = |encoding: &Encoding| encoding.shortfall.is_short();
-        let Some(tried) = before.tried else {
-            let mut above = self.encodings.iter().enumerate().take(before.off).skip(lowest + 1);
-            return above
-                .find(|(_, encoding)| is_short(encoding))
-                .map(|(place, _)| Short { place, cause: Cause::Loss });
-        };
+        match before.tried {
+            Some(tried) => self.trial_fails(now, tried),
+            None => {
+                let mut above = self.encodings.iter().enumerate().skip(lowest + 1);
+                let (place, _) = above.find(|(place, e)| !before.is_off(*place) && e.shortfall.is_short())?;
+                Some(Short { place, cause: Cause::Loss })
+            }
+        }
+    }
+
+    /// The trial of an encoding fails where that or a lower one falls short, or where the publisher finds no room for
+    /// it.
+    fn trial_fails(&self, now: Instant, tried: usize) -> Option<Short> {
         let flows = self.encodings.get(tried).is_some_and(|encoding| encoding.activity.active_since().is_some());
-        let finds_no_room =
-            !flows && self.recovery.tried_at.is_some_and(|at| now.saturating_duration_since(at) >= FLOWS_WITHIN);
-        let suffers = || self.encodings.iter().take(tried + 1).any(is_short);
+        let is_due = self.recovery.tried_at.is_some_and(|at| now.saturating_duration_since(at) >= FLOWS_WITHIN);
+        let suffers = || self.encodings.iter().take(tried + 1).any(|encoding| encoding.shortfall.is_short());
         let cause = if flows { Cause::Trial } else { Cause::NoRoom };
-        (finds_no_room || suffers()).then_some(Short { place: tried, cause })
+        ((!flows && is_due) || suffers()).then_some(Short { place: tried, cause })
     }
 
     /// What is carried now. Where nothing is left to be tried, the last fall is over.
-    fn judge(&mut self, now: Instant, lowest: usize) -> Carried {
-        let is_unproven = |encoding: &Encoding| encoding.activity.flowed_for() < PROVEN;
-        let next = self.encodings.iter().skip(lowest + 1).position(is_unproven);
-        let next = next.map_or(usize::MAX, |above| lowest + 1 + above);
+    fn now_carried(&mut self, now: Instant, lowest: usize) -> Carried {
+        let unproven = self.lowest_unproven_above(lowest);
         let Some(fall) = self.recovery.fall.as_mut().filter(|fall| !fall.is_over) else { return Carried::default() };
-        let (off, highest) = fall.places;
-        if off <= lowest {
+        if fall.lowest <= lowest {
             // There is nothing lower to be had.
-            Carried::default()
-        } else if now < fall.until {
-            Carried { offered: next.min(off), tried: None, off }
-        } else if next <= highest {
-            Carried { offered: next, tried: Some(next), off: usize::MAX }
-        } else {
-            fall.is_over = true;
-            Carried::default()
+            return Carried::default();
         }
+        if now < fall.until {
+            let offered_below = unproven.map_or(fall.lowest, |place| place.min(fall.lowest));
+            return Carried { offered_below: Some(offered_below), tried: None, off_from: Some(fall.lowest) };
+        }
+        match unproven.filter(|place| *place <= fall.highest) {
+            Some(next) => Carried { offered_below: Some(next), tried: Some(next), off_from: None },
+            None => {
+                fall.is_over = true;
+                Carried::default()
+            }
+        }
+    }
+
+    fn lowest_unproven_above(&self, lowest: usize) -> Option<usize> {
+        let mut above = self.encodings.iter().enumerate().skip(lowest + 1);
+        above.find(|(_, encoding)| encoding.activity.flowed_for() < PROVEN).map(|(place, _)| place)
     }
 
     fn lowest_to_be_had(&self, now: Instant) -> Option<usize> {
@@ -188,7 +226,7 @@ mod tests {
     use crate::media::Source;
     use crate::relay::Description;
     use crate::units::Mid;
-    use crate::uplink::shortfall::Counts;
+    use crate::uplink::shortfall::LossCounts;
 
     const SECOND: Duration = Duration::from_secs(1);
     const FELL: Short = Short { place: 2, cause: Cause::Trial };
@@ -196,6 +234,12 @@ mod tests {
     /// For how long nothing is tried.
     fn held(recovery: &Recovery, now: Instant) -> Duration {
         recovery.fall.unwrap().until - now
+    }
+
+    /// The lowest encoding that fell short, and the highest that has not been carried since.
+    fn places(recovery: &Recovery) -> (usize, usize) {
+        let fall = recovery.fall.unwrap();
+        (fall.lowest, fall.highest)
     }
 
     #[test]
@@ -220,9 +264,9 @@ mod tests {
         recovery.on_fall(now, FELL);
         recovery.on_fall(now + SECOND, Short { place: 1, cause: Cause::Trial });
         assert_eq!(held(&recovery, now + SECOND), 5 * SECOND);
-        assert_eq!(recovery.fall.unwrap().places, (1, 2));
+        assert_eq!(places(&recovery), (1, 2));
         recovery.on_fall(now + 7 * SECOND, Short { place: 1, cause: Cause::Trial });
-        assert_eq!(recovery.fall.unwrap().places, (1, 2), "the higher one was not carried since");
+        assert_eq!(places(&recovery), (1, 2), "the higher one was not carried since");
     }
 
     #[test]
@@ -293,8 +337,8 @@ mod tests {
         /// An encoding falls short, for a moment.
         fn fall(&mut self, place: usize) -> Carried {
             let shortfall = &mut self.track.encodings[place].shortfall;
-            shortfall.update(self.now, Counts::default());
-            shortfall.update(self.now, Counts { sent: 100, overdue: 50, gaps: 50 });
+            shortfall.update(self.now, LossCounts::default());
+            shortfall.update(self.now, LossCounts { sent: 100, overdue: 50, gaps: 50 });
             self.review();
             self.track.encodings[place].shortfall.on_started();
             self.track.recovery.carried()
@@ -308,21 +352,21 @@ mod tests {
         }
     }
 
-    const ALL: Carried = Carried { offered: usize::MAX, tried: None, off: usize::MAX };
-    const TRIES_NEXT: Carried = Carried { offered: 1, tried: Some(1), off: usize::MAX };
+    const ALL: Carried = Carried { offered_below: None, tried: None, off_from: None };
+    const TRIES_NEXT: Carried = Carried { offered_below: Some(1), tried: Some(1), off_from: None };
 
     #[test]
     fn one_encoding_after_the_other_is_tried_and_offered_when_it_has_flowed_for_a_while() {
         let mut call = Call::new();
         assert_eq!(call.flow(&[0, 2], 3 * SECOND), ALL);
         assert_eq!(call.options(), [(0, false), (2, false)]);
-        assert_eq!(call.fall(2), Carried { offered: 1, tried: None, off: 2 });
+        assert_eq!(call.fall(2), Carried { offered_below: Some(1), tried: None, off_from: Some(2) });
         assert_eq!(call.options(), [(0, false)]);
-        assert_eq!(call.flow(&[0], 4 * SECOND), Carried { offered: 1, tried: None, off: 2 });
+        assert_eq!(call.flow(&[0], 4 * SECOND), Carried { offered_below: Some(1), tried: None, off_from: Some(2) });
         assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
         assert_eq!(call.flow(&[0, 1], SECOND), TRIES_NEXT);
         assert_eq!(call.options(), [(0, false)]);
-        assert_eq!(call.flow(&[0, 1], SECOND), Carried { offered: 2, tried: Some(2), off: usize::MAX });
+        assert_eq!(call.flow(&[0, 1], SECOND), Carried { offered_below: Some(2), tried: Some(2), off_from: None });
         assert_eq!(call.options(), [(0, false), (1, true)]);
         assert_eq!(call.flow(&[0, 1, 2], 2 * SECOND), ALL);
         assert_eq!(call.options(), [(0, false), (1, true), (2, true)]);
@@ -340,7 +384,10 @@ mod tests {
             assert_eq!(call.flow(&[0], 5 * SECOND), TRIES_NEXT);
             assert_eq!(call.flow(&[0, 1], Duration::from_millis(50) * flows), TRIES_NEXT);
             assert_eq!(call.flow(&[0], 2 * SECOND), TRIES_NEXT);
-            assert_eq!(call.flow(&[0], SECOND + SECOND / 2), Carried { offered: 1, tried: None, off: 1 });
+            assert_eq!(
+                call.flow(&[0], SECOND + SECOND / 2),
+                Carried { offered_below: Some(1), tried: None, off_from: Some(1) }
+            );
             assert_eq!(call.falls, [Cause::Loss, Cause::NoRoom]);
             call.flow(&[0], NO_ROOM - SECOND);
             assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
@@ -354,7 +401,7 @@ mod tests {
         call.fall(1);
         call.flow(&[0], 5 * SECOND);
         assert_eq!(call.flow(&[0, 1], SECOND), TRIES_NEXT);
-        assert_eq!(call.fall(0), Carried { offered: 1, tried: None, off: 1 });
+        assert_eq!(call.fall(0), Carried { offered_below: Some(1), tried: None, off_from: Some(1) });
         assert_eq!(call.falls, [Cause::Loss, Cause::Trial]);
         assert_eq!(call.flow(&[0], 9 * SECOND).tried, None, "twice as long as before");
         assert_eq!(call.flow(&[0], SECOND), TRIES_NEXT);
@@ -365,7 +412,7 @@ mod tests {
         let mut call = Call::new();
         call.flow(&[1, 2], 3 * SECOND);
         assert_eq!(call.fall(1), ALL);
-        assert_eq!(call.fall(2).off, 2);
+        assert_eq!(call.fall(2).off_from, Some(2));
     }
 
     #[test]

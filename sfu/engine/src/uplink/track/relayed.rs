@@ -69,7 +69,7 @@ impl Takers {
     }
 }
 
-/// At home.
+/// The track on its home shard.
 impl Track {
     /// The track as its mirrors must know it.
     pub fn description(&self, room: RoomId) -> Description {
@@ -107,7 +107,8 @@ impl Track {
         self.takers.list.iter().filter(move |taker| taker.interest & bit != 0).map(|taker| taker.shard)
     }
 
-    /// What the layers cost, for those shards that take some; `None` where there are none, or where they know and it is not `news`.
+    /// What the layers cost, for those shards that take some; `None` where there are none, or where they know and it is
+    /// not `news`.
     pub fn poll_layers(&mut self, now: Instant, news: bool) -> Option<(Message, Vec<ShardId>)> {
         let due = news || self.takers.poll_timeout().is_some_and(|at| at <= now);
         if self.takers.list.is_empty() || !due {
@@ -150,7 +151,7 @@ impl Track {
     }
 }
 
-/// Elsewhere.
+/// The track's mirror on another shard.
 impl Track {
     /// The mirror of a track that lives on another shard.
     pub fn mirror_of(home: ShardId, room: RoomKey, description: &Description) -> Self {
@@ -177,7 +178,8 @@ impl Track {
         track
     }
 
-    /// Takes over what a later description says. Encodings that keep their rid keep their state. True where the codec is another one.
+    /// Takes over what a later description says. Encodings that keep their rid keep their state. True where the codec
+    /// is another one.
     pub fn describe_anew(&mut self, description: &Description) -> bool {
         self.mid = description.mid;
         let rids = description.rids.get(..MAX_ENCODINGS).unwrap_or(&description.rids);
@@ -186,7 +188,7 @@ impl Track {
         }
         let changed = std::mem::replace(&mut self.codec, description.codec) != description.codec;
         if changed {
-            self.encodings.iter_mut().for_each(Encoding::forget_pictures);
+            self.encodings.iter_mut().for_each(Encoding::reset_codec);
         }
         changed
     }
@@ -256,7 +258,8 @@ impl Track {
         self.mirror().map(|mirror| mirror.layers.as_slice())
     }
 
-    /// What is to be said home: who takes what, where that changed; key frames and packets that are due.
+    /// Tells the home shard, with `say`, which encodings are taken here, where that changed, and asks for the key
+    /// frames and packets that are due.
     pub fn poll_requests_home(&mut self, now: Instant, say: &mut impl FnMut(ShardId, Message)) {
         let interest = self.subscribers.iter().fold(0, |bits, subscriber: &Subscriber| bits | subscriber.interest);
         let track = self.id;

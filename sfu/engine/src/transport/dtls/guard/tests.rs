@@ -71,7 +71,7 @@ fn several_messages_in_one_record_are_told_apart() {
     let body =
         [fragment(16, 1, 100, 0, &[1; 40]), fragment(16, 1, 100, 40, &[1; 60]), fragment(14, 2, 0, 0, &[])].concat();
     let admitted = guard.admit(&record(wire::HANDSHAKE, 0, &body)).unwrap();
-    let mut reader = Reader(&admitted.records);
+    let mut reader = ByteReader::new(&admitted.records);
     let kinds: Vec<u8> = std::iter::from_fn(|| Record::read(&mut reader)).map(|record| record.body[0]).collect();
     assert_eq!(kinds, [16, 14]);
 }

@@ -8,6 +8,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile as Theirs;
 use rtc_shared::TransportProtocol;
 
 use super::*;
+use crate::byte_reader::ByteReader;
 
 const US: std::net::SocketAddr = std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 const ALL: [Theirs; 4] = [
@@ -142,14 +143,14 @@ fn every_flight_may_come_in_small_fragments_backwards() {
 
 /// Cuts handshake messages of epoch 0 into fragments of `size` bytes, each in its own datagram, the last first.
 fn refragment(datagram: &[u8], size: usize) -> Vec<Vec<u8>> {
-    let mut reader = wire::Reader(datagram);
+    let mut reader = ByteReader::new(datagram);
     let (mut pieces, mut others) = (Vec::new(), Vec::new());
     while let Some(record) = wire::Record::read(&mut reader) {
         if record.epoch != 0 || record.kind != wire::HANDSHAKE {
             others.extend_from_slice(record.raw);
             continue;
         }
-        let mut fragments = wire::Reader(record.body);
+        let mut fragments = ByteReader::new(record.body);
         while let Some(fragment) = wire::Fragment::read(&mut fragments) {
             let starts = (0..fragment.data.len().max(1)).step_by(size);
             pieces.extend(starts.map(|at| {
