@@ -254,7 +254,7 @@ impl Downlink {
 
     /// What it takes of its bottleneck, and could.
     pub fn flow(&self, now: Instant) -> Flow {
-        let demand = self.demand.plus(self.audio).scale(layers::DEMAND_MARGIN);
+        let demand = self.demand.plus(self.audio).scale(layers::DEMAND_HEADROOM);
         Flow { estimate: self.estimator.estimate(), rate: self.rate.rate(now), demand }
     }
 
@@ -276,7 +276,7 @@ impl Downlink {
 mod tests {
     #![allow(clippy::indexing_slicing)]
     use super::*;
-    use crate::config::DownlinkRates;
+    use crate::downlink::estimate::EstimatorConfig;
 
     fn receivers() -> [ParticipantKey; 4] {
         let mut keys = SlotMap::<ParticipantKey, ()>::with_key();
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn the_link_is_explored_for_all_where_a_part_holds_back() {
         let now = Instant::now();
-        let mut downlink = Downlink::new(now, DownlinkRates::default());
+        let mut downlink = Downlink::new(now, EstimatorConfig::default());
         let (estimate, useful) = (downlink.estimator.estimate(), Bitrate::kbps(9000));
         let mut explored = |part: Option<f64>| {
             downlink.set_part(part.map(|share| Part { rate: estimate.scale(share), useful }));

@@ -18,8 +18,10 @@ use crate::uplink::track::Track;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// What is asked of the estimator beyond what all layers cost, or the estimate would stay just below what the last switch upwards takes.
-pub(super) const DEMAND_MARGIN: f64 = 1.5;
+/// The demand that the estimator is told is this many times what all layers and audio cost. Without it the estimate would stay just
+/// below what the last switch upwards takes. The estimator multiplies the demand once more, by its own headroom for probes (1.15),
+/// so the link is explored up to about 1.7 times what all layers cost.
+pub(super) const DEMAND_HEADROOM: f64 = 1.5;
 /// A smaller encoding is waited for without the larger one no longer than this: one that was switched off at the publisher comes after about a tenth of a
 /// second, and a frame.
 const HELD: Duration = Duration::from_millis(150);
@@ -71,7 +73,7 @@ impl Downlink {
         self.starved = allocation.paused > 0;
         // With video, the link is explored beforehand up to what a picture of a usual size takes, so that a larger tile need not wait.
         let explored = if wishes.is_empty() { Bitrate::ZERO } else { EXPLORED };
-        let demand = self.demand.plus(self.audio).scale(DEMAND_MARGIN);
+        let demand = self.demand.plus(self.audio).scale(DEMAND_HEADROOM);
         self.estimator.set_demand(now, demand.max(explored).max(self.explored_for_all(now)));
         for (decision, subscription) in decisions.iter().zip(&subscriptions) {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
@@ -269,7 +271,7 @@ fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
 mod tests {
     use super::super::bottleneck::Part;
     use super::*;
-    use crate::config::DownlinkRates;
+    use crate::downlink::estimate::EstimatorConfig;
     use crate::ids::EncodingIndex;
 
     #[test]
@@ -293,13 +295,13 @@ mod tests {
     #[test]
     fn packets_are_remembered_for_as_long_as_the_queue_and_a_few_round_trips() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
-        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        let mut downlink = Downlink::new(start, EstimatorConfig::default());
         assert_eq!(downlink.asks_within(), ms(300));
         downlink.estimator.on_loss_report(start, 0.0, ms(50));
         assert_eq!(downlink.asks_within(), ms(500));
         downlink.estimator.on_loss_report(start, 0.0, ms(1));
         assert_eq!(downlink.asks_within(), ms(304), "the shortest is what the path takes");
-        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        let mut downlink = Downlink::new(start, EstimatorConfig::default());
         downlink.estimator.on_loss_report(start, 0.0, ms(400));
         assert_eq!(downlink.asks_within(), ms(1500));
     }
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn packets_alone_have_layers_looked_at_now_and_then_and_at_once_where_something_has_changed() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
-        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        let mut downlink = Downlink::new(start, EstimatorConfig::default());
         assert!(downlink.is_to_be_looked_at(start), "layers were never chosen");
         downlink.guard.solved(start, Bitrate::kbps(1000));
         downlink.handle_timeout(start);
@@ -320,7 +322,7 @@ mod tests {
 
     #[test]
     fn of_a_shared_bottleneck_there_is_a_part_at_most_and_none_of_it_is_left_free_twice() {
-        let mut downlink = Downlink::new(Instant::now(), DownlinkRates::default());
+        let mut downlink = Downlink::new(Instant::now(), EstimatorConfig::default());
         let alone = downlink.budget();
         let part = |rate| Some(Part { rate, useful: Bitrate::ZERO });
         downlink.set_part(part(alone.scale(0.5)));

@@ -21,7 +21,7 @@ pub mod slot;
 pub use relief::Relief;
 
 use crate::command::Preference;
-use crate::config::{DownlinkRates, WallClock};
+use crate::config::WallClock;
 use crate::engine::keys::{ParticipantKey, TrackKey};
 use crate::event::{Limit, PauseReason, SlotState};
 use crate::ids::{EncodingIndex, TrackId};
@@ -163,8 +163,8 @@ pub struct Downlink {
 
 impl Downlink {
     /// A downlink without slots.
-    pub fn new(now: Instant, rates: DownlinkRates) -> Self {
-        let estimator = Estimator::new(now, EstimatorConfig { start: rates.start, min: rates.min, max: rates.max });
+    pub fn new(now: Instant, rates: EstimatorConfig) -> Self {
+        let estimator = Estimator::new(now, rates);
         Downlink {
             slots: Vec::new(),
             preferences: FxHashMap::default(),
@@ -202,7 +202,7 @@ impl Downlink {
     }
 
     /// The client made a new peer connection: slots, estimate and queue are gone, its wishes stay.
-    pub fn start_over(&mut self, now: Instant, rates: DownlinkRates) {
+    pub fn start_over(&mut self, now: Instant, rates: EstimatorConfig) {
         let wishes = (std::mem::take(&mut self.preferences), self.default_preference, self.cap, self.missing);
         *self = Downlink::new(now, rates);
         (self.preferences, self.default_preference, self.cap, self.missing) = wishes;

@@ -56,8 +56,10 @@ use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
 use trial::Trial;
 
-/// Probing goes this far beyond the demand, so that what is wanted fits with the allocator's margins.
-const DEMAND_MARGIN: f64 = 1.15;
+/// Probes and increases go this far beyond the demand, so that what is wanted fits even with the allocator's slack. The demand
+/// that [`Estimator::set_demand`] is given already contains the headroom of `layers.rs` (1.5 times what all layers cost): the two
+/// multiply, so the link is explored up to about 1.7 times what all layers cost.
+const PROBE_HEADROOM: f64 = 1.15;
 /// Without transport feedback for so long, receiver reports take over.
 const REPORTS_TAKE_OVER: Duration = Duration::from_secs(5);
 /// While nothing was sent for so long there are no timers.
@@ -78,14 +80,14 @@ const PACING: (f64, f64) = (1.05, 2.5);
 /// timer; browsers do the same.
 const BURSTS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
-/// Bounds of an estimate.
+/// Where the estimate starts, and its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EstimatorConfig {
-    /// Estimate before anything is known.
+    /// The estimate before anything is known about the link.
     pub start: Bitrate,
-    /// The estimate is never lower; must carry audio.
+    /// The estimate never falls below this. It must be enough for audio.
     pub min: Bitrate,
-    /// The estimate is never higher.
+    /// The estimate never rises above this.
     pub max: Bitrate,
 }
 
@@ -521,9 +523,7 @@ impl Estimator {
     /// with half and ask at once how much more the link takes.
     fn resume(&mut self, now: Instant, before: Bitrate, batch: &Batch) {
         self.loss.reset();
-        self.trendline.reset();
-        self.groups.reset();
-        self.delivery.reset();
+        self.forget_path();
         if self.queue > PROBE_QUEUE {
             return; // the link is back, but slower: what was lowered stays low
         }
@@ -533,6 +533,7 @@ impl Estimator {
         self.prober.ask_now(now);
     }
 
+    /// The network path or the receiver's clock is another one: what was measured on it is void.
     fn forget_path(&mut self) {
         self.trendline.reset();
         self.groups.reset();
@@ -566,7 +567,7 @@ impl Estimator {
 
     /// The highest rate that is of any use.
     fn ceiling(&self) -> Bitrate {
-        let useful = self.demand.scale(DEMAND_MARGIN).min(self.config.max);
+        let useful = self.demand.scale(PROBE_HEADROOM).min(self.config.max);
         self.loss.limit().map_or(useful, |limit| useful.min(limit))
     }
 
