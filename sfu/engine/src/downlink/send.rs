@@ -17,21 +17,16 @@ use crate::snapshot::add;
 use crate::units::{ExtSeq, Ssrc};
 use crate::uplink::store::{PacketStore, StoredPacket};
 use crate::uplink::track::Track;
+use crate::wire_cost;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// IPv4, UDP and SRTP tag: what a packet costs on the link beyond its RTP bytes.
-const PACKET_OVERHEAD: usize = 20 + 8 + 16;
-/// A packet that only fills a number.
-const EMPTY_BYTES: usize = Slot::EMPTY_BYTES + PACKET_OVERHEAD;
 /// Share of the time that an answer takes after which a packet is sent once more: who asks anew may measure a little less than we do.
 const RESEND_AFTER: f64 = 0.8;
 /// How often a packet of padding goes out while everything is paused for want of bandwidth.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
 /// A key frame of the store and what came since must get through in this time, or a new one alone would come as soon.
 const START_WITHIN: Duration = Duration::from_millis(100);
-/// A packet of plain padding: RTP header, extensions and the 255 octets that one length octet can name.
-const PLAIN_PADDING_BYTES: usize = 12 + 12 + 255;
 
 /// What waits in the pacer: a number of a slot. What it was given to is looked up when it leaves: for the first time where it was queued as audio or video,
 /// else once more.
@@ -102,7 +97,7 @@ impl Downlink {
             if packet.is_some_and(|packet| packet.meta.frame.keyframe) {
                 keyframe = Some(number);
             }
-            let bytes = Slot::size_of(packet) + PACKET_OVERHEAD;
+            let bytes = wire_cost::of(packet);
             let queued = Queued { number, slot: index as u32 };
             let accepted = if number > newest {
                 newest = number;
@@ -132,7 +127,7 @@ impl Downlink {
                 let is_old = outgoing.source.is_some() && outgoing.encoding != after.encoding;
                 (is_old && !slot.has_passed(outgoing.seq)).then(|| {
                     slot.forwarder.give_up(queued.number);
-                    EMPTY_BYTES
+                    wire_cost::FILLER
                 })
             });
         }
@@ -143,7 +138,7 @@ impl Downlink {
             empty_queue(&mut self.pacer, class, index);
             for queued in refused {
                 // Where not even this fits, the receiver asks.
-                let _ = self.pacer.enqueue(now, class, EMPTY_BYTES, queued);
+                let _ = self.pacer.enqueue(now, class, wire_cost::FILLER, queued);
             }
             self.guard.invalidate();
         }
@@ -180,7 +175,7 @@ impl Downlink {
             let number = slot.forwarder.number_of(seq);
             let Some(outgoing) = slot.forwarder.lookup(number) else { continue };
             let stored = stored_of(tracks, track_key, &outgoing);
-            let bytes = Slot::size_of(stored) + PACKET_OVERHEAD;
+            let bytes = wire_cost::of(stored);
             if !self.repair.has(bytes) {
                 break;
             }
@@ -301,7 +296,7 @@ impl Downlink {
             *left = now;
         }
         let run_padding = run.pad(out, start, released.bytes, self.pacer.waiting(released.class));
-        let bytes = out.len() - start + PACKET_OVERHEAD;
+        let bytes = out.len() - start + wire_cost::BEYOND_RTP;
         self.sent_at = Some(now);
         self.rate.on_packet(now, bytes);
         self.pacer.on_written(bytes);
@@ -319,9 +314,9 @@ impl Downlink {
     fn padding(&self, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
         let newest = self.padding_slots().find_map(|(index, slot, source)| {
             let outgoing = slot.forwarder.last_sent().filter(|_| source == Source::Retransmission)?;
-            let bytes = Slot::size_of(Some(stored_of(tracks, slot.binding.as_ref()?.track, &outgoing)?));
+            let bytes = wire_cost::rtp_bytes(stored_of(tracks, slot.binding.as_ref()?.track, &outgoing)?);
             let queued = Queued { number: slot.forwarder.newest(), slot: index as u32 };
-            (bytes < wanted.saturating_mul(2)).then_some((bytes + PACKET_OVERHEAD, queued))
+            (bytes < wanted.saturating_mul(2)).then_some((bytes + wire_cost::BEYOND_RTP, queued))
         });
         newest.or_else(|| self.plain_padding())
     }
@@ -329,7 +324,7 @@ impl Downlink {
     pub(super) fn plain_padding(&self) -> Option<(usize, Queued)> {
         let (index, ..) = self.padding_slots().min_by_key(|(.., source)| *source == Source::Media)?;
         let queued = Queued { number: PLAIN_PADDING, slot: index as u32 };
-        Some((PLAIN_PADDING_BYTES + PACKET_OVERHEAD, queued))
+        Some((wire_cost::PLAIN_PADDING, queued))
     }
 
     /// The video slots on which padding can be sent now, and on which of their sources.
@@ -343,7 +338,7 @@ impl Downlink {
 
 /// What is queued of a slot was forgotten. The numbers are given out already: empty packets fill them, or the receiver would ask for them.
 pub(super) fn empty_queue(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
-    pacer.revise(class, |queued| (queued.slot as usize == slot).then_some(EMPTY_BYTES));
+    pacer.revise(class, |queued| (queued.slot as usize == slot).then_some(wire_cost::FILLER));
 }
 
 impl Paced for Queued {

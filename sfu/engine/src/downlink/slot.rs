@@ -17,6 +17,7 @@ use crate::rtp::template::{HeaderTemplate, Stamp};
 use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotFeedback, SlotSection};
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::{PacketStore, StoredPacket};
+use crate::wire_cost;
 use rand::RngCore;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
@@ -214,7 +215,7 @@ impl Slot {
             _ => write_payload(outgoing, packet, out)?,
         }
         if packet.is_none() {
-            append_padding(out, start, FILL_PADDING);
+            append_padding(out, start, wire_cost::FILLER_PADDING);
         }
         if !self.has_passed(outgoing.seq) {
             self.newest = outgoing.seq;
@@ -284,7 +285,7 @@ impl Slot {
                 self.packets = self.packets.wrapping_add(1);
             }
         }
-        append_padding(out, start, u8::MAX);
+        append_padding(out, start, wire_cost::PLAIN_PADDING_OCTETS);
         Some(())
     }
 
@@ -315,14 +316,6 @@ impl Slot {
             *entry = (seq, Some(now));
         }
         !too_soon
-    }
-
-    /// Bytes of a packet that only fills a number, without SRTP's tag.
-    pub const EMPTY_BYTES: usize = HEADER_AND_EXTENSIONS + FILL_PADDING as usize;
-
-    /// Bytes on the wire that the packet will take, without SRTP's tag.
-    pub fn size_of(packet: Option<&StoredPacket>) -> usize {
-        packet.map_or(Self::EMPTY_BYTES, |p| HEADER_AND_EXTENSIONS + p.extensions().len() + p.whole_payload().len())
     }
 
     /// The client has reported on this SSRC, so it needs no MID extension any more to find the section.
@@ -419,10 +412,6 @@ impl Slot {
         write_header(out, &header, own.chain(passed_on), self.extensions.two_byte_allowed());
     }
 }
-
-const HEADER_AND_EXTENSIONS: usize = 12 + 4 + 8;
-/// Padding octets of a packet that only fills a number.
-const FILL_PADDING: u8 = 4;
 
 fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut Vec<u8>) -> Option<()> {
     let Some(packet) = packet else { return Some(()) };

@@ -32,12 +32,10 @@ use crate::uplink::reception::Reception;
 use crate::uplink::rtx::{self, AssociatedPayloads, Retransmission};
 use crate::uplink::store::Inserted;
 use crate::uplink::streams::StreamRef;
+use crate::wire_cost;
 use recovery::{Carried, Recovery};
 use relayed::Takers;
 use std::time::{Duration, Instant};
-
-/// What a packet costs a receiver beyond its payload: IP, UDP, RTP with extensions, SRTP tag.
-const PACKET_COST: usize = 20 + 8 + 24 + 16;
 
 /// As many lost packets as surely fit into a packet with other parts.
 const FEW_LOSSES: usize = 50;
@@ -240,7 +238,8 @@ impl Track {
         }
         let mut arrival = Arrival { seq: Some(ext_seq), ..Arrival::default() };
         if !payload.is_empty() {
-            arrival.started = encoding.note_media(now, &meta, payload.len() + PACKET_COST, stream.is_rtx, publisher);
+            arrival.started =
+                encoding.note_media(now, &meta, payload.len() + wire_cost::HEADERS, stream.is_rtx, publisher);
             self.demand_changed |= arrival.started;
             arrival.parameters_changed = encoding.note_parameters(now, codec, payload_type);
             arrival.codec_changed = self.codec.replace(codec) != Some(codec);
