@@ -147,7 +147,7 @@ impl Downlink {
         for (index, place) in self.slots.iter_mut().enumerate() {
             let Some(slot) = place.as_mut().filter(|s| s.kind == MediaKind::Video) else { continue };
             let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) else { continue };
-            let preference = self.preferences.get(&track.id).copied().unwrap_or(self.default_preference);
+            let preference = self.preferences.of(track.id);
             if track.muted || slot.lacks_codec() {
                 let pause = if track.muted { PauseReason::Muted } else { PauseReason::Codec };
                 slot.forwarder.set_target(None);
@@ -162,7 +162,7 @@ impl Downlink {
                 slot: index,
                 priority: effective_priority(preference.priority, track, room),
                 source: track.source,
-                max_height: preference.max_height.min(self.cap).min(self.relief.max_height()),
+                max_height: preference.max_height.min(self.relief.max_height()),
                 options,
                 current: slot.forwarder.target().or(slot.forwarder.current()),
             });

@@ -11,6 +11,7 @@ mod ccfb;
 pub mod estimate;
 mod layers;
 pub mod pace;
+mod preferences;
 mod redundancy;
 mod relief;
 mod repair;
@@ -39,10 +40,10 @@ use bottleneck::Part;
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
+use preferences::Preferences;
 use prefetch::fetch;
 use rand::RngCore;
 use repair::RepairBudget;
-use rustc_hash::FxHashMap;
 use send::Queued;
 use slot::Slot;
 use slotmap::SlotMap;
@@ -117,10 +118,7 @@ pub struct Written {
 pub struct Downlink {
     /// By m= section index; `None` for sections that are no slots.
     slots: Vec<Option<Slot>>,
-    preferences: FxHashMap<TrackId, Preference>,
-    default_preference: Preference,
-    /// Tallest picture that it is sent, whatever it prefers.
-    cap: u16,
+    preferences: Preferences,
     relief: Relief,
     estimator: Estimator,
     pacer: Pacer<Queued>,
@@ -167,9 +165,7 @@ impl Downlink {
         let estimator = Estimator::new(now, rates);
         Downlink {
             slots: Vec::new(),
-            preferences: FxHashMap::default(),
-            default_preference: Preference::default(),
-            cap: u16::MAX,
+            preferences: Preferences::default(),
             relief: Relief::None,
             pacer: Pacer::new(now, estimator.pacing_rate()),
             estimator,
@@ -201,40 +197,34 @@ impl Downlink {
         }
     }
 
-    /// The client made a new peer connection: slots, estimate and queue are gone, its wishes stay.
+    /// The client made a new peer connection: slots, estimate and queue are gone, its preferences stay.
     pub fn start_over(&mut self, now: Instant, rates: EstimatorConfig) {
-        let wishes = (std::mem::take(&mut self.preferences), self.default_preference, self.cap, self.missing);
-        *self = Downlink::new(now, rates);
-        (self.preferences, self.default_preference, self.cap, self.missing) = wishes;
+        let preferences = std::mem::take(&mut self.preferences);
+        let missing = self.missing;
+        *self = Downlink { preferences, missing, ..Downlink::new(now, rates) };
     }
 
-    // ----- wishes -----
+    // ----- preferences -----
 
-    /// Notes what the receiver wants of tracks that it names, and of those that it does not; at most `limit` named tracks are remembered.
+    /// Takes what the receiver wants of the tracks that it names, and of all others. At most `limit` named tracks are remembered.
     pub fn prefer(&mut self, default: Option<Preference>, tracks: &[(TrackId, Preference)], limit: usize) {
-        self.default_preference = default.unwrap_or(self.default_preference);
-        for (track, preference) in tracks {
-            if self.preferences.len() < limit || self.preferences.contains_key(track) {
-                self.preferences.insert(*track, *preference);
-            }
-        }
+        self.preferences.update(default, tracks, limit);
     }
 
-    /// A track is no more, so nothing is wanted of it.
+    /// A track has ended, so nothing is wanted of it.
     pub fn forget_preference(&mut self, track: TrackId) {
-        self.preferences.remove(&track);
+        self.preferences.forget(track);
     }
 
     /// Caps the height of all pictures.
     pub fn cap(&mut self, max_height: u16) {
-        self.cap = max_height;
+        self.preferences.cap(max_height);
         self.allocate_soon();
     }
 
-    /// What the receiver wants of a track, as capped.
+    /// What the receiver wants of a track, with the height capped.
     pub fn preference(&self, track: TrackId) -> Preference {
-        let wanted = self.preferences.get(&track).copied().unwrap_or(self.default_preference);
-        Preference { max_height: wanted.max_height.min(self.cap), ..wanted }
+        self.preferences.of(track)
     }
 
     // ----- slots -----
