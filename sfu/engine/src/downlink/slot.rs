@@ -139,6 +139,16 @@ impl Slot {
         std::mem::replace(&mut self.limit, limit) != limit || before != target
     }
 
+    /// How long the slot has waited for a key frame, where that wait ends now.
+    pub fn end_keyframe_wait(&mut self, now: Instant) -> Option<Duration> {
+        let since = self.waiting_since?;
+        if self.forwarder.current().is_none() || self.forwarder.wants_keyframe().is_some() {
+            return None;
+        }
+        self.waiting_since = None;
+        Some(now.saturating_duration_since(since))
+    }
+
     /// Takes over what a later offer says about the section.
     pub fn renegotiate(&mut self, section: &Section, role: &SlotSection) {
         self.payloads.clone_from(&section.codecs);

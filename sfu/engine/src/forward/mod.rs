@@ -85,11 +85,6 @@ impl Outgoing {
     pub fn is_of(&self, timestamp: RtpTime) -> bool {
         self.source.is_some() && self.timestamp == timestamp
     }
-
-    /// No packet of any source: padding for a probe, which has no number yet.
-    pub fn padding() -> Self {
-        Outgoing::empty(SeqNo(0), RtpTime(0))
-    }
 }
 
 /// The renumbered fields of a VP8 or VP9 descriptor.
