@@ -22,7 +22,7 @@ use rand::RngCore;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-/// What was sent again lately: retransmissions of one number are spaced by at least a round trip.
+/// How many sequence numbers that were sent again are remembered, so that retransmissions of one number are spaced by a round trip.
 const RESENT_MEMORY: usize = 64;
 
 /// One receiving section of a client.
@@ -45,11 +45,11 @@ pub struct Slot {
     pub binding: Option<Binding>,
     /// Why the forwarder's target is no higher.
     pub limit: Limit,
-    /// What made the forwarder's target another one: the limit that fell, or the one that came.
+    /// Why the forwarder's target changed last: the limit that went away (upwards), or the one that came (downwards).
     pub switched_by: Limit,
-    /// Since when it waits for a key frame.
+    /// Since when the slot has waited for a key frame.
     pub waiting_since: Option<Instant>,
-    /// The slot's timestamp of the newest key frame, and when something of it came or left last.
+    /// The timestamp on this slot of the newest key frame, and when a packet of it last came or left.
     pub keyframe: Option<(RtpTime, Instant)>,
     payloads: Vec<PayloadMapping>,
     /// The payload type under which the client takes redundant audio.
@@ -128,7 +128,7 @@ impl Slot {
         }
     }
 
-    /// Takes a choice of layer and what kept it from being higher. Whether that is news.
+    /// Takes a choice of layer and what kept it from being higher. Returns whether either has changed.
     pub fn choose(&mut self, target: Option<Target>, limit: Limit) -> bool {
         let before = self.forwarder.target();
         match target.cmp(&before) {
@@ -204,8 +204,8 @@ impl Slot {
         self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())
     }
 
-    /// Appends the packet to `out` as plain RTP, with so many packets of `earlier` repeated where it is sound that repeats none itself. `None` where it cannot
-    /// be built, with `out` perhaps longer.
+    /// Appends the packet to `out` as plain RTP. Audio that repeats no older packets itself repeats as many of a store as `earlier` says.
+    /// `None` where the packet cannot be built, with `out` perhaps longer.
     pub fn write(
         &mut self,
         outgoing: &Outgoing,
@@ -235,27 +235,27 @@ impl Slot {
         Some(())
     }
 
-    /// Whether a higher number than this was written already, so that a receiver misses it.
+    /// Whether a higher number than this was written already, so that the receiver takes this one for lost.
     pub fn has_passed(&self, seq: SeqNo) -> bool {
         self.newest.distance(seq) > 0
     }
 
-    /// What a packet repeats of older ones, and under which payload type that goes to the client; `None` where it is sent alone. Of the codec that the slot
-    /// carries, and from the run of packets that it is sent: what is from before that would be taken for a part of what was sent here under its time.
+    /// The older packets that a packet of audio repeats (RFC 2198), and the payload type under which that goes to the client; `None`
+    /// where it is sent alone. Only packets of the slot's codec are repeated, and only those from the run of packets that the slot is
+    /// sent: the receiver would take an older one for media of this slot, under a time at which something else was sent here.
     fn redundant<'a>(
         &self,
         packet: &'a StoredPacket,
         earlier: Option<(&'a PacketStore, u8)>,
     ) -> Option<(PayloadType, impl Iterator<Item = Block<'a>> + Clone + use<'a>)> {
         let red = self.red.filter(|_| packet.meta.redundant > 0 || earlier.is_some())?;
-        let own = (packet.meta.redundant > 0).then(|| Redundant::parse(packet.whole_payload())).flatten();
-        let made = earlier.filter(|_| own.is_none()).map(|(store, times)| blocks_before(store, packet, times));
+        let by_publisher = repeated_by_publisher(packet);
+        let earlier = earlier.filter(|_| by_publisher.is_none());
+        let by_server = earlier.map(|(store, times)| repeated_by_server(store, packet, times));
         let (reaches, codec, newest) = (self.forwarder.reach(), packet.meta.payload_type, packet.meta.timestamp);
-        let blocks = own
-            .into_iter()
-            .flat_map(|own| own.older())
-            .chain(made.into_iter().flatten().flatten())
-            .filter(move |block| block.payload_type == codec && reaches(newest.offset(-i32::from(block.offset))));
+        let blocks = by_publisher.into_iter().flatten().chain(by_server.into_iter().flatten());
+        let blocks =
+            blocks.filter(move |block| block.payload_type == codec && reaches(newest.offset(-i32::from(block.offset))));
         blocks.clone().next().is_some().then_some((red, blocks))
     }
 
@@ -299,8 +299,8 @@ impl Slot {
         Some(())
     }
 
-    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or where there is none that the client `hears`, on that of
-    /// the media between two pictures.
+    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or, where there is none that the
+    /// client `hears`, on that of the media between two frames.
     pub fn pads_on(&self, hears: bool) -> Option<Source> {
         let has_payload = self.binding.as_ref().is_some_and(|b| b.payload.is_some());
         match self.has_rtx() && hears {
@@ -315,7 +315,7 @@ impl Slot {
             && self.binding.as_ref().is_some_and(|b| b.payload.as_ref().is_some_and(|p| p.rtx.is_some()))
     }
 
-    /// Whether this number may be sent again now; remembers that it was.
+    /// Whether this number may be sent again now. If so, it counts as sent again.
     pub fn may_resend(&mut self, now: Instant, seq: SeqNo, spacing: Duration) -> bool {
         if self.resent.is_empty() {
             self.resent = vec![(SeqNo(0), None); RESENT_MEMORY].into();
@@ -421,6 +421,21 @@ impl Slot {
         let own = own.into_iter().chain(mid).filter_map(|(kind, bytes)| Some((self.extensions.id(kind)?, bytes)));
         write_header(out, &header, own.chain(passed_on), self.extensions.two_byte_allowed());
     }
+}
+
+/// The blocks that the publisher has put into the packet beside its newest one, where there are any.
+fn repeated_by_publisher<'a>(packet: &'a StoredPacket) -> Option<impl Iterator<Item = Block<'a>> + Clone + use<'a>> {
+    let redundant = Some(packet).filter(|packet| packet.meta.redundant > 0)?;
+    Some(Redundant::parse(redundant.whole_payload())?.older())
+}
+
+/// As many of the packets just before this one as the server is to repeat.
+fn repeated_by_server<'a>(
+    store: &'a PacketStore,
+    packet: &StoredPacket,
+    times: u8,
+) -> impl Iterator<Item = Block<'a>> + Clone + use<'a> {
+    blocks_before(store, packet, times).into_iter().flatten()
 }
 
 fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut Vec<u8>) -> Option<()> {
