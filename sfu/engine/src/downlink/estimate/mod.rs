@@ -3,12 +3,17 @@
 //! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator reads
 //! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
-//! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
-//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss` and `policer`, `probe`, `friendly` (what would TCP get), `repairs` (where can padding go); then `aimd` decides. Feedback
-//! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
+//! A feedback (`feedback`) passes `history` (was the packet sent, is the report new), `delay` with `jitter` (can the report be true, how
+//! long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was the queue over time, to be compared with
+//! other receivers'), `groups` and `trendline` (does the queue grow), `loss` with `policer` (is loss random, congestion or a policer),
+//! `probe`, `friendly` (what would TCP get), `repairs` (where can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody
+//! else fill the queue) and `alr` (does media fill the estimate). `outage` watches for feedback that does not come; without any,
+//! `reports` or `trial` make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored,
+//! so that it never raises the estimate.
 
 mod aimd;
 mod alr;
+mod config;
 mod delay;
 mod delivery;
 mod feedback;
@@ -33,6 +38,7 @@ mod trendline;
 mod trial;
 
 pub use aimd::UTILISATION;
+pub use config::EstimatorConfig;
 pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, RepairSource, SentPacket};
 pub use probe::{Probe, ProbeOutcome};
 
@@ -47,7 +53,7 @@ use groups::ArrivalGroups;
 use history::{Fate, SentHistory};
 use loss::LossControl;
 use outage::Outage;
-use probe::Prober;
+use probe::{Found, Prober};
 use repairs::Repairs;
 use reports::Reports;
 use rtt::RoundTrip;
@@ -60,42 +66,25 @@ use trial::Trial;
 /// that [`Estimator::set_demand`] is given already contains the headroom of `layers.rs` (1.5 times what all layers cost): the two
 /// multiply, so the link is explored up to about 1.7 times what all layers cost.
 const PROBE_HEADROOM: f64 = 1.15;
-/// Without transport feedback for so long, receiver reports take over.
+/// Receiver reports take over when there was no transport feedback for this time.
 const REPORTS_TAKE_OVER: Duration = Duration::from_secs(5);
-/// While nothing was sent for so long there are no timers.
+/// When nothing was sent for this time there are no timers and no probes.
 const IDLE: Duration = Duration::from_secs(1);
-/// A queue longer than this that still grows is a surge.
+/// A queue longer than this is a surge where it has grown by more than [`SURGE_GROWTH`] since the last feedback.
 const SURGE_QUEUE: Duration = Duration::from_millis(40);
 const SURGE_GROWTH: Duration = Duration::from_millis(10);
-/// A link whose end was met by a queue within this time has one.
+/// A bottleneck that was measured by its queue within this time is known to queue packets before it drops them.
 const QUEUES: Duration = Duration::from_secs(30);
-/// No probing into a queue longer than this.
+/// No probe is sent into a queue longer than this.
 const PROBE_QUEUE: Duration = Duration::from_millis(60);
-/// After an outage that lost media, the share of the former estimate to begin with.
+/// After an outage that lost media the estimate begins with this share of the former one.
 const RESUME_SHARE: f64 = 0.5;
-/// Pacing over the estimate: where the capacity is known no faster than that, the estimate being 95 % of it, so that key frames queue here and not
-/// in the network.
+/// The pacing rate as a multiple of the estimate, near a known capacity and elsewhere. Near the capacity, of which the estimate is 95 %,
+/// nothing is sent faster than the capacity, so that key frames queue here and not in the network.
 const PACING: (f64, f64) = (1.05, 2.5);
-/// How much of it leaves at once. Where there is room, a whole key frame of what is sent leaves in one system call, and none of it waits for a
-/// timer; browsers do the same.
+/// How much of the pacing rate leaves at once, near a known capacity and elsewhere. Where there is room, a whole key frame leaves in one
+/// system call and none of it waits for a timer; browsers do the same.
 const BURSTS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
-
-/// Where the estimate starts, and its bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EstimatorConfig {
-    /// The estimate before anything is known about the link.
-    pub start: Bitrate,
-    /// The estimate never falls below this. It must be enough for audio.
-    pub min: Bitrate,
-    /// The estimate never rises above this.
-    pub max: Bitrate,
-}
-
-impl Default for EstimatorConfig {
-    fn default() -> Self {
-        EstimatorConfig { start: Bitrate::kbps(500), min: Bitrate::kbps(30), max: Bitrate::kbps(50_000) }
-    }
-}
 
 /// Bandwidth estimator towards one receiver.
 #[derive(Debug)]
@@ -409,7 +398,9 @@ impl Estimator {
             if entry.fate == Fate::InFlight {
                 entry.fate = Fate::Missing;
                 batch.lost += 1;
-                entry.probe.into_iter().for_each(|id| self.prober.on_lost(id));
+                if let Some(id) = entry.probe {
+                    self.prober.on_lost(id);
+                }
                 let repair = entry.repair;
                 if repair.is_some_and(|source| self.repairs.on_lost(source)) {
                     self.loss.reset(); // it was not the network that lost them
@@ -440,7 +431,9 @@ impl Estimator {
         batch.received += 1;
         batch.newest_sent = batch.newest_sent.max(Some(packet.sent));
         let queue = self.take_arrival(now, &packet, batch);
-        probe.into_iter().for_each(|id| self.prober.on_acked(id, &packet, queue));
+        if let Some(id) = probe {
+            self.prober.on_acked(id, &packet, queue);
+        }
     }
 
     /// Returns how long the packet queued.
@@ -465,18 +458,29 @@ impl Estimator {
         }
     }
 
-    /// An ordinary feedback: let the parts have their say.
+    /// An ordinary feedback: the delay sets the rate, then loss limits it.
     fn decide(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) {
         let found = self.prober.end_feedback(now, self.estimate(), newest_sent);
-        match self.control.is_shared() {
-            true => self.delay.hold_base(self.time(now)),
-            false => self.delay.release_base(),
+        if self.control.is_shared() {
+            self.delay.hold_base(self.time(now));
+        } else {
+            self.delay.release_base();
         }
+        let signals = self.signals(now, grown, newest_sent);
+        let lowered_by_delay = self.apply_control(now, &signals, found);
+        let lowered_by_loss = self.apply_loss_limit(now);
+        if lowered_by_delay || lowered_by_loss {
+            self.prober.on_drop(now);
+        }
+    }
+
+    /// What the rate control decides on.
+    fn signals(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) -> Signals {
         let threshold = self.delay.queue_threshold();
         let surge = grown && self.queue > SURGE_QUEUE.max(threshold * 2);
         // In a surge only what came after it began tells the new capacity.
         let sudden = surge.then(|| self.delivery.busy(threshold.max(SURGE_QUEUE / 2))).flatten();
-        let signals = Signals {
+        Signals {
             usage: self.trendline.usage(),
             surge,
             queue: self.queue,
@@ -490,14 +494,18 @@ impl Estimator {
             sent: self.meter.rate(now),
             app_limited: self.meter.is_app_limited(now, self.control.rate()),
             ceiling: self.ceiling(),
-        };
+        }
+    }
+
+    /// Runs the rate control, and takes the result of a probe where the rate was not decreased. Returns whether it was.
+    fn apply_control(&mut self, now: Instant, signals: &Signals, found: Option<Found>) -> bool {
         let was_draining = self.control.is_draining();
-        let mut dropped = self.control.update(now, &signals);
+        let lowered = self.control.update(now, signals);
         if was_draining && !self.control.is_draining() {
             self.prober.ask_soon(now);
         }
-        if dropped {
-            self.loss.reset(); // it was the delay of a full queue that explains what was lost
+        if lowered {
+            self.loss.reset(); // what was lost is explained by the full queue
             self.delivery.mark();
         } else if let Some(found) = found.filter(|_| !self.control.is_draining()) {
             let is_to_be_repeated = self.control.take_probe(now, &found);
@@ -505,18 +513,22 @@ impl Estimator {
                 self.prober.ask_soon(now);
             }
         }
+        lowered
+    }
+
+    /// Lowers the rate to what loss allows; beside somebody who fills the queue, not below what TCP would get. Returns whether it was
+    /// lowered.
+    fn apply_loss_limit(&mut self, now: Instant) -> bool {
         self.loss.end_feedback(self.control.has_met_bottleneck(now, QUEUES));
-        let limit = self.loss.limit().map(|limit| match self.control.is_shared() {
-            true => self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly)),
-            false => limit,
-        });
-        if let Some(limit) = limit.filter(|limit| *limit < self.control.rate()) {
+        let Some(mut limit) = self.loss.limit() else { return false };
+        if self.control.is_shared() {
+            limit = self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly));
+        }
+        let is_lower = limit < self.control.rate();
+        if is_lower {
             self.control.set(limit);
-            dropped = true;
         }
-        if dropped {
-            self.prober.on_drop(now);
-        }
+        is_lower
     }
 
     /// The first feedback after an outage: where the media got through all the while, nothing has changed; else begin
