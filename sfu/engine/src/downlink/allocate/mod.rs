@@ -101,8 +101,6 @@ pub struct Decision<K> {
 /// The answer as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
-    /// What the chosen layers cost; at most the budget.
-    pub rate: Bitrate,
     /// What all subscriptions together could use, whatever the budget. For [`super::estimate::Estimator::set_demand`], once
     /// audio and repair have been added.
     pub demand: Bitrate,
@@ -164,17 +162,8 @@ impl Allocator {
         summarise(subscriptions, decisions)
     }
 
-    /// Chooses the best under `budget`, exactly. `decisions` is cleared and gets one entry per subscription, in their order.
-    pub fn solve<K: Copy>(
-        &mut self,
-        budget: Bitrate,
-        subscriptions: &[Subscription<'_, K>],
-        decisions: &mut Vec<Decision<K>>,
-    ) -> Allocation {
-        self.solve_within(Scope::All, budget, subscriptions, decisions);
-        summarise(subscriptions, decisions)
-    }
-
+    /// Chooses the best of the options in `scope` under `budget`, exactly. `decisions` is cleared and gets one entry per subscription, in
+    /// their order.
     fn solve_within<K: Copy>(
         &mut self,
         scope: Scope,
@@ -293,12 +282,8 @@ fn summarise<K>(subscriptions: &[Subscription<'_, K>], decisions: &[Decision<K>]
     let best =
         |s: &Subscription<'_, K>| s.allowed(Scope::All).map(|(_, option)| cost(s, option)).max().unwrap_or_default();
     let visible = subscriptions.iter().filter(|s| s.priority != Priority::Hidden);
-    decisions.iter().fold(
-        Allocation { demand: visible.map(best).fold(Bitrate::ZERO, Bitrate::plus), ..Allocation::default() },
-        |sum, decision| match decision.choice {
-            Choice::Layer(option) => Allocation { rate: sum.rate.plus(option.rate), ..sum },
-            Choice::Paused => Allocation { paused: sum.paused + 1, ..sum },
-            Choice::Hidden | Choice::Absent => sum,
-        },
-    )
+    Allocation {
+        demand: visible.map(best).fold(Bitrate::ZERO, Bitrate::plus),
+        paused: decisions.iter().filter(|decision| decision.choice == Choice::Paused).count(),
+    }
 }
