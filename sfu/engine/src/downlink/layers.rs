@@ -43,7 +43,7 @@ impl Downlink {
             return Bitrate::ZERO;
         }
         let estimate = self.estimator.estimate();
-        let all = self.part.map_or(estimate, |part| part.rate.min(estimate).scale(1.0 / UTILISATION));
+        let all = self.fair_share.map_or(estimate, |part| part.rate.min(estimate).scale(1.0 / UTILISATION));
         video_budget(all, self.audio, self.estimator.loss())
     }
 
@@ -75,13 +75,13 @@ impl Downlink {
     /// Has the `allocator` decide on every video slot. The decisions are kept in the order of the wishes.
     fn choose_layers(&mut self, now: Instant, budget: Bitrate, wishes: &[Wish], allocator: &mut Allocator) -> Changes {
         let subscriptions: Vec<_> = wishes.iter().map(Wish::subscription).collect();
-        let caution = self.caution.share(now, budget);
+        let backoff = self.upswitch_backoff.share(now, budget);
         let sending = subscriptions.iter().filter_map(|s| s.sent()).fold(Bitrate::ZERO, |sum, o| sum.plus(o.rate));
         let strain = Strain { queue: self.queue_time(), loss: self.estimator.loss() };
-        let allowance = self.patience.allowance(now, budget, sending, strain);
-        let allocation = allocator.choose(budget, caution, allowance, &subscriptions, &mut self.decisions);
+        let allowance = self.dip_tolerance.allowance(now, budget, sending, strain);
+        let allocation = allocator.choose(budget, backoff, allowance, &subscriptions, &mut self.decisions);
         let changes = Changes::between(wishes, &self.decisions);
-        self.caution.on_choice(now, budget, changes.higher, changes.lower);
+        self.upswitch_backoff.on_choice(now, budget, changes.higher, changes.lower);
         self.demand = allocation.demand;
         self.starved = allocation.paused > 0;
         changes
@@ -107,7 +107,7 @@ impl Downlink {
             };
             if let Choice::Layer(layer) = &decision.choice {
                 self.states_changed |= slot.choose(target, self.relief.limit(wish.subscription().limit(layer)));
-                slot.forwarder.doubt(layer.doubtful);
+                slot.forwarder.require_whole_keyframe(layer.doubtful);
             }
             slot.forwarder.set_target(target);
             set_pause(slot, pause, &mut self.states_changed);
@@ -122,7 +122,8 @@ impl Downlink {
             let flows = slot.forwarder.current().map(|current| current.encoding);
             slot.forwarder.wants_keyframe().zip(flows).is_some_and(|(wanted, flows)| wanted < flows)
         };
-        let Some(passed) = self.estimator.queue_passed().filter(|passed| self.part.is_none() && *passed > now) else {
+        let Some(passed) = self.estimator.queue_passed().filter(|passed| self.fair_share.is_none() && *passed > now)
+        else {
             return;
         };
         if self.slots.iter().flatten().any(falls) {
@@ -300,7 +301,7 @@ fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bottleneck::Part;
+    use super::super::bottleneck::FairShare;
     use super::*;
     use crate::downlink::estimate::EstimatorConfig;
     use crate::ids::EncodingIndex;
@@ -355,12 +356,12 @@ mod tests {
     fn of_a_shared_bottleneck_there_is_a_part_at_most_and_none_of_it_is_left_free_twice() {
         let mut downlink = Downlink::new(Instant::now(), EstimatorConfig::default());
         let alone = downlink.budget();
-        let part = |rate| Some(Part { rate, useful: Bitrate::ZERO });
-        downlink.set_part(part(alone.scale(0.5)));
+        let part = |rate| Some(FairShare { rate, useful: Bitrate::ZERO });
+        downlink.set_fair_share(part(alone.scale(0.5)));
         assert_eq!(downlink.budget(), alone.scale(0.5).scale(1.0 / UTILISATION));
-        downlink.set_part(part(alone.scale(2.0)));
+        downlink.set_fair_share(part(alone.scale(2.0)));
         assert_eq!(downlink.budget(), alone.scale(1.0 / UTILISATION), "no more than its own way carries");
-        downlink.set_part(None);
+        downlink.set_fair_share(None);
         assert_eq!(downlink.budget(), alone);
     }
 }

@@ -35,8 +35,8 @@ use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
 use crate::uplink::store::PacketStore;
 use crate::uplink::track::Track;
-use allocate::{Caution, Decision, Patience, SolveGuard};
-use bottleneck::Part;
+use allocate::{Decision, DipTolerance, SolveGuard, UpswitchBackoff};
+use bottleneck::FairShare;
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
@@ -132,16 +132,16 @@ pub struct Downlink {
     guard: SolveGuard,
     /// When probes, pace and layers were last looked at.
     looked_at: Option<Instant>,
-    caution: Caution,
-    patience: Patience,
+    upswitch_backoff: UpswitchBackoff,
+    dip_tolerance: DipTolerance,
     allocated_at: Option<Instant>,
     /// For so long the tracks remember what this receiver may ask for again.
     remembered: Duration,
     /// Of the last choice: what audio took, and what all slots could use.
     audio: Bitrate,
     demand: Bitrate,
-    /// Its part of a bottleneck that it shares with others.
-    part: Option<Part>,
+    /// Its fair share of a bottleneck that it shares with others.
+    fair_share: Option<FairShare>,
     compared_at: Option<Instant>,
     /// Something is paused for want of bandwidth.
     starved: bool,
@@ -176,13 +176,13 @@ impl Downlink {
             sent_numbers: SentNumbers::default(),
             guard: SolveGuard::default(),
             looked_at: None,
-            caution: Caution::default(),
-            patience: Patience::default(),
+            upswitch_backoff: UpswitchBackoff::default(),
+            dip_tolerance: DipTolerance::default(),
             allocated_at: None,
             remembered: Duration::ZERO,
             audio: Bitrate::ZERO,
             demand: Bitrate::ZERO,
-            part: None,
+            fair_share: None,
             compared_at: None,
             starved: false,
             sent_at: None,
@@ -376,7 +376,7 @@ impl Downlink {
         let now_ntp = wall_clock.ntp(now);
         for block in blocks {
             let Some((_, slot)) = slot_of(&mut self.slots, block.ssrc) else { continue };
-            slot.mid_is_known();
+            slot.note_mid_known();
             add(&mut self.lost, slot.kind as usize, slot.newly_lost(block.lost));
             let jitter = f64::from(block.jitter) / f64::from(slot.kind.clock_rate());
             self.jitter = Duration::from_secs_f64(jitter.min(1.0));

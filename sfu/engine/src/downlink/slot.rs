@@ -329,7 +329,7 @@ impl Slot {
     }
 
     /// The client has reported on this SSRC, so it needs no MID extension any more to find the section.
-    pub fn mid_is_known(&mut self) {
+    pub fn note_mid_known(&mut self) {
         if !self.mid_known {
             self.mid_known = true;
             self.renew_template();

@@ -111,8 +111,8 @@ pub struct Forwarder {
     padding: Option<ExtSeq>,
     /// Encoding and numbers, first to last, of the pictures that were given up last.
     given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
-    /// What is wished for may not come whole.
-    doubtful: bool,
+    /// A larger encoding is switched to only when its whole keyframe has come.
+    needs_whole_keyframe: bool,
     /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
@@ -134,7 +134,7 @@ impl Forwarder {
             began: None,
             padding: None,
             given_up: None,
-            doubtful: false,
+            needs_whole_keyframe: false,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
     }
@@ -154,9 +154,10 @@ impl Forwarder {
         self.selector.set_target(target);
     }
 
-    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown until a keyframe has come whole.
-    pub fn doubt(&mut self, doubtful: bool) {
-        self.doubtful = doubtful;
+    /// Whether a larger encoding is switched to only when its whole keyframe has come, with the smaller one shown until then: it is
+    /// doubtful that the publisher's network carries the larger one.
+    pub fn require_whole_keyframe(&mut self, required: bool) {
+        self.needs_whole_keyframe = required;
     }
 
     /// The encoding whose keyframe is being waited for.
@@ -235,7 +236,7 @@ impl Forwarder {
             return None;
         }
         let shows_smaller = self.selector.current().is_some_and(|current| current.encoding < encoding);
-        if packet.meta.frame.keyframe && !(self.doubtful && shows_smaller) {
+        if packet.meta.frame.keyframe && !(self.needs_whole_keyframe && shows_smaller) {
             return Some(packet);
         }
         let decided = self.decided.get(usize::from(encoding.0))?;

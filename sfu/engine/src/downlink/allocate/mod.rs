@@ -5,17 +5,17 @@
 //! the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among equal sums the one of the lowest
 //! rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
 
-mod caution;
+mod dip_tolerance;
 mod guard;
 mod knapsack;
-mod patience;
 #[cfg(test)]
 mod tests;
+mod upswitch_backoff;
 mod utility;
 
-pub use caution::Caution;
+pub use dip_tolerance::{DipTolerance, Strain};
 pub use guard::SolveGuard;
-pub use patience::{Patience, Strain};
+pub use upswitch_backoff::UpswitchBackoff;
 pub use utility::utility;
 
 use crate::command::Priority;
@@ -55,7 +55,7 @@ pub struct LayerOption {
     pub height: u16,
     /// Frames per second.
     pub fps: u8,
-    /// The publisher's network did not carry it lately.
+    /// The publisher's network did not carry it lately, so that it is switched to only when its key frame has come whole.
     pub doubtful: bool,
 }
 
@@ -141,17 +141,17 @@ enum Scope {
 
 impl Allocator {
     /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from one to give to another, nearly
-    /// as much) can be had within the `allowance` by going on with what is being sent, or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`];
-    /// for the allowance see [`Patience`].
+    /// as much) can be had within the `allowance` by going on with what is being sent, or less. `backoff`: a further share of the budget that a change must leave free, see [`UpswitchBackoff`];
+    /// for the allowance see [`DipTolerance`].
     pub fn choose<K: Copy>(
         &mut self,
         budget: Bitrate,
-        caution: f64,
+        backoff: f64,
         allowance: Bitrate,
         subscriptions: &[Subscription<'_, K>],
         decisions: &mut Vec<Decision<K>>,
     ) -> Allocation {
-        let free = slack(budget).plus(budget.scale(caution));
+        let free = slack(budget).plus(budget.scale(backoff));
         let new = self.solve_within(Scope::All, budget.minus(free), subscriptions, decisions);
         let mut kept = Vec::new();
         let held = self.solve_within(Scope::Held, allowance, subscriptions, &mut kept);

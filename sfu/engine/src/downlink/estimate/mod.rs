@@ -8,7 +8,7 @@
 //! other receivers'), `groups` and `trendline` (does the queue grow), `loss` with `policer` (is loss random, congestion or a policer),
 //! `probe`, `friendly` (what would TCP get), `repairs` (where can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody
 //! else fill the queue) and `alr` (does media fill the estimate). `outage` watches for feedback that does not come; without any,
-//! `reports` or `trial` make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored,
+//! `reports` or `remb_probing` make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored,
 //! so that it never raises the estimate.
 
 mod aimd;
@@ -25,6 +25,7 @@ mod loss;
 mod outage;
 mod policer;
 mod probe;
+mod remb_probing;
 mod repairs;
 mod reports;
 mod rtt;
@@ -35,7 +36,6 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod trendline;
-mod trial;
 
 pub use aimd::UTILISATION;
 pub use config::EstimatorConfig;
@@ -54,13 +54,13 @@ use history::{Fate, SentHistory};
 use loss::LossControl;
 use outage::Outage;
 use probe::{Found, Prober};
+use remb_probing::RembProbing;
 use repairs::Repairs;
 use reports::Reports;
 use rtt::RoundTrip;
 use standing::StandingQueue;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
-use trial::Trial;
 
 /// Probes and increases go this far beyond the demand, so that what is wanted fits even with the allocator's slack. The demand
 /// that [`Estimator::set_demand`] is given already contains the headroom of `layers.rs` (1.5 times what all layers cost): the two
@@ -108,7 +108,7 @@ pub struct Estimator {
     expects_feedback: bool,
     probes_allowed: bool,
     reports: Reports,
-    trial: Trial,
+    remb_probing: RembProbing,
     control: RateControl,
     rtt: RoundTrip,
     standing: StandingQueue,
@@ -151,7 +151,7 @@ impl Estimator {
             outage: Outage::default(),
             expects_feedback: true,
             probes_allowed: true,
-            trial: Trial::default(),
+            remb_probing: RembProbing::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
             rtt: RoundTrip::default(),
@@ -240,7 +240,7 @@ impl Estimator {
         self.rtt.add(now, rtt);
         if self.is_tried_out() {
             let sent = self.meter.rate(now);
-            let objected = self.trial.on_loss(now, self.reports.note_loss(fraction_lost), sent);
+            let objected = self.remb_probing.on_loss(now, self.reports.note_loss(fraction_lost), sent);
             return self.fall(objected);
         }
         let rate = self.reports.on_loss(now, fraction_lost, self.control.rate());
@@ -253,7 +253,7 @@ impl Estimator {
         self.now = now;
         if self.is_tried_out() {
             let sent = self.meter.rate(now);
-            let objected = self.trial.on_remb(now, rate, sent);
+            let objected = self.remb_probing.on_remb(now, rate, sent);
             return self.fall(objected);
         }
         self.reports.on_remb(now, rate);
@@ -332,16 +332,16 @@ impl Estimator {
         if at_once { BURSTS.1 } else { BURSTS.0 }
     }
 
-    /// Whether the network's queue has been long enough lately for [`Self::likeness`] to tell something.
+    /// Whether the network's queue has been long enough lately for [`Self::queue_correlation`] to tell something.
     pub fn has_queued(&self) -> bool {
         self.standing.has_stood()
     }
 
     /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
-    pub fn likeness(&self, other: &Estimator) -> Option<f64> {
+    pub fn queue_correlation(&self, other: &Estimator) -> Option<f64> {
         let later = other.began.saturating_duration_since(self.began).as_micros() as i64;
         let earlier = self.began.saturating_duration_since(other.began).as_micros() as i64;
-        self.standing.likeness(&other.standing, later - earlier)
+        self.standing.queue_correlation(&other.standing, later - earlier)
     }
 
     /// How probes ended since the last call, in the order of [`ProbeOutcome::ALL`].
@@ -353,7 +353,7 @@ impl Estimator {
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         self.now = now;
         if self.is_tried_out() {
-            return self.trial.poll_probe(self.control.rate());
+            return self.remb_probing.poll_probe(self.control.rate());
         }
         if !self.may_probe(now) {
             return None;
@@ -366,7 +366,7 @@ impl Estimator {
         self.now = now;
         self.prober.handle_timeout(now);
         if self.is_tried_out() {
-            let raised = self.trial.raise(now, self.control.rate(), self.ceiling());
+            let raised = self.remb_probing.raise(now, self.control.rate(), self.ceiling());
             return self.control.set(raised);
         }
         let rtt = self.rtt.or_guess();
@@ -384,7 +384,7 @@ impl Estimator {
             return None;
         }
         if self.is_tried_out() {
-            return (self.control.rate() < self.ceiling()).then(|| self.trial.poll_timeout(self.now));
+            return (self.control.rate() < self.ceiling()).then(|| self.remb_probing.poll_timeout(self.now));
         }
         let probe = self.prober.poll_timeout(self.estimate(), self.ceiling()).filter(|_| self.may_probe(self.now));
         let outage = self.outage.poll_timeout(self.rtt.or_guess());
