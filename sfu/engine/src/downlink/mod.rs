@@ -49,11 +49,12 @@ use slot::Slot;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// Where only packets come, probes, pace and layers are looked at this often: as browsers send feedback, which is the other occasion.
+/// While only packets come, probes, pace and layers are looked at this often. Browsers send feedback about as often, and each feedback has
+/// them looked at too.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Packets are remembered for so many round trips.
+/// Packets are remembered for this many round trips, so that a repair that gets lost can be asked for again.
 const ANSWERS: u32 = 4;
-/// What is so much less than before is worth telling.
+/// Report a drop in memory time only if it is larger than this.
 const FORGETFUL: Duration = Duration::from_millis(200);
 /// Layers are chosen anew at least this often, since measured rates drift.
 const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -124,10 +125,10 @@ pub struct Downlink {
     pacer: Pacer<Queued>,
     decisions: Vec<Decision<usize>>,
     repair: RepairBudget,
-    /// How many older packets each packet of sound repeats.
+    /// How many older packets each packet of audio repeats (RFC 2198).
     repetitions: u8,
     transport_seq: u16,
-    /// Of the slots that are reported by RFC 8888.
+    /// Transport-wide numbers of the packets on slots that are reported by RFC 8888.
     sent_numbers: SentNumbers,
     guard: SolveGuard,
     /// When probes, pace and layers were last looked at.
@@ -135,10 +136,11 @@ pub struct Downlink {
     upswitch_backoff: UpswitchBackoff,
     dip_tolerance: DipTolerance,
     allocated_at: Option<Instant>,
-    /// For so long the tracks remember what this receiver may ask for again.
+    /// The memory time that the tracks were told: how long they keep packets that this receiver may ask for again.
     remembered: Duration,
-    /// Of the last choice: what audio took, and what all slots could use.
+    /// What audio took at the last choice of layers.
     audio: Bitrate,
+    /// What all video slots could use at the last choice of layers.
     demand: Bitrate,
     /// Its fair share of a bottleneck that it shares with others.
     fair_share: Option<FairShare>,
@@ -498,13 +500,13 @@ impl Downlink {
         if self.trickle_timeout().is_some_and(|at| at <= now)
             && let Some((bytes, padding)) = self.plain_padding()
         {
-            // A full queue has something to send anyway.
+            // If the queue is full, something else is sent anyway.
             let _ = self.pacer.enqueue(now, Class::Padding, bytes, padding);
             self.sent_at = Some(now);
         }
     }
 
-    /// Tells the tracks for how long what came may still be sent or asked for, where that is more or much less than they were told.
+    /// Tells the tracks for how long packets may still be sent or asked for, where that is longer or much shorter than they were told.
     pub fn set_memories(&mut self, receiver: ParticipantKey, tracks: &mut SlotMap<TrackKey, Track>) {
         let time = self.asks_within();
         if time <= self.remembered && time + FORGETFUL > self.remembered {
@@ -524,8 +526,8 @@ impl Downlink {
         self.estimator.pacing_rate().time_for(self.pacer.queued_bytes() as u64)
     }
 
-    /// How long after a packet came it may still be sent or asked for: a while, what waits in the pacer, and a few round trips for repairs that get lost
-    /// too.
+    /// How long after a packet came it may still be sent or asked for: the least memory of a store, twice the time that the pacer's queue
+    /// takes, and a few round trips for repairs that get lost too.
     fn asks_within(&self) -> Duration {
         let answer = self.estimator.answer_time().unwrap_or_default();
         (PacketStore::MEMORY.0 + ANSWERS * answer + 2 * self.queue_time()).min(PacketStore::MEMORY.1)
@@ -579,7 +581,7 @@ impl Downlink {
     }
 }
 
-/// What is assumed of a round trip until one was measured.
+/// The round trip that is assumed until one was measured.
 pub const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
 fn slot_of(slots: &mut [Option<Slot>], ssrc: Ssrc) -> Option<(usize, &mut Slot)> {

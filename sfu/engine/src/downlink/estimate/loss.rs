@@ -26,19 +26,21 @@ const OBSERVATION_PACKETS: u32 = 10;
 /// Observations kept, the oldest weighing least.
 const OBSERVATIONS: usize = 24;
 const AGEING: f64 = 0.95;
-/// Where little is sent they span more than that many quarters of a second; what is older says nothing about the link as it is now.
+/// Observations older than this are dropped. Where little is sent, each spans more than a quarter of a second, and what is old says
+/// nothing about the link as it is now.
 const MAX_AGE: Duration = Duration::from_secs(8);
-/// After so long without loss what was lost before limits nothing: a new probe tells more.
+/// After this time without loss, earlier losses limit nothing: a new probe tells more.
 const CLEAN: Duration = Duration::from_secs(2);
 /// Likelihood (in nats) that a capacity must explain over random loss alone before it is believed in.
 const CAPACITY_EVIDENCE: f64 = 5.0;
 /// The same on a link that is known to queue, for what is lost while nothing does.
 const UNQUEUED_EVIDENCE: f64 = 20.0;
-/// Random loss is seldom higher; beyond, each percent needs evidence too.
+/// Random loss is seldom higher. Beyond this share, each percent needs evidence too.
 const USUAL_LOSS: f64 = 0.10;
-/// Stray loss beyond this, in bursts no longer than that, is many single packets.
+/// Stray loss beyond this share, in bursts shorter than this mean, is loss of many single packets.
 const SINGLY: (f32, f64) = (0.07, 2.0);
-/// After so many observations stray loss is the path's: what is lost while a link is first filled, or just after it was, is its own doing.
+/// After this many observations stray loss is taken for the path's own. Loss while a link is first filled, or just after that, is caused
+/// by the filling.
 const STRAY_AFTER: usize = 8;
 /// Less loss than this is repaired without anybody noticing.
 const NEGLIGIBLE: f64 = 0.005;
@@ -241,16 +243,16 @@ impl LossControl {
         best.capacity.map(|bps| Bitrate::bps(bps as u64))
     }
 
-    /// How many packets one accident has cost on the mean: by as much, their number overstates the evidence.
+    /// How many packets one loss event has cost on average. By this factor their number overstates the evidence.
     fn burst_length(&self) -> f64 {
         let (lost, events) = self.past.iter().fold((0.0, 0.0), |(l, e), o| (l + o.lost(), e + f64::from(o.events)));
         if events > 0.0 { lost / events } else { 1.0 }
     }
 
-    /// A capacity with the random loss that goes best with it. `presumed` is taken off the score.
-    fn fit(&self, capacity: Option<f64>, presumed: f64) -> Model {
+    /// A capacity with the random loss that fits best. The `penalty` for this model is taken off its score.
+    fn fit(&self, capacity: Option<f64>, penalty: f64) -> Model {
         let likelihood = Likelihood::new(capacity, self.burst_length(), weighted(self.past.iter().rev()));
-        Model { capacity, score: likelihood.highest() - presumed }
+        Model { capacity, score: likelihood.highest() - penalty }
     }
 }
 
