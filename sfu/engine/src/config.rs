@@ -14,8 +14,8 @@ pub struct EngineConfig {
     pub candidates: Vec<CandidateAddress>,
     /// Which shard of the node this is.
     pub shard: ShardId,
-    /// Every local ICE user fragment starts with this, so that a datagram can be routed to its shard. Only the characters that RFC 8445
-    /// section 5.3 allows.
+    /// Every local ICE user fragment starts with this, so that a datagram can be routed to its shard. Only the
+    /// characters that RFC 8445 section 5.3 allows.
     pub ufrag_prefix: String,
     /// Bounds on how much state one participant can make the engine hold.
     pub limits: Limits,
@@ -25,8 +25,8 @@ pub struct EngineConfig {
     pub max_talkers: usize,
     /// Ties the monotonic clock to the wall clock, for sender reports (RFC 3550 section 6.4.1).
     pub wall_clock: WallClock,
-    /// Measures how long choosing layers takes, for a metric only: no decision depends on it, so that equal input gives equal output.
-    /// `None` in virtual time.
+    /// Measures how long choosing layers takes, for a metric only: no decision depends on it, so that equal input gives
+    /// equal output. `None` in virtual time.
     pub stopwatch: Option<fn() -> Instant>,
 }
 
@@ -41,7 +41,8 @@ pub struct Limits {
     pub video_slots: usize,
     /// The most tracks for which one participant may state preferences.
     pub preferences: usize,
-    /// The rate at which one participant may send on its data channels, on average. It may send a second's worth of it at once.
+    /// The rate at which one participant may send on its data channels, on average. It may send a second's worth of it
+    /// at once.
     pub data_rate: Bitrate,
 }
 

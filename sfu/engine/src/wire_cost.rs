@@ -12,8 +12,8 @@ use crate::uplink::store::StoredPacket;
 
 /// Bytes of a packet that are not part of its RTP packet: IPv4 header, UDP header, SRTP authentication tag.
 pub const BEYOND_RTP: usize = 20 + 8 + 16;
-/// The RTP header (12), the header of its extensions (4), and the two extensions that the server writes (transport-wide sequence
-/// number, 3, and absolute send time, 4, padded to 8).
+/// The RTP header (12), the header of its extensions (4), and the two extensions that the server writes (transport-wide
+/// sequence number, 3, and absolute send time, 4, padded to 8).
 const RTP_HEADER: usize = 12 + 4 + 8;
 /// All that a packet costs beyond its payload.
 pub const HEADERS: usize = RTP_HEADER + BEYOND_RTP;

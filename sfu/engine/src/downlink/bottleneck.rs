@@ -1,9 +1,9 @@
-//! Receivers of a room behind one bottleneck: a household, an office. Each would find by probes what the others leave free, all would
-//! take it at once, and none could keep it. So receivers that wait in the same queue (`estimate/standing.rs`) are each held to a fair
-//! share of what all of them together were seen to get through.
+//! Receivers of a room behind one bottleneck: a household, an office. Each would find by probes what the others leave
+//! free, all would take it at once, and none could keep it. So receivers that wait in the same queue
+//! (`estimate/standing.rs`) are each held to a fair share of what all of them together were seen to get through.
 //!
-//! The shares are max-min fair (as with the flow state exchange of RFC 8699): a receiver that wants less than an equal share leaves the
-//! rest to the others.
+//! The shares are max-min fair (as with the flow state exchange of RFC 8699): a receiver that wants less than an equal
+//! share leaves the rest to the others.
 
 use super::{Downlink, layers};
 use crate::engine::keys::ParticipantKey;
@@ -22,15 +22,15 @@ const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
 const SAME: f64 = 0.7;
 const ONE_MORE: f64 = 0.55;
 const DIFFERENT: f64 = 0.15;
-/// Without a further sign, receivers are taken to share a bottleneck for the first time. It doubles with each sign, up to the second
-/// time: receivers that keep to their shares leave no queue that could be compared.
+/// Without a further sign, receivers are taken to share a bottleneck for the first time. It doubles with each sign, up
+/// to the second time: receivers that keep to their shares leave no queue that could be compared.
 const BELIEVED: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(600));
-/// Signs of one queue come many at once, so only signs this far apart count as several. When the bottleneck is no longer believed in,
-/// one receiver after the other leaves it, this far apart.
+/// Signs of one queue come many at once, so only signs this far apart count as several. When the bottleneck is no
+/// longer believed in, one receiver after the other leaves it, this far apart.
 const SIGNS_APART: Duration = Duration::from_secs(10);
 
-/// To work out a fair share takes a look at all receivers that share the bottleneck. Beyond this number of them, each share is worked out
-/// less often, by [`LOOKED_AT_APART`] for each further receiver.
+/// To work out a fair share takes a look at all receivers that share the bottleneck. Beyond this number of them, each
+/// share is worked out less often, by [`LOOKED_AT_APART`] for each further receiver.
 const FEW: usize = 16;
 const LOOKED_AT_APART: Duration = Duration::from_millis(1);
 
@@ -55,8 +55,8 @@ pub struct Flow {
 pub struct FairShare {
     /// What it may be sent.
     pub rate: Bitrate,
-    /// The rate up to which it is useful to explore the link: what all could be sent, minus what the others are sent. Zero where enough is
-    /// known.
+    /// The rate up to which it is useful to explore the link: what all could be sent, minus what the others are sent.
+    /// Zero where enough is known.
     pub useful: Bitrate,
 }
 
@@ -106,7 +106,8 @@ impl Bottlenecks {
         self.of_receiver(one).is_some_and(|key| self.of_receiver(two) == Some(key))
     }
 
-    /// Takes how well a receiver's queue correlates with those of others: groups the receivers, or takes this one out of its group.
+    /// Takes how well a receiver's queue correlates with those of others: groups the receivers, or takes this one out
+    /// of its group.
     pub fn relate(&mut self, now: Instant, receiver: ParticipantKey, others: &[(ParticipantKey, f64)]) {
         let (mut is_one, mut is_mistaken) = (false, false);
         for (other, correlation) in others {
@@ -206,8 +207,8 @@ impl Bottleneck {
         self.members.push(Member { receiver, flow: Flow::default(), capacity: Bitrate::ZERO });
     }
 
-    /// Notes a receiver's flow. An estimate that has changed was found beside what the others are sent now; one that has not changed still
-    /// says what the link carried when it was found.
+    /// Notes a receiver's flow. An estimate that has changed was found beside what the others are sent now; one that
+    /// has not changed still says what the link carried when it was found.
     fn note(&mut self, receiver: ParticipantKey, flow: Flow) {
         let others = self.members.iter().filter(|member| member.receiver != receiver);
         let capacity = others.fold(flow.estimate, |sum, member| sum.plus(member.flow.rate));
@@ -228,7 +229,8 @@ impl Bottleneck {
             demand = demand.plus(member.flow.demand);
             others = others.plus(if member.receiver == receiver { Bitrate::ZERO } else { member.flow.rate });
         }
-        // One of two explores beyond what it needs anyway (`DEMAND_HEADROOM`), and half of what it finds that way is enough for it.
+        // One of two explores beyond what it needs anyway (`DEMAND_HEADROOM`), and half of what it finds that way is
+        // enough for it.
         let useful = if self.members.len() > 2 { demand.minus(others) } else { Bitrate::ZERO };
         FairShare { rate: self.share(capacity, receiver), useful }
     }
@@ -250,7 +252,8 @@ impl Bottleneck {
 }
 
 impl Downlink {
-    /// Whether it is time to compare the queue that it meets with those of others: where there is one, and where there should be.
+    /// Whether it is time to compare the queue that it meets with those of others: where there is one, and where there
+    /// should be.
     pub fn is_to_be_compared(&mut self, now: Instant) -> bool {
         let is_recent = |at| now.saturating_duration_since(at) < COMPARE_INTERVAL;
         let may_tell = self.fair_share.is_some() || self.estimator.has_queued();
@@ -261,7 +264,8 @@ impl Downlink {
         true
     }
 
-    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
+    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where
+    /// that cannot be told.
     pub fn queue_correlation(&self, other: &Downlink) -> Option<f64> {
         self.estimator.queue_correlation(&other.estimator)
     }
@@ -272,8 +276,8 @@ impl Downlink {
         Flow { estimate: self.estimator.estimate(), rate: self.rate.rate(now), demand }
     }
 
-    /// How far it explores the link for all that share it. Where its fair share is far less than it could be sent alone, and it has not
-    /// met the bottleneck for a while, there may be more.
+    /// How far it explores the link for all that share it. Where its fair share is far less than it could be sent
+    /// alone, and it has not met the bottleneck for a while, there may be more.
     pub(super) fn explored_for_all(&self, now: Instant) -> Bitrate {
         let holds_back = |part: &FairShare| part.rate < self.estimator.estimate().scale(HELD_BACK);
         let part = self.fair_share.filter(holds_back).filter(|_| !self.estimator.has_met_bottleneck(now, MET));

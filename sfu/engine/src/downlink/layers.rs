@@ -1,5 +1,5 @@
-//! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what that means for the
-//! publishers.
+//! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what
+//! that means for the publishers.
 
 use super::allocate::{Allocator, Choice, Decision, LayerOption, Strain, Subscription, video_budget};
 use super::estimate::UTILISATION;
@@ -18,12 +18,12 @@ use crate::uplink::track::Track;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// The demand that the estimator is told is this many times what all layers and audio cost. Without it the estimate would stay just
-/// below what the last switch upwards takes. The estimator multiplies the demand once more, by its own headroom for probes (1.15),
-/// so the link is explored up to about 1.7 times what all layers cost.
+/// The demand that the estimator is told is this many times what all layers and audio cost. Without it the estimate
+/// would stay just below what the last switch upwards takes. The estimator multiplies the demand once more, by its own
+/// headroom for probes (1.15), so the link is explored up to about 1.7 times what all layers cost.
 pub(super) const DEMAND_HEADROOM: f64 = 1.5;
-/// New frames of a larger encoding are held back for at most this long while a smaller one is waited for. An encoding that was switched
-/// off at the publisher comes after about 100 ms and one frame.
+/// New frames of a larger encoding are held back for at most this long while a smaller one is waited for. An encoding
+/// that was switched off at the publisher comes after about 100 ms and one frame.
 const HELD: Duration = Duration::from_millis(150);
 /// Probes explore the link up to this rate even while less is wanted.
 const EXPLORED: Bitrate = Bitrate::kbps(1500);
@@ -35,9 +35,9 @@ impl Downlink {
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 
-    /// What is left of the estimate for video. Behind a shared bottleneck it is at most the receiver's fair share. There the share is
-    /// used in full: the 5 % that an estimate leaves free are not this receiver's alone, and what all leave free together pays for the
-    /// key frame of the one that switches.
+    /// What is left of the estimate for video. Behind a shared bottleneck it is at most the receiver's fair share.
+    /// There the share is used in full: the 5 % that an estimate leaves free are not this receiver's alone, and what
+    /// all leave free together pays for the key frame of the one that switches.
     fn budget(&self) -> Bitrate {
         if self.relief == Relief::NoPictures {
             return Bitrate::ZERO;
@@ -47,8 +47,8 @@ impl Downlink {
         video_budget(all, self.audio, self.estimator.loss())
     }
 
-    /// Chooses a layer for every slot with the engine's `allocator`, and tells the tracks which encodings this receiver takes. Returns
-    /// the tracks for which that is news.
+    /// Chooses a layer for every slot with the engine's `allocator`, and tells the tracks which encodings this receiver
+    /// takes. Returns the tracks for which that is news.
     pub fn allocate(
         &mut self,
         now: Instant,
@@ -89,7 +89,8 @@ impl Downlink {
 
     /// Tells the estimator up to which rate the link is worth exploring.
     fn tell_demand(&mut self, now: Instant, has_video: bool) {
-        // With video, the link is explored beforehand up to what a frame of a usual size takes, so that a larger tile need not wait.
+        // With video, the link is explored beforehand up to what a frame of a usual size takes, so that a larger tile
+        // need not wait.
         let explored = if has_video { EXPLORED } else { Bitrate::ZERO };
         let demand = self.demand.plus(self.audio).scale(DEMAND_HEADROOM);
         self.estimator.set_demand(now, demand.max(explored).max(self.explored_for_all(now)));
@@ -114,9 +115,9 @@ impl Downlink {
         }
     }
 
-    /// Holds new frames of a larger encoding back while a smaller one is waited for and the network's queue still holds what was sent
-    /// before: the smaller one would arrive behind them, and until then few of them get through whole. Nothing is held back where
-    /// others share the bottleneck: they would fill it meanwhile.
+    /// Holds new frames of a larger encoding back while a smaller one is waited for and the network's queue still holds
+    /// what was sent before: the smaller one would arrive behind them, and until then few of them get through whole.
+    /// Nothing is held back where others share the bottleneck: they would fill it meanwhile.
     fn hold_larger(&mut self, now: Instant) {
         let falls = |slot: &Slot| {
             let flows = slot.forwarder.current().map(|current| current.encoding);
@@ -131,7 +132,8 @@ impl Downlink {
         }
     }
 
-    /// Sets the pauses of audio slots, chooses how often their packets are repeated, and returns the rate that audio takes.
+    /// Sets the pauses of audio slots, chooses how often their packets are repeated, and returns the rate that audio
+    /// takes.
     fn allocate_audio(&mut self, now: Instant, room: &Room, tracks: &SlotMap<TrackKey, Track>) -> Bitrate {
         let mut sound = Sound::default();
         for slot in self.slots.iter_mut().flatten().filter(|s| s.kind == MediaKind::Audio) {
@@ -159,7 +161,8 @@ impl Downlink {
         sound.repeated(self.repetitions)
     }
 
-    /// What the video slots could be given. A slot that is paused for a reason of its own (muted, codec) gets that reason and no wish.
+    /// What the video slots could be given. A slot that is paused for a reason of its own (muted, codec) gets that
+    /// reason and no wish.
     fn video_wishes(&mut self, now: Instant, room: &Room, tracks: &mut SlotMap<TrackKey, Track>) -> Vec<Wish> {
         let mut wishes = Vec::new();
         for (index, place) in self.slots.iter_mut().enumerate() {
@@ -188,8 +191,8 @@ impl Downlink {
         wishes
     }
 
-    /// Tells every bound track which of its encodings this receiver takes or waits for, and asks for key frames. Returns the tracks
-    /// for which that is news.
+    /// Tells every bound track which of its encodings this receiver takes or waits for, and asks for key frames.
+    /// Returns the tracks for which that is news.
     fn publish_interest(
         &mut self,
         now: Instant,
@@ -221,8 +224,8 @@ impl Downlink {
     }
 }
 
-/// Keeps of each encoding the options of its lowest and of its highest spatial layer: a receiver that cannot tell spatial layers apart
-/// is sent the lowest alone, or all of them, of which its decoder shows the highest.
+/// Keeps of each encoding the options of its lowest and of its highest spatial layer: a receiver that cannot tell
+/// spatial layers apart is sent the lowest alone, or all of them, of which its decoder shows the highest.
 fn keep_lowest_and_whole(options: &mut Vec<LayerOption>) {
     let mut highest = [0; MAX_ENCODINGS];
     for option in options.iter() {

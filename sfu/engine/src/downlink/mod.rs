@@ -1,8 +1,8 @@
 //! Everything towards one receiver: which layers it gets, when they leave, under which numbers.
 //!
 //! A forwarded packet enters at [`Downlink::forward`], waits in the pacer as a number of its slot, and leaves through
-//! [`Downlink::poll_packet`] written into the send buffer. The estimator learns of each packet sent and of each acknowledgement; the allocator
-//! turns its estimate into a layer for each slot.
+//! [`Downlink::poll_packet`] written into the send buffer. The estimator learns of each packet sent and of each
+//! acknowledgement; the allocator turns its estimate into a layer for each slot.
 
 pub mod allocate;
 pub mod bind;
@@ -49,8 +49,8 @@ use slot::Slot;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// While only packets come, probes, pace and layers are looked at this often. Browsers send feedback about as often, and each feedback has
-/// them looked at too.
+/// While only packets come, probes, pace and layers are looked at this often. Browsers send feedback about as often,
+/// and each feedback has them looked at too.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Packets are remembered for this many round trips, so that a repair that gets lost can be asked for again.
 const ANSWERS: u32 = 4;
@@ -208,7 +208,8 @@ impl Downlink {
 
     // ----- preferences -----
 
-    /// Takes what the receiver wants of the tracks that it names, and of all others. At most `limit` named tracks are remembered.
+    /// Takes what the receiver wants of the tracks that it names, and of all others. At most `limit` named tracks are
+    /// remembered.
     pub fn prefer(&mut self, default: Option<Preference>, tracks: &[(TrackId, Preference)], limit: usize) {
         self.preferences.update(default, tracks, limit);
     }
@@ -244,8 +245,8 @@ impl Downlink {
         }
     }
 
-    /// Takes up what the sections of an offer say about the slots that there are: removes those whose section is gone, and empties those
-    /// that rest. Returns the tracks that were behind them.
+    /// Takes up what the sections of an offer say about the slots that there are: removes those whose section is gone,
+    /// and empties those that rest. Returns the tracks that were behind them.
     pub fn review_slots(&mut self, fate: impl Fn(&Slot) -> SlotFate) -> Vec<TrackKey> {
         let mut freed = Vec::new();
         for place in &mut self.slots {
@@ -435,7 +436,8 @@ impl Downlink {
         self.rate.rate(now)
     }
 
-    /// Whether [`Self::poll_states`] may have something. What [`Self::take_counts`] has can wait until the participant is looked at anyway.
+    /// Whether [`Self::poll_states`] may have something. What [`Self::take_counts`] has can wait until the participant
+    /// is looked at anyway.
     pub fn has_news(&self) -> bool {
         self.states_changed
     }
@@ -455,7 +457,8 @@ impl Downlink {
         Some((slot.binding.as_ref()?.track, slot.forwarder.current()?.encoding))
     }
 
-    /// Appends a sender report for each slot that carries something, so that the client can synchronise audio and video.
+    /// Appends a sender report for each slot that carries something, so that the client can synchronise audio and
+    /// video.
     pub fn write_sender_reports(
         &self,
         now: Instant,
@@ -506,7 +509,8 @@ impl Downlink {
         }
     }
 
-    /// Tells the tracks for how long packets may still be sent or asked for, where that is longer or much shorter than they were told.
+    /// Tells the tracks for how long packets may still be sent or asked for, where that is longer or much shorter than
+    /// they were told.
     pub fn set_memories(&mut self, receiver: ParticipantKey, tracks: &mut SlotMap<TrackKey, Track>) {
         let time = self.asks_within();
         if time <= self.remembered && time + FORGETFUL > self.remembered {
@@ -526,8 +530,8 @@ impl Downlink {
         self.estimator.pacing_rate().time_for(self.pacer.queued_bytes() as u64)
     }
 
-    /// How long after a packet came it may still be sent or asked for: the least memory of a store, twice the time that the pacer's queue
-    /// takes, and a few round trips for repairs that get lost too.
+    /// How long after a packet came it may still be sent or asked for: the least memory of a store, twice the time that
+    /// the pacer's queue takes, and a few round trips for repairs that get lost too.
     fn asks_within(&self) -> Duration {
         let answer = self.estimator.answer_time().unwrap_or_default();
         (PacketStore::MEMORY.0 + ANSWERS * answer + 2 * self.queue_time()).min(PacketStore::MEMORY.1)
@@ -560,7 +564,9 @@ impl Downlink {
 
     /// Has fetched what a packet on a slot takes and is not in here.
     pub fn prefetch_behind(&self, slot: usize) {
-        self.slots.get(slot).into_iter().for_each(fetch);
+        if let Some(slot) = self.slots.get(slot) {
+            fetch(slot);
+        }
         self.estimator.prefetch_behind();
     }
 

@@ -1,8 +1,8 @@
 //! How often packets of audio are repeated (RFC 2198) for a receiver on whose path packets get lost.
 //!
-//! Audio cannot wait for a retransmission, so each packet is sent again inside the packets that follow it. Each repetition costs as much
-//! as the audio itself, and it is useless where a full queue drops packets: so only loss that no queue explains counts, and video keeps
-//! its share of the link.
+//! Audio cannot wait for a retransmission, so each packet is sent again inside the packets that follow it. Each
+//! repetition costs as much as the audio itself, and it is useless where a full queue drops packets: so only loss that
+//! no queue explains counts, and video keeps its share of the link.
 
 use crate::rtp::red::Block;
 use crate::units::{Bitrate, ExtSeq};
@@ -10,8 +10,8 @@ use crate::uplink::store::{PacketStore, StoredPacket};
 
 /// The most older packets that a packet repeats.
 const MOST: usize = 2;
-/// From the first share of lost packets on, each packet repeats one older packet; from the second on, two. A repetition ends when the loss
-/// falls below half of its share.
+/// From the first share of lost packets on, each packet repeats one older packet; from the second on, two. A repetition
+/// ends when the loss falls below half of its share.
 const FROM_LOSS: [f32; MOST] = [0.02, 0.08];
 /// Beside video, audio with its repetitions may take this share of the estimate.
 const SHARE: f64 = 0.5;
@@ -36,9 +36,9 @@ impl Sound {
     }
 }
 
-/// How many older packets each packet is to repeat, given how many it did `before`. `loss` is the share that gets lost while nothing
-/// queues. Audio that is `alone` is repeated once whatever the estimate: without demand for video no probe explores the link, so the
-/// estimate tells little.
+/// How many older packets each packet is to repeat, given how many it did `before`. `loss` is the share that gets lost
+/// while nothing queues. Audio that is `alone` is repeated once whatever the estimate: without demand for video no
+/// probe explores the link, so the estimate tells little.
 pub(super) fn choose(before: u8, loss: f32, sound: Sound, alone: bool, estimate: Bitrate) -> u8 {
     if sound.repeatable == Bitrate::ZERO {
         return 0;
@@ -49,7 +49,8 @@ pub(super) fn choose(before: u8, loss: f32, sound: Sound, alone: bool, estimate:
     (1..=wanted).rev().find(|times| sound.repeated(*times) <= room).unwrap_or_default()
 }
 
-/// The packets of a store that `newest` shall repeat, oldest first: as many of those just before it as there are, fit, and are of its codec.
+/// The packets of a store that `newest` shall repeat, oldest first: as many of those just before it as there are, fit,
+/// and are of its codec.
 pub(super) fn blocks_before<'a>(store: &'a PacketStore, newest: &StoredPacket, times: u8) -> [Option<Block<'a>>; MOST] {
     let (mut blocks, mut bytes) = ([None; MOST], newest.payload().len());
     for (place, back) in blocks.iter_mut().rev().zip(1..=u64::from(times)) {

@@ -21,18 +21,19 @@ use crate::wire_cost;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// Share of the time that an answer takes after which a packet is sent once more: who asks anew may measure a little less than we do.
+/// Share of the time that an answer takes after which a packet is sent once more: who asks anew may measure a little
+/// less than we do.
 const RESEND_AFTER: f64 = 0.8;
 /// How often a packet of padding goes out while everything is paused for want of bandwidth.
 const TRICKLE_INTERVAL: Duration = Duration::from_millis(200);
 /// A key frame of the store and what came since must get through in this time, or a new one alone would come as soon.
 const START_WITHIN: Duration = Duration::from_millis(100);
 
-/// What waits in the pacer: an extended sequence number of a slot, or plain padding on it. Which packet the number was given to is
-/// looked up when it leaves.
+/// What waits in the pacer: an extended sequence number of a slot, or plain padding on it. Which packet the number was
+/// given to is looked up when it leaves.
 ///
-/// The number stands for plain padding by its value and not by an enum's variant: two plain fields are passed in two registers
-/// ([`Paced`]), and a variant would be a third. [`Self::content`] tells the two apart.
+/// The number stands for plain padding by its value and not by an enum's variant: two plain fields are passed in two
+/// registers ([`Paced`]), and a variant would be a third. [`Self::content`] tells the two apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queued {
     number: ExtSeq,
@@ -87,7 +88,8 @@ struct WrittenRtp {
 pub struct Answered {
     /// How many packets will be sent again.
     pub queued: usize,
-    /// A packet of the encoding that flows is no longer stored. The receiver still misses it, so only a key frame helps.
+    /// A packet of the encoding that flows is no longer stored. The receiver still misses it, so only a key frame
+    /// helps.
     pub beyond_repair: bool,
 }
 
@@ -111,7 +113,8 @@ impl Downlink {
         });
     }
 
-    /// Starts what waits for a key frame from one that came a moment ago, where there is one and it will not wait long in the pacer.
+    /// Starts what waits for a key frame from one that came a moment ago, where there is one and it will not wait long
+    /// in the pacer.
     pub(super) fn start_from_store(&mut self, now: Instant, tracks: &SlotMap<TrackKey, Track>) {
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get(index).and_then(Option::as_ref) else { continue };
@@ -196,9 +199,9 @@ impl Downlink {
         answered
     }
 
-    /// Whether a key frame is on its way to a receiver that asks for one: it waits in the pacer, or left less than a round trip ago.
-    /// That key frame answers the request, which was made before it had arrived; a new one would only wait behind it. If it gets
-    /// lost, the receiver asks again.
+    /// Whether a key frame is on its way to a receiver that asks for one: it waits in the pacer, or left less than a
+    /// round trip ago. That key frame answers the request, which was made before it had arrived; a new one would only
+    /// wait behind it. If it gets lost, the receiver asks again.
     pub fn brings_keyframe(&self, now: Instant, media: Ssrc) -> bool {
         let Some((index, slot)) = self.slots(MediaKind::Video).find(|(_, slot)| slot.ssrc == media) else {
             return false;
@@ -213,8 +216,8 @@ impl Downlink {
         })
     }
 
-    /// Appends the next packet that is due to `out`, as plain RTP. It is padded where that lets it join the `run` that is being
-    /// gathered.
+    /// Appends the next packet that is due to `out`, as plain RTP. It is padded where that lets it join the `run` that
+    /// is being gathered.
     pub fn poll_packet(
         &mut self,
         now: Instant,
@@ -238,15 +241,17 @@ impl Downlink {
         }
     }
 
-    /// When to send a packet of padding while everything is paused for want of bandwidth: it brings the feedback that can end the
-    /// pause. Where nothing was ever sent, because the only layer is beyond the first estimate, it is due at once.
+    /// When to send a packet of padding while everything is paused for want of bandwidth: it brings the feedback that
+    /// can end the pause. Where nothing was ever sent, because the only layer is beyond the first estimate, it is due
+    /// at once.
     pub(super) fn trickle_timeout(&self) -> Option<Instant> {
         let can_pad = || self.padding_slots().next().is_some();
         let due = self.sent_at.map_or(self.allocated_at, |at| Some(at + TRICKLE_INTERVAL));
         due.filter(|_| self.starved && can_pad())
     }
 
-    /// Writes what the pacer has released, and tells those that account for packets. `None` where nothing can be sent of it any more.
+    /// Writes what the pacer has released, and tells those that account for packets. `None` where nothing can be sent
+    /// of it any more.
     fn write(
         &mut self,
         now: Instant,
@@ -281,8 +286,8 @@ impl Downlink {
         Some(Written { class: released.class, kind: rtp.kind, run_padding, queued: released.waited, latency })
     }
 
-    /// Writes the RTP packet itself. `None` where its payload is no longer stored or its slot carries something else now, with `out`
-    /// perhaps longer.
+    /// Writes the RTP packet itself. `None` where its payload is no longer stored or its slot carries something else
+    /// now, with `out` perhaps longer.
     #[inline]
     fn write_rtp(
         &mut self,
@@ -331,8 +336,8 @@ impl Downlink {
         }
     }
 
-    /// What to pad a probe with: the newest packet of a video slot is sent again, which repairs loss that nobody has noticed yet. Where
-    /// that packet is much larger than wanted or no longer stored, plain padding is sent.
+    /// What to pad a probe with: the newest packet of a video slot is sent again, which repairs loss that nobody has
+    /// noticed yet. Where that packet is much larger than wanted or no longer stored, plain padding is sent.
     fn padding(&self, wanted: usize, tracks: &SlotMap<TrackKey, Track>) -> Option<(usize, Queued)> {
         let newest = self.padding_slots().find_map(|(index, slot, source)| {
             let outgoing = slot.forwarder.last_sent().filter(|_| source == Source::Retransmission)?;
@@ -394,8 +399,9 @@ fn enqueue_emitted(
     refused
 }
 
-/// The slot has switched down to the `smaller` encoding, for a link that is overloaded: the smaller one must not wait behind the larger
-/// one. Of the larger one only packets that came late, and those that complete frames which have left, are still sent.
+/// The slot has switched down to the `smaller` encoding, for a link that is overloaded: the smaller one must not wait
+/// behind the larger one. Of the larger one only packets that came late, and those that complete frames which have
+/// left, are still sent.
 #[cold]
 fn drop_larger_encoding(
     pacer: &mut Pacer<Queued>,
@@ -414,7 +420,8 @@ fn drop_larger_encoding(
     });
 }
 
-/// The pacer's queue is full. What is queued of the slot would come too late: it is given up, and the slot begins anew at a key frame.
+/// The pacer's queue is full. What is queued of the slot would come too late: it is given up, and the slot begins anew
+/// at a key frame.
 #[cold]
 fn recover_from_overflow(
     now: Instant,
@@ -432,8 +439,8 @@ fn recover_from_overflow(
     }
 }
 
-/// The forwarder of a slot has forgotten what is queued. The numbers are given out already: empty packets fill them, or the receiver
-/// would ask for them.
+/// The forwarder of a slot has forgotten what is queued. The numbers are given out already: empty packets fill them, or
+/// the receiver would ask for them.
 pub(super) fn empty_queue(pacer: &mut Pacer<Queued>, class: Class, slot: usize) {
     pacer.revise(class, |queued| (queued.slot as usize == slot).then_some(wire_cost::FILLER));
 }

@@ -1,6 +1,8 @@
-//! A slot: one m= section on which a client receives. Its SSRC lives as long as the section; the track behind it changes.
+//! A slot: one m= section on which a client receives. Its SSRC lives as long as the section; the track behind it
+//! changes.
 //!
-//! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC 4588).
+//! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC
+//! 4588).
 
 use super::redundancy::blocks_before;
 use crate::engine::keys::TrackKey;
@@ -22,7 +24,8 @@ use rand::RngCore;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-/// How many sequence numbers that were sent again are remembered, so that retransmissions of one number are spaced by a round trip.
+/// How many sequence numbers that were sent again are remembered, so that retransmissions of one number are spaced by a
+/// round trip.
 const RESENT_MEMORY: usize = 64;
 
 /// One receiving section of a client.
@@ -55,7 +58,8 @@ pub struct Slot {
     /// The payload type under which the client takes redundant audio.
     red: Option<PayloadType>,
     extensions: ExtensionMap,
-    /// For `extensions`, with the MID until the client knows it; `None` where such headers are not of the one-byte form.
+    /// For `extensions`, with the MID until the client knows it; `None` where such headers are not of the one-byte
+    /// form.
     template: Option<HeaderTemplate>,
     rtx_seq: SeqNo,
     /// The newest number written.
@@ -188,7 +192,8 @@ impl Slot {
         }
     }
 
-    /// Whether the receiver can tell spatial layers of the bound track apart. Those of AV1 are told by the dependency descriptor alone.
+    /// Whether the receiver can tell spatial layers of the bound track apart. Those of AV1 are told by the dependency
+    /// descriptor alone.
     pub fn reads_spatial_layers(&self) -> bool {
         let codec = self.binding.as_ref().and_then(|b| b.codec);
         !matches!(codec, Some(Codec::Av1 { .. })) || self.extensions.id(ExtensionKind::DependencyDescriptor).is_some()
@@ -204,8 +209,8 @@ impl Slot {
         self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())
     }
 
-    /// Appends the packet to `out` as plain RTP. Audio that repeats no older packets itself repeats as many of a store as `earlier` says.
-    /// `None` where the packet cannot be built, with `out` perhaps longer.
+    /// Appends the packet to `out` as plain RTP. Audio that repeats no older packets itself repeats as many of a store
+    /// as `earlier` says. `None` where the packet cannot be built, with `out` perhaps longer.
     pub fn write(
         &mut self,
         outgoing: &Outgoing,
@@ -240,9 +245,10 @@ impl Slot {
         self.newest.distance(seq) > 0
     }
 
-    /// The older packets that a packet of audio repeats (RFC 2198), and the payload type under which that goes to the client; `None`
-    /// where it is sent alone. Only packets of the slot's codec are repeated, and only those from the run of packets that the slot is
-    /// sent: the receiver would take an older one for media of this slot, under a time at which something else was sent here.
+    /// The older packets that a packet of audio repeats (RFC 2198), and the payload type under which that goes to the
+    /// client; `None` where it is sent alone. Only packets of the slot's codec are repeated, and only those from the
+    /// run of packets that the slot is sent: the receiver would take an older one for media of this slot, under a time
+    /// at which something else was sent here.
     fn redundant<'a>(
         &self,
         packet: &'a StoredPacket,
@@ -299,8 +305,8 @@ impl Slot {
         Some(())
     }
 
-    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or, where there is none that the
-    /// client `hears`, on that of the media between two frames.
+    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or, where there is
+    /// none that the client `hears`, on that of the media between two frames.
     pub fn pads_on(&self, hears: bool) -> Option<Source> {
         let has_payload = self.binding.as_ref().is_some_and(|b| b.payload.is_some());
         match self.has_rtx() && hears {
@@ -448,8 +454,8 @@ fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut V
     Some(())
 }
 
-/// The packet's dependency descriptor as the receiver must see it; false where there is none, none that could be read, or none that is
-/// needed: VP8 and VP9 tell everything in their payload descriptors.
+/// The packet's dependency descriptor as the receiver must see it; false where there is none, none that could be read,
+/// or none that is needed: VP8 and VP9 tell everything in their payload descriptors.
 fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8>) -> bool {
     let frame = &packet.meta.frame;
     let Some(place) = frame.descriptor.filter(|_| frame.picture.is_none()) else { return false };
@@ -463,8 +469,8 @@ fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8
     dependency::rewrite(bytes, outgoing.frame_number, active, out)
 }
 
-/// A random first sequence number in the lower half: a receiver that loses the packets before an early wrap could not tell the SRTP
-/// rollover (RFC 3711 section 3.3.1).
+/// A random first sequence number in the lower half: a receiver that loses the packets before an early wrap could not
+/// tell the SRTP rollover (RFC 3711 section 3.3.1).
 fn low_start(rng: &mut impl RngCore) -> u16 {
     (rng.next_u32() as u16) & 0x7fff
 }

@@ -1,7 +1,9 @@
-//! How long layers are held on to that the budget does not carry any more. A probe or a key frame of somebody behind the same bottleneck makes
-//! the estimate dip for half a second; to give a layer up for that costs two key frames, which make the next dip.
+//! How long layers are held on to that the budget does not carry any more. A probe or a key frame of somebody behind
+//! the same bottleneck makes the estimate dip for half a second; to give a layer up for that costs two key frames,
+//! which make the next dip.
 //!
-//! What is too much waits in the pacer meanwhile, so its queue tells how much of a shortage is borne, and when no more is.
+//! What is too much waits in the pacer meanwhile, so its queue tells how much of a shortage is borne, and when no more
+//! is.
 
 use super::slack;
 use crate::units::Bitrate;
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A shortage that lasts longer is no dip.
 const LONGEST: Duration = Duration::from_secs(3);
-/// Nor is it one where the layers cost so many times the budget: the link became slower, and a smaller picture cannot come too soon.
+/// Nor is it one where the layers cost so many times the budget: the link became slower, and a smaller picture cannot
+/// come too soon.
 const LARGEST: f64 = 1.5;
 /// New video must not wait longer than this in the pacer: the playout delay of a usual receiver takes it.
 const QUEUE: Duration = Duration::from_millis(100);
@@ -38,7 +41,8 @@ impl Strain {
 }
 
 impl DipTolerance {
-    /// What the layers that are sent may cost for now: the budget and its slack, or while a shortage is borne, what they do cost (`sending`).
+    /// What the layers that are sent may cost for now: the budget and its slack, or while a shortage is borne, what
+    /// they do cost (`sending`).
     pub fn allowance(&mut self, now: Instant, budget: Bitrate, sending: Bitrate, strain: Strain) -> Bitrate {
         let carried = budget.plus(slack(budget));
         if sending <= carried {

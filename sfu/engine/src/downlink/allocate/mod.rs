@@ -1,9 +1,10 @@
 //! Which layer of every subscribed video track one receiver gets: solved exactly, not guessed.
 //!
-//! The room asks, with the measured rates of the layers; the answer is a layer, or an explicit pause, for each subscription.
-//! Priority classes are lexicographic: a class is solved with what the classes above it have left. Within a class the sum of
-//! the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among equal sums the one of the lowest
-//! rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
+//! The room asks, with the measured rates of the layers; the answer is a layer, or an explicit pause, for each
+//! subscription. Priority classes are lexicographic: a class is solved with what the classes above it have left. Within
+//! a class the sum of the [`utility()`]s is the highest that fits, which is a multiple-choice knapsack; among equal
+//! sums the one of the lowest rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An [`Allocator`] is
+//! only scratch memory: the answer depends on the arguments alone.
 
 mod dip_tolerance;
 mod guard;
@@ -32,10 +33,12 @@ const KEYFRAME_FRAMES: f64 = 6.0;
 const KEYFRAME_SPREAD_S: f64 = 3.0;
 /// Most that a switch upwards must leave free, as a share of the layer's rate.
 const MAX_KEYFRAME_SHARE: f64 = 0.25;
-/// A change must fit into the budget less this share and rate, what is being sent may exceed it by as much: noise changes nothing.
+/// A change must fit into the budget less this share and rate, what is being sent may exceed it by as much: noise
+/// changes nothing.
 const SLACK: (f64, Bitrate) = (0.03, Bitrate::kbps(3));
-/// Points that a change must gain, and more, which takes from one picture to give to another. A measured frame rate swings by one frame per second,
-/// which is worth five points where the lowest temporal layer has seven: tracks that are alike would change places with it.
+/// Points that a change must gain, and more, which takes from one picture to give to another. A measured frame rate
+/// swings by one frame per second, which is worth five points where the lowest temporal layer has seven: tracks that
+/// are alike would change places with it.
 const TRADE: u32 = 5;
 /// Loss beyond this is not repaired at the expense of new media.
 const MAX_REPAIRED_LOSS: f64 = 0.2;
@@ -55,7 +58,8 @@ pub struct LayerOption {
     pub height: u16,
     /// Frames per second.
     pub fps: u8,
-    /// The publisher's network did not carry it lately, so that it is switched to only when its key frame has come whole.
+    /// The publisher's network did not carry it lately, so that it is switched to only when its key frame has come
+    /// whole.
     pub doubtful: bool,
 }
 
@@ -101,8 +105,8 @@ pub struct Decision<K> {
 /// The answer as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
-    /// What all subscriptions together could use, whatever the budget. For [`super::estimate::Estimator::set_demand`], once
-    /// audio and repair have been added.
+    /// What all subscriptions together could use, whatever the budget. For [`super::estimate::Estimator::set_demand`],
+    /// once audio and repair have been added.
     pub demand: Bitrate,
     /// Subscriptions that are paused for want of bandwidth.
     pub paused: usize,
@@ -140,9 +144,10 @@ enum Scope {
 }
 
 impl Allocator {
-    /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from one to give to another, nearly
-    /// as much) can be had within the `allowance` by going on with what is being sent, or less. `backoff`: a further share of the budget that a change must leave free, see [`UpswitchBackoff`];
-    /// for the allowance see [`DipTolerance`].
+    /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from
+    /// one to give to another, nearly as much) can be had within the `allowance` by going on with what is being sent,
+    /// or less. `backoff`: a further share of the budget that a change must leave free, see [`UpswitchBackoff`]; for
+    /// the allowance see [`DipTolerance`].
     pub fn choose<K: Copy>(
         &mut self,
         budget: Bitrate,
@@ -162,8 +167,8 @@ impl Allocator {
         summarise(subscriptions, decisions)
     }
 
-    /// Chooses the best of the options in `scope` under `budget`, exactly. `decisions` is cleared and gets one entry per subscription, in
-    /// their order.
+    /// Chooses the best of the options in `scope` under `budget`, exactly. `decisions` is cleared and gets one entry
+    /// per subscription, in their order.
     fn solve_within<K: Copy>(
         &mut self,
         scope: Scope,
@@ -262,8 +267,8 @@ impl LayerOption {
     }
 }
 
-/// What an option takes from the budget: its rate and, for a switch to a higher encoding or spatial layer, room for the key frame that it begins with.
-/// To start and to switch down must always be possible, so they need no room.
+/// What an option takes from the budget: its rate and, for a switch to a higher encoding or spatial layer, room for the
+/// key frame that it begins with. To start and to switch down must always be possible, so they need no room.
 fn cost<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> Bitrate {
     if subscription.current.is_none_or(|now| (option.encoding, option.spatial) <= (now.encoding, now.spatial)) {
         return option.rate;
@@ -272,7 +277,8 @@ fn cost<K>(subscription: &Subscription<'_, K>, option: &LayerOption) -> Bitrate 
     option.rate.plus(option.rate.scale(share.min(MAX_KEYFRAME_SHARE)))
 }
 
-/// Whether a solution is worth more than another, by more than so many points, to the highest class to which it makes a difference.
+/// Whether a solution is worth more than another, by more than so many points, to the highest class to which it makes a
+/// difference.
 fn gains(new: Worth, other: Worth, points: u32) -> bool {
     let differing = new.into_iter().zip(other).find(|(new, other)| new != other);
     differing.is_some_and(|(new, other)| new > other.saturating_add(points))

@@ -1,16 +1,18 @@
-//! How much must be left free to switch upwards: more after switches that had to be taken back, so that an estimate which
-//! swings around the cost of a layer does not make the layer come and go.
+//! How much must be left free to switch upwards: more after switches that had to be taken back, so that an estimate
+//! which swings around the cost of a layer does not make the layer come and go.
 
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
 /// A switch upwards that is taken back within this time, for want of budget, was a mistake.
 const MISTAKEN_WITHIN: Duration = Duration::from_secs(15);
-/// Share of the budget to leave free after the first mistake; it doubles with each one that follows, up to the second value.
+/// Share of the budget to leave free after the first mistake; it doubles with each one that follows, up to the second
+/// value.
 const SHARE: (f64, f64) = (0.04, 0.12);
 /// Half of the share is forgotten in this time.
 const HALF_LIFE: Duration = Duration::from_secs(20);
-/// So many times the budget of the last mistake is another link, and a budget that falls by as much is no mistake but a change of the link.
+/// So many times the budget of the last mistake is another link, and a budget that falls by as much is no mistake but a
+/// change of the link.
 const OTHER_LINK: f64 = 1.3;
 
 /// What one receiver's switches have taught.

@@ -2,8 +2,8 @@
 //! (after draft-ietf-rmcat-gcc-02 section 5.5).
 //!
 //! Differences from the draft, all because a forwarder seldom fills the link: a decrease aims at the rate of the busy
-//! bottleneck and not at the mean of what was delivered; it is as deep as the queue that must drain; and once the queue is
-//! empty the rate returns at once to just below the measured capacity.
+//! bottleneck and not at the mean of what was delivered; it is as deep as the queue that must drain; and once the queue
+//! is empty the rate returns at once to just below the measured capacity.
 
 use super::delivery::Busy;
 use super::probe::Found;
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Share of the measured capacity that is used in the long run.
 pub const UTILISATION: f64 = 0.95;
-/// While the queue is only beginning to grow, a decrease leaves a share between these two of what the bottleneck lets through.
+/// While the queue is only beginning to grow, a decrease leaves a share between these two of what the bottleneck lets
+/// through.
 const MILD_DROP: (f64, f64) = (0.85, UTILISATION);
 /// While a long queue must drain, a decrease leaves at least this share: base layers and audio must go on.
 const DEEPEST_DROP: f64 = 0.4;
@@ -25,22 +26,25 @@ pub(super) const LONG_QUEUE: Duration = Duration::from_millis(50);
 const STANDING: Duration = Duration::from_millis(300);
 /// Draining may take twice the time that follows from queue and rates, and this much more.
 const DRAIN_GRACE: Duration = Duration::from_millis(700);
-/// Over this time before a drain's deadline the shortest queue is measured: a queue that is never short there is filled by somebody else.
+/// Over this time before a drain's deadline the shortest queue is measured: a queue that is never short there is filled
+/// by somebody else.
 const DRAIN_WATCHED: Duration = Duration::from_millis(500);
 /// No increase by time while packets queue longer.
 const FULL_QUEUE: Duration = Duration::from_millis(60);
 /// With a queue that grows, an overload by this factor is a drop of capacity and not a slow overuse.
 const SURGE_OVERLOAD: f64 = 1.0 / 0.75;
-/// A link that became slower than the media by more than this factor is filled long before its feedback tells. Then what is on its way
-/// counts as queued too.
+/// A link that became slower than the media by more than this factor is filled long before its feedback tells. Then
+/// what is on its way counts as queued too.
 const COLLAPSE: f64 = 2.0;
 /// The most that what is on its way adds to the queue.
 const MAX_ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// Packets that arrive at this many times the rate of a bottleneck were never held up by it, but by a receiver that did not read.
+/// Packets that arrive at this many times the rate of a bottleneck were never held up by it, but by a receiver that did
+/// not read.
 const REFUTED: f64 = 2.0;
 /// A bottleneck whose overload is below this gets less than it lets through, so its queue drains already.
 const STILL_LOADED: f64 = 0.95;
-/// Media that does not fill the estimate proves a bottleneck only where it arrives slower than it was sent, by this factor.
+/// Media that does not fill the estimate proves a bottleneck only where it arrives slower than it was sent, by this
+/// factor.
 const LOADED_BY_LITTLE: f64 = 1.1;
 /// Two measurements of a capacity that differ by less than this are of the same capacity.
 const AGREEMENT: f64 = 0.2;
@@ -54,7 +58,8 @@ const SHARED_SETTLED: Duration = Duration::from_secs(1);
 /// What arrives allows a rate of this many times as much, far from the capacity and near it.
 const PROVEN: f64 = 1.5;
 const NEAR_PROVEN: f64 = 1.05;
-/// Near the capacity the rate rises by a packet per response time, which is steep on a slow link, but by at most this share per second.
+/// Near the capacity the rate rises by a packet per response time, which is steep on a slow link, but by at most this
+/// share per second.
 const NEAR_RISE_PER_SECOND: f64 = 0.04;
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 /// A measured capacity says nothing about the link after this.
@@ -140,8 +145,8 @@ impl Signals {
         self.surge && self.sent >= busy.rate.scale(COLLAPSE)
     }
 
-    /// The queue that the newest acknowledged packet has not seen: what was sent since then, beyond so many times what the bottleneck
-    /// lets through, as the time that it takes there.
+    /// The queue that the newest acknowledged packet has not seen: what was sent since then, beyond so many times what
+    /// the bottleneck lets through, as the time that it takes there.
     fn on_its_way(&self, busy: &Busy, beyond: f64) -> Duration {
         let excess = self.sent.as_bps() as f64 / busy.rate.as_bps().max(1) as f64 - beyond;
         self.since_sent.mul_f64(excess.clamp(0.0, 10.0)).min(MAX_ON_ITS_WAY)
@@ -186,7 +191,8 @@ impl RateControl {
         self.draining.map(|draining| draining.pace)
     }
 
-    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
+    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was
+    /// noticed.
     pub(super) fn queue_passed(&self) -> Option<Instant> {
         self.draining.and_then(|draining| draining.passed)
     }
@@ -206,9 +212,9 @@ impl RateControl {
         self.rate = rate.clamp(self.min, self.max);
     }
 
-    /// The result of a probe. One that agrees with the known capacity makes that more exact, in both directions, so that
-    /// noise does not ratchet the rate up; one that meets a bottleneck about where the rate is makes it known. One that promises more than
-    /// the known capacity must be repeated to be believed: then true.
+    /// The result of a probe. One that agrees with the known capacity makes that more exact, in both directions, so
+    /// that noise does not ratchet the rate up; one that meets a bottleneck about where the rate is makes it known. One
+    /// that promises more than the known capacity must be repeated to be believed: then true.
     pub(super) fn take_probe(&mut self, now: Instant, found: &Found) -> bool {
         if let Some(capacity) = self.known_capacity(now) {
             if found.rate > capacity.scale(1.0 + AGREEMENT) && !std::mem::replace(&mut self.promised, true) {
@@ -260,8 +266,8 @@ impl RateControl {
         }
     }
 
-    /// Up to our part of a link whose queue somebody else fills. Such a part grows with what we send; a rate that is sent in full and
-    /// does not arrive has met a slow link and not a neighbour.
+    /// Up to our part of a link whose queue somebody else fills. Such a part grows with what we send; a rate that is
+    /// sent in full and does not arrive has met a slow link and not a neighbour.
     fn approach_part(&mut self, now: Instant, elapsed: Duration, signals: &Signals, part: Bitrate) {
         let raised = self.rate.scale(SHARED_RISE_PER_SECOND.powf(elapsed.as_secs_f64()));
         self.filled = if signals.app_limited { None } else { Some(self.filled.unwrap_or(now)) };
@@ -272,7 +278,8 @@ impl RateControl {
         self.rate = self.rate.max(raised.min(part)).min(proven).clamp(self.min, self.max);
     }
 
-    /// The link is overloaded: down, by how far the queue and what is on its way to it tell. Returns whether the rate was decreased.
+    /// The link is overloaded: down, by how far the queue and what is on its way to it tell. Returns whether the rate
+    /// was decreased.
     fn give_way(&mut self, now: Instant, signals: &Signals, busy: &Busy, surge: bool) -> bool {
         let bottleneck = self.bottleneck(busy, surge, signals.app_limited);
         let on_its_way = if surge { signals.on_its_way(busy, COLLAPSE) } else { Duration::ZERO };
@@ -290,15 +297,17 @@ impl RateControl {
         }
     }
 
-    /// What the busy bottleneck lets through of ours. Where others share it, that is a part that grows with what we send: media that
-    /// sends little gets little, which says nothing about the estimate but by how much the link is overloaded.
+    /// What the busy bottleneck lets through of ours. Where others share it, that is a part that grows with what we
+    /// send: media that sends little gets little, which says nothing about the estimate but by how much the link is
+    /// overloaded.
     fn bottleneck(&self, busy: &Busy, surge: bool, app_limited: bool) -> Bitrate {
         let factor = if surge { 1.0 / busy.overload } else { MILD_DROP.0 };
         let overloaded = if app_limited { self.rate.scale(factor) } else { Bitrate::ZERO };
         busy.rate.max(overloaded)
     }
 
-    /// Down to what the bottleneck lets through. The queue drains by a slower pace; where it is long, media must shrink for that too.
+    /// Down to what the bottleneck lets through. The queue drains by a slower pace; where it is long, media must shrink
+    /// for that too.
     fn decrease(
         &mut self,
         now: Instant,
@@ -363,8 +372,8 @@ impl RateControl {
         }
     }
 
-    /// Whether the bottleneck that the rate was lowered for let through far more than it can: a queue of the network empties
-    /// at the network's rate, what waits in front of a stalled process arrives at once.
+    /// Whether the bottleneck that the rate was lowered for let through far more than it can: a queue of the network
+    /// empties at the network's rate, what waits in front of a stalled process arrives at once.
     fn is_refuted(&self, signals: &Signals) -> bool {
         let claimed = self.capacity.map(|(capacity, _)| capacity.scale(REFUTED));
         signals.since_decrease.zip(claimed).is_some_and(|(arrived, claimed)| arrived > claimed)
@@ -376,7 +385,8 @@ impl RateControl {
         }
     }
 
-    /// Near the capacity by a packet per response time but at most 4 % per second, else by 8 % per second; never beyond half again what arrives.
+    /// Near the capacity by a packet per response time but at most 4 % per second, else by 8 % per second; never beyond
+    /// half again what arrives.
     fn increase(&mut self, now: Instant, elapsed: Duration, signals: &Signals) {
         let near = self.known_capacity(now).is_some_and(|capacity| {
             self.rate >= capacity.scale(0.9) && signals.delivered.is_none_or(|rate| rate <= capacity.scale(1.1))

@@ -1,15 +1,16 @@
 //! How much one receiver's network carries: an estimator of GoogCC's class (draft-ietf-rmcat-gcc-02) for a forwarder.
 //!
-//! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator reads
-//! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
+//! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator
+//! reads [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
-//! A feedback (`feedback`) passes `history` (was the packet sent, is the report new), `delay` with `jitter` (can the report be true, how
-//! long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was the queue over time, to be compared with
-//! other receivers'), `groups` and `trendline` (does the queue grow), `loss` with `policer` (is loss random, congestion or a policer),
-//! `probe`, `friendly` (what would TCP get), `repairs` (where can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody
-//! else fill the queue) and `alr` (does media fill the estimate). `outage` watches for feedback that does not come; without any,
-//! `reports` or `remb_probing` make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored,
-//! so that it never raises the estimate.
+//! A feedback (`feedback`) passes `history` (was the packet sent, is the report new), `delay` with `jitter` (can the
+//! report be true, how long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was
+//! the queue over time, to be compared with other receivers'), `groups` and `trendline` (does the queue grow), `loss`
+//! with `policer` (is loss random, congestion or a policer), `probe`, `friendly` (what would TCP get), `repairs` (where
+//! can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody else fill the queue) and `alr` (does
+//! media fill the estimate). `outage` watches for feedback that does not come; without any, `reports` or `remb_probing`
+//! make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored, so
+//! that it never raises the estimate.
 
 mod aimd;
 mod alr;
@@ -62,9 +63,9 @@ use standing::StandingQueue;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
 
-/// Probes and increases go this far beyond the demand, so that what is wanted fits even with the allocator's slack. The demand
-/// that [`Estimator::set_demand`] is given already contains the headroom of `layers.rs` (1.5 times what all layers cost): the two
-/// multiply, so the link is explored up to about 1.7 times what all layers cost.
+/// Probes and increases go this far beyond the demand, so that what is wanted fits even with the allocator's slack. The
+/// demand that [`Estimator::set_demand`] is given already contains the headroom of `layers.rs` (1.5 times what all
+/// layers cost): the two multiply, so the link is explored up to about 1.7 times what all layers cost.
 const PROBE_HEADROOM: f64 = 1.15;
 /// Receiver reports take over when there was no transport feedback for this time.
 const REPORTS_TAKE_OVER: Duration = Duration::from_secs(5);
@@ -79,11 +80,11 @@ const QUEUES: Duration = Duration::from_secs(30);
 const PROBE_QUEUE: Duration = Duration::from_millis(60);
 /// After an outage that lost media the estimate begins with this share of the former one.
 const RESUME_SHARE: f64 = 0.5;
-/// The pacing rate as a multiple of the estimate, near a known capacity and elsewhere. Near the capacity, of which the estimate is 95 %,
-/// nothing is sent faster than the capacity, so that key frames queue here and not in the network.
+/// The pacing rate as a multiple of the estimate, near a known capacity and elsewhere. Near the capacity, of which the
+/// estimate is 95 %, nothing is sent faster than the capacity, so that key frames queue here and not in the network.
 const PACING: (f64, f64) = (1.05, 2.5);
-/// How much of the pacing rate leaves at once, near a known capacity and elsewhere. Where there is room, a whole key frame leaves in one
-/// system call and none of it waits for a timer; browsers do the same.
+/// How much of the pacing rate leaves at once, near a known capacity and elsewhere. Where there is room, a whole key
+/// frame leaves in one system call and none of it waits for a timer; browsers do the same.
 const BURSTS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
 /// Bandwidth estimator towards one receiver.
@@ -220,7 +221,8 @@ impl Estimator {
         }
     }
 
-    /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object to.
+    /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object
+    /// to.
     pub fn expect_transport_feedback(&mut self, expected: bool) {
         self.expects_feedback = expected;
     }
@@ -248,7 +250,8 @@ impl Estimator {
         self.control.set(rate.min(ceiling));
     }
 
-    /// The receiver asks to be sent no more than `rate`. Where transport feedback was offered and does not come this is the estimate.
+    /// The receiver asks to be sent no more than `rate`. Where transport feedback was offered and does not come this is
+    /// the estimate.
     pub fn on_remb(&mut self, now: Instant, rate: Bitrate) {
         self.now = now;
         if self.is_tried_out() {
@@ -289,8 +292,8 @@ impl Estimator {
         self.rtt.smoothed()
     }
 
-    /// How long the answer to something that is asked for takes now: the path's round trip and the queue, without the receiver's wait before it
-    /// reports. `None` before the first feedback.
+    /// How long the answer to something that is asked for takes now: the path's round trip and the queue, without the
+    /// receiver's wait before it reports. `None` before the first feedback.
     pub fn answer_time(&self) -> Option<Duration> {
         self.rtt.shortest().map(|path| path + self.queue)
     }
@@ -300,12 +303,14 @@ impl Estimator {
         if self.has_transport_feedback(self.now) { self.loss.loss() } else { self.reports.loss() }
     }
 
-    /// The same of what was lost while nothing queued: as much would get lost if less were sent. 0 while that is not told yet.
+    /// The same of what was lost while nothing queued: as much would get lost if less were sent. 0 while that is not
+    /// told yet.
     pub fn stray_loss(&self) -> f32 {
         if self.loss.tells_stray() { self.loss.stray_loss() } else { 0.0 }
     }
 
-    /// How many copies to send of what is sent again: two where the path loses so many packets, one by one, that the first often is lost too.
+    /// How many copies to send of what is sent again: two where the path loses so many packets, one by one, that the
+    /// first often is lost too.
     pub fn repair_copies(&self) -> u32 {
         if self.loss.loses_singly() { 2 } else { 1 }
     }
@@ -315,7 +320,8 @@ impl Estimator {
         !self.repairs.are_unheard(source)
     }
 
-    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
+    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was
+    /// noticed.
     pub fn queue_passed(&self) -> Option<Instant> {
         self.control.queue_passed()
     }
@@ -337,7 +343,8 @@ impl Estimator {
         self.standing.has_stood()
     }
 
-    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
+    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where
+    /// that cannot be told.
     pub fn queue_correlation(&self, other: &Estimator) -> Option<f64> {
         let later = other.began.saturating_duration_since(self.began).as_micros() as i64;
         let earlier = self.began.saturating_duration_since(other.began).as_micros() as i64;
@@ -438,8 +445,8 @@ impl Estimator {
 
     /// Returns how long the packet queued.
     fn take_arrival(&mut self, now: OurTime, packet: &Acked, batch: &mut Batch) -> Duration {
-        // The estimate that there is at the start is a guess. By a low one, what packets of the first cluster queued would pass for their transmission, and
-        // that cluster for one that got through.
+        // The estimate that there is at the start is a guess. By a low one, what packets of the first cluster queued
+        // would pass for their transmission, and that cluster for one that got through.
         let rate = self.prober.first_rate().map_or(self.control.rate(), |first| first.max(self.control.rate()));
         let transmission = rate.time_for(packet.bytes as u64);
         let queue = self.delay.observe(now, packet, transmission);
@@ -516,8 +523,8 @@ impl Estimator {
         lowered
     }
 
-    /// Lowers the rate to what loss allows; beside somebody who fills the queue, not below what TCP would get. Returns whether it was
-    /// lowered.
+    /// Lowers the rate to what loss allows; beside somebody who fills the queue, not below what TCP would get. Returns
+    /// whether it was lowered.
     fn apply_loss_limit(&mut self, now: Instant) -> bool {
         self.loss.end_feedback(self.control.has_met_bottleneck(now, QUEUES));
         let Some(mut limit) = self.loss.limit() else { return false };

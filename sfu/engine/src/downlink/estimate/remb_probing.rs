@@ -1,10 +1,11 @@
 //! The estimate of a receiver that offers no transport feedback: more is tried until the receiver objects.
 //!
-//! Such a receiver's own estimate (REMB) cannot be taken at its word: receivers hold it near what arrives (libwebrtc and its descendants to
-//! half again that), so that a video which does not fit would never be sent, and what is never sent never raises it. What it does tell is
-//! congestion: a REMB below what is sent that does not rise is an objection, and so is loss that receiver reports (RFC 3550 section 6.4) tell.
-//! While the rate rises it is filled with padding, so that an objection comes before there is a picture to lose.
-//! After an objection the rate that it leaves is the limit for a while; longer each time that the same one is met again.
+//! Such a receiver's own estimate (REMB) cannot be taken at its word: receivers hold it near what arrives (libwebrtc
+//! and its descendants to half again that), so that a video which does not fit would never be sent, and what is never
+//! sent never raises it. What it does tell is congestion: a REMB below what is sent that does not rise is an objection,
+//! and so is loss that receiver reports (RFC 3550 section 6.4) tell. While the rate rises it is filled with padding, so
+//! that an objection comes before there is a picture to lose. After an objection the rate that it leaves is the limit
+//! for a while; longer each time that the same one is met again.
 
 use super::feedback::ProbeId;
 use super::probe::Probe;
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Growth per second before the first objection, and after.
 const RISE_PER_SECOND: (f64, f64) = (2.0, 1.15);
-/// A rate of the first value times the limit that met no objection shows that the link is another one. Then it grows by the second value.
+/// A rate of the first value times the limit that met no objection shows that the link is another one. Then it grows by
+/// the second value.
 const OUTGROWN: (f64, f64) = (4.0, 1.5);
 /// The rate is raised once in this time.
 const STEP: Duration = Duration::from_millis(100);
@@ -21,7 +23,8 @@ const STEP: Duration = Duration::from_millis(100);
 const SETTLE: Duration = Duration::from_secs(1);
 /// A REMB is an objection below this share of what is sent: receivers do not count all headers.
 const BINDING: f64 = 0.9;
-/// An objection by loss lowers the rate to this share of what arrives, so that the queue drains. A REMB names the rate itself.
+/// An objection by loss lowers the rate to this share of what arrives, so that the queue drains. A REMB names the rate
+/// itself.
 const LEFT: f64 = 0.85;
 /// The limit as a multiple of the lowered rate: a little below all that arrives.
 const LIMIT: f64 = 1.15;
@@ -33,7 +36,8 @@ const AGREEMENT: f64 = 0.25;
 const UNCUT: Bitrate = Bitrate::kbps(100);
 /// Loss beyond this is congestion.
 const CONGESTION_LOSS: f32 = 0.10;
-/// Loss that stays above the second share of what it was, while less than the first share of the rate is sent, is random loss of the path.
+/// Loss that stays above the second share of what it was, while less than the first share of the rate is sent, is
+/// random loss of the path.
 const UNMOVED: (f64, f32) = (0.8, 0.7);
 
 /// What the receiver has objected to.
@@ -69,7 +73,8 @@ impl RembProbing {
         self.object(now, rate, sent)
     }
 
-    /// Takes a report that the share `lost` of what is sent was lost. Returns the rate to fall to where that is an objection.
+    /// Takes a report that the share `lost` of what is sent was lost. Returns the rate to fall to where that is an
+    /// objection.
     pub(super) fn on_loss(&mut self, now: Instant, lost: f32, sent: Bitrate) -> Option<Bitrate> {
         self.stray = self.stray.min(lost);
         let settles = self.objection.is_some_and(|o| now < o.at + SETTLE);
@@ -123,7 +128,9 @@ impl RembProbing {
             _ => TRUST.0,
         };
         if sent <= UNCUT {
-            self.objection.iter_mut().for_each(|objection| objection.at = now);
+            if let Some(objection) = self.objection.as_mut() {
+                objection.at = now;
+            }
             return None;
         }
         self.objection = Some(Objection { at: now, limit, trust, until: now + trust });

@@ -1,7 +1,9 @@
-//! The queue that stands at a receiver's bottleneck over time, to be compared with what another receiver meets: in one queue both wait longer and shorter
-//! at the same moments (the idea of RFC 8382, with the delay itself instead of its moments: both paths begin here, on one clock).
+//! The queue that stands at a receiver's bottleneck over time, to be compared with what another receiver meets: in one
+//! queue both wait longer and shorter at the same moments (the idea of RFC 8382, with the delay itself instead of its
+//! moments: both paths begin here, on one clock).
 //!
-//! Of each span the shortest wait counts. What a receiver's own frame adds, which no other packet may have met, is not in it.
+//! Of each span the shortest wait counts. What a receiver's own frame adds, which no other packet may have met, is not
+//! in it.
 
 use super::feedback::OurTime;
 use std::time::Duration;
@@ -59,10 +61,12 @@ impl StandingQueue {
         self.waits.iter().filter(|wait| **wait != UNKNOWN).map(|wait| above(*wait)).sum::<i32>() >= EVIDENCE
     }
 
-    /// How much of what changes in the queue that one of two meets changes for the other too, 0 to 1, over the spans that both know; `None` where too
-    /// little changed to tell. `other` counts its time from `later` microseconds after this one does.
+    /// How much of what changes in the queue that one of two meets changes for the other too, 0 to 1, over the spans
+    /// that both know; `None` where too little changed to tell. `other` counts its time from `later` microseconds after
+    /// this one does.
     ///
-    /// Queues of two links that carry the same streams grow and shrink together, but not by the same; and what a path always adds is in no change.
+    /// Queues of two links that carry the same streams grow and shrink together, but not by the same; and what a path
+    /// always adds is in no change.
     pub(super) fn queue_correlation(&self, other: &StandingQueue, later: i64) -> Option<f64> {
         let shift = (later + SPAN_US / 2).div_euclid(SPAN_US);
         let newest = self.newest.min(other.newest + shift);
@@ -116,7 +120,8 @@ mod tests {
         80 - (at_ms % 1000 - 500).abs() * 80 / 500
     }
 
-    /// What a receiver meets in five seconds, whose clock began at `began` and whose packets leave every `every` milliseconds.
+    /// What a receiver meets in five seconds, whose clock began at `began` and whose packets leave every `every`
+    /// milliseconds.
     fn met(began: i64, every: usize, wait: impl Fn(i64) -> i64) -> StandingQueue {
         let mut standing = StandingQueue::default();
         for at in (0..5000).step_by(every) {

@@ -9,9 +9,9 @@ const SHARES: (f64, f64) = (1e-4, 0.5);
 /// Halving the range this many times finds the share to about a hundredth of a percent.
 const HALVINGS: u32 = 12;
 
-/// What the likelihood depends on. A packet gets through if it is within the capacity and not lost at random, so the probability of each
-/// arrival is a product of the two. To evaluate one share therefore takes two logarithms, and one more for each observation that lost
-/// packets beyond the capacity.
+/// What the likelihood depends on. A packet gets through if it is within the capacity and not lost at random, so the
+/// probability of each arrival is a product of the two. To evaluate one share therefore takes two logarithms, and one
+/// more for each observation that lost packets beyond the capacity.
 pub(super) struct Likelihood {
     /// How many packets one loss event has cost on average. By this factor their number overstates the evidence.
     burst: f64,
@@ -48,8 +48,8 @@ impl Likelihood {
         Likelihood { burst, arrived, lost, within, beyond }
     }
 
-    /// Log likelihood of what was observed, minus the penalty for this model, at the share of random loss that fits best. It is concave in
-    /// the share, so its slope tells on which side the best share is.
+    /// Log likelihood of what was observed, minus the penalty for this model, at the share of random loss that fits
+    /// best. It is concave in the share, so its slope tells on which side the best share is.
     pub(super) fn highest(&self) -> f64 {
         let (mut low, mut high) = SHARES;
         for _ in 0..HALVINGS {
