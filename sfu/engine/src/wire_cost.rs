@@ -5,8 +5,8 @@
 //!          BEYOND_RTP          |              RTP_HEADER                |                     | BEYOND_RTP
 //! ```
 //!
-//! A size that is needed before the packet is written is an estimate: the written header differs by the MID, which is sent until
-//! the client knows it, and by the two octets of a retransmission's original sequence number (RFC 4588).
+//! A size that is needed before the packet is written is an estimate: the written header differs by the MID, which is
+//! sent until the client knows it, and by the two octets of a retransmission's original sequence number (RFC 4588).
 
 use crate::uplink::store::StoredPacket;
 

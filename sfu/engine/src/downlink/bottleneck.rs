@@ -264,8 +264,8 @@ impl Downlink {
         true
     }
 
-    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where
-    /// that cannot be told.
+    /// How well the queues that two receivers meet correlate over time, 0 to 1: the share of their changes that both
+    /// have in common. `None` where too little has changed to tell.
     pub fn queue_correlation(&self, other: &Downlink) -> Option<f64> {
         self.estimator.queue_correlation(&other.estimator)
     }

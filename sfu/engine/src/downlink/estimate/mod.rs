@@ -343,8 +343,8 @@ impl Estimator {
         self.standing.has_stood()
     }
 
-    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where
-    /// that cannot be told.
+    /// How well the queues that two receivers meet correlate over time, 0 to 1: the share of their changes that both
+    /// have in common. `None` where too little has changed to tell.
     pub fn queue_correlation(&self, other: &Estimator) -> Option<f64> {
         let later = other.began.saturating_duration_since(self.began).as_micros() as i64;
         let earlier = self.began.saturating_duration_since(other.began).as_micros() as i64;
