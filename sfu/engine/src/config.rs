@@ -1,5 +1,6 @@
 //! What the engine must be told before it starts: addresses, limits, rates, and where its clock stands.
 
+use crate::downlink::estimate::EstimatorConfig;
 use crate::ids::ShardId;
 use crate::rtcp::NtpTime;
 use crate::sdp::CandidateAddress;
@@ -13,32 +14,35 @@ pub struct EngineConfig {
     pub candidates: Vec<CandidateAddress>,
     /// Which shard of the node this is.
     pub shard: ShardId,
-    /// Every local ICE user fragment starts with this, so that a datagram can be routed to its shard (RFC 8445 section 5.3 characters).
+    /// Every local ICE user fragment starts with this, so that a datagram can be routed to its shard. Only the
+    /// characters that RFC 8445 section 5.3 allows.
     pub ufrag_prefix: String,
-    /// Caps on what one participant can make the engine hold.
+    /// Bounds on how much state one participant can make the engine hold.
     pub limits: Limits,
-    /// Rates of the downlink estimator.
-    pub rates: DownlinkRates,
-    /// How many talkers of a room are heard at once.
+    /// Where the bandwidth estimate of each receiver starts, and its bounds.
+    pub rates: EstimatorConfig,
+    /// How many talkers of a room are forwarded at once.
     pub max_talkers: usize,
-    /// Ties the monotonic clock to the wall clock, for sender reports.
+    /// Ties the monotonic clock to the wall clock, for sender reports (RFC 3550 section 6.4.1).
     pub wall_clock: WallClock,
-    /// For the metric of what choosing layers takes, and for nothing else: no decision goes by it. None in virtual time.
+    /// Measures how long choosing layers takes, for a metric only: no decision depends on it, so that equal input gives
+    /// equal output. `None` in virtual time.
     pub stopwatch: Option<fn() -> Instant>,
 }
 
-/// Caps on what one participant can make the engine hold.
+/// Bounds on how much state one participant can make the engine hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// m= sections in one offer.
+    /// The most m= sections in one offer.
     pub sections_per_offer: usize,
-    /// Tracks published at the same time.
+    /// The most tracks that one participant publishes at the same time.
     pub tracks_per_participant: usize,
-    /// Video slots that the server asks a client for.
+    /// The most video slots that the server asks a client for.
     pub video_slots: usize,
-    /// Tracks that one participant may state preferences for.
+    /// The most tracks for which one participant may state preferences.
     pub preferences: usize,
-    /// What one participant may send on its data channels, on average; a second's worth at once.
+    /// The rate at which one participant may send on its data channels, on average. It may send a second's worth of it
+    /// at once.
     pub data_rate: Bitrate,
 }
 
@@ -51,23 +55,6 @@ impl Default for Limits {
             preferences: 2000,
             data_rate: Bitrate::kbps(16_000),
         }
-    }
-}
-
-/// Rates of the downlink estimator.
-#[derive(Clone, Copy, Debug)]
-pub struct DownlinkRates {
-    /// Before anything is known about the link.
-    pub start: Bitrate,
-    /// The estimate never falls below this.
-    pub min: Bitrate,
-    /// The estimate never rises above this.
-    pub max: Bitrate,
-}
-
-impl Default for DownlinkRates {
-    fn default() -> Self {
-        DownlinkRates { start: Bitrate::kbps(500), min: Bitrate::kbps(30), max: Bitrate::kbps(50_000) }
     }
 }
 
@@ -105,7 +92,7 @@ impl EngineConfig {
             shard: ShardId::default(),
             ufrag_prefix: ufrag_prefix.into(),
             limits: Limits::default(),
-            rates: DownlinkRates::default(),
+            rates: EstimatorConfig::default(),
             max_talkers: 8,
             wall_clock,
             stopwatch: None,

@@ -32,6 +32,7 @@ pub mod timers;
 pub mod transport;
 pub mod units;
 pub mod uplink;
+pub mod wire_cost;
 
 /// The cryptography that the engine is given: `default_provider()` makes one.
 pub use rtc_crypto as crypto;

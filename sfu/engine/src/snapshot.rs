@@ -37,7 +37,8 @@ pub struct Counters {
     pub ce_marks: u64,
     /// Retransmissions received and sent.
     pub retransmissions: InOut,
-    /// Padding packets sent by probes.
+    /// Packets of class padding that were sent: those of probes, and the few that bring feedback while everything is paused for want of
+    /// bandwidth.
     pub probe_packets: u64,
     /// Bytes of RTP padding that gave packets of one run the same size.
     pub run_padding_bytes: u64,

@@ -1,4 +1,5 @@
-//! Which track goes behind which slot: the best-ranked tracks get the slots there are, and a track that has one keeps it.
+//! Which track goes behind which slot: the best-ranked tracks get the slots there are, and a track that has one keeps
+//! it.
 
 /// A track that a receiver wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,9 @@
-//! Receivers of a room behind one bottleneck: a household, an office. Each would find by probes what the others leave free, all would take it at once, and
-//! none could keep it. So who waits in the same queue (`estimate/standing.rs`) is held to its part of what all of them together were seen to get through.
+//! Receivers of a room behind one bottleneck: a household, an office. Each would find by probes what the others leave
+//! free, all would take it at once, and none could keep it. So receivers that wait in the same queue
+//! (`estimate/standing.rs`) are each held to a fair share of what all of them together were seen to get through.
 //!
-//! The parts are max-min fair (as with the flow state exchange of RFC 8699): who wants less than an equal part leaves the rest to the others.
+//! The shares are max-min fair (as with the flow state exchange of RFC 8699): a receiver that wants less than an equal
+//! share leaves the rest to the others.
 
 use super::{Downlink, layers};
 use crate::engine::keys::ParticipantKey;
@@ -14,26 +16,27 @@ slotmap::new_key_type! {
     struct BottleneckKey;
 }
 
-/// What waits at the bottleneck is compared with what others meet this often.
+/// The queue that a receiver meets is compared with those of others this often.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
-/// How much of what changes in the queue of one of two receivers changes for the other too: from where on they are taken to share it, the same where one of them is
-/// known to share it with others, and below which they do not.
+/// Correlation above which two receivers form a group; join one; leave one.
 const SAME: f64 = 0.7;
 const ONE_MORE: f64 = 0.55;
 const DIFFERENT: f64 = 0.15;
-/// Without a further sign receivers are taken to share a bottleneck for so long, twice as long with each sign since, and at most for the second time:
-/// where parts are kept no queue tells any more.
+/// Without a further sign, receivers are taken to share a bottleneck for the first time. It doubles with each sign, up
+/// to the second time: receivers that keep to their shares leave no queue that could be compared.
 const BELIEVED: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(600));
-/// Signs of one queue come many at once. After so long without any that should have come, one receiver after the other is left alone.
+/// Signs of one queue come many at once, so only signs this far apart count as several. When the bottleneck is no
+/// longer believed in, one receiver after the other leaves it, this far apart.
 const SIGNS_APART: Duration = Duration::from_secs(10);
 
-/// To work a part out takes a look at all who share the bottleneck. Where these are more than a few, each of them looks that much less often for each one more.
+/// To work out a fair share takes a look at all receivers that share the bottleneck. Beyond this number of them, each
+/// share is worked out less often, by [`LOOKED_AT_APART`] for each further receiver.
 const FEW: usize = 16;
 const LOOKED_AT_APART: Duration = Duration::from_millis(1);
 
-/// The link's end is explored for all where it was not met for so long.
+/// A receiver explores the link for all when it has not met the bottleneck for this time.
 const MET: Duration = Duration::from_secs(10);
-/// A part below this share of what a receiver could be sent alone asks for more to be known of the link.
+/// A fair share below this part of what a receiver could be sent alone makes it explore the link for all.
 const HELD_BACK: f64 = 0.6;
 
 /// What a receiver's estimator and pacer say at the moment.
@@ -47,12 +50,13 @@ pub struct Flow {
     pub demand: Bitrate,
 }
 
-/// What a receiver has of a bottleneck that it shares.
+/// A receiver's fair share of a bottleneck.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct FairShare {
     /// What it may be sent.
     pub rate: Bitrate,
-    /// What it is of use to know of: what all could be sent, less what the others are; nothing where it knows enough.
+    /// The rate up to which it is useful to explore the link: what all could be sent, minus what the others are sent.
+    /// Zero where enough is known.
     pub useful: Bitrate,
 }
 
@@ -67,8 +71,8 @@ pub struct Bottlenecks {
 #[derive(Clone, Copy, Debug)]
 struct Membership {
     bottleneck: BottleneckKey,
-    /// Its part, and until when that is not looked at anew.
-    part: Part,
+    /// Its fair share, and until when that is not worked out anew.
+    fair_share: FairShare,
     until: Instant,
 }
 
@@ -87,7 +91,7 @@ struct Bottleneck {
 struct Member {
     receiver: ParticipantKey,
     flow: Flow,
-    /// What got through of all when its estimate was found.
+    /// What all together were sent when its estimate changed last: the capacity as this receiver has found it.
     capacity: Bitrate,
 }
 
@@ -102,16 +106,17 @@ impl Bottlenecks {
         self.of_receiver(one).is_some_and(|key| self.of_receiver(two) == Some(key))
     }
 
-    /// Takes up how much of what changes in a receiver's queue changes for others too.
+    /// Takes how well a receiver's queue correlates with those of others: groups the receivers, or takes this one out
+    /// of its group.
     pub fn relate(&mut self, now: Instant, receiver: ParticipantKey, others: &[(ParticipantKey, f64)]) {
         let (mut is_one, mut is_mistaken) = (false, false);
-        for (other, likeness) in others {
+        for (other, correlation) in others {
             let is_shared = self.of.contains_key(other) || self.of.contains_key(&receiver);
-            if *likeness >= if is_shared { ONE_MORE } else { SAME } {
+            if *correlation >= if is_shared { ONE_MORE } else { SAME } {
                 self.join(now, receiver, *other);
                 is_one = true;
             }
-            is_mistaken |= *likeness < DIFFERENT && self.are_together(receiver, *other);
+            is_mistaken |= *correlation < DIFFERENT && self.are_together(receiver, *other);
         }
         if is_mistaken && !is_one {
             self.remove(receiver);
@@ -128,11 +133,16 @@ impl Bottlenecks {
         }
     }
 
-    /// Notes what a receiver does, and returns its part of the bottleneck where it shares one.
-    pub fn part(&mut self, now: Instant, receiver: ParticipantKey, flow: impl FnOnce() -> Flow) -> Option<Part> {
+    /// Notes a receiver's flow, and returns its fair share of the bottleneck where it shares one.
+    pub fn fair_share(
+        &mut self,
+        now: Instant,
+        receiver: ParticipantKey,
+        flow: impl FnOnce() -> Flow,
+    ) -> Option<FairShare> {
         let membership = self.of.get_mut(&receiver)?;
         if now < membership.until {
-            return Some(membership.part);
+            return Some(membership.fair_share);
         }
         let bottleneck = self.shared.get_mut(membership.bottleneck)?;
         if now >= bottleneck.believed_until {
@@ -141,9 +151,9 @@ impl Bottlenecks {
             return None;
         }
         bottleneck.note(receiver, flow());
-        membership.part = bottleneck.part(receiver);
+        membership.fair_share = bottleneck.fair_share(receiver);
         membership.until = now + LOOKED_AT_APART * bottleneck.members.len().saturating_sub(FEW) as u32;
-        Some(membership.part)
+        Some(membership.fair_share)
     }
 
     fn of_receiver(&self, receiver: ParticipantKey) -> Option<BottleneckKey> {
@@ -165,18 +175,22 @@ impl Bottlenecks {
         for joins in [receiver, other] {
             if self.of_receiver(joins) != Some(key) {
                 self.remove(joins);
-                self.of.insert(joins, Membership { bottleneck: key, part: Part::default(), until: now });
-                self.shared.get_mut(key).into_iter().for_each(|bottleneck| bottleneck.admit(joins));
+                self.of.insert(joins, Membership { bottleneck: key, fair_share: FairShare::default(), until: now });
+                if let Some(bottleneck) = self.shared.get_mut(key) {
+                    bottleneck.admit(joins);
+                }
             }
         }
-        self.shared.get_mut(key).into_iter().for_each(|bottleneck| bottleneck.confirm(now));
+        if let Some(bottleneck) = self.shared.get_mut(key) {
+            bottleneck.confirm(now);
+        }
     }
 
     fn forget(&mut self, key: BottleneckKey) {
-        let members = self.shared.remove(key).into_iter().flat_map(|bottleneck| bottleneck.members);
-        members.for_each(|member| {
+        let Some(bottleneck) = self.shared.remove(key) else { return };
+        for member in bottleneck.members {
             self.of.remove(&member.receiver);
-        });
+        }
     }
 }
 
@@ -193,7 +207,8 @@ impl Bottleneck {
         self.members.push(Member { receiver, flow: Flow::default(), capacity: Bitrate::ZERO });
     }
 
-    /// An estimate that has changed was found beside what the others are sent now; one that has not says what the link carried then.
+    /// Notes a receiver's flow. An estimate that has changed was found beside what the others are sent now; one that
+    /// has not changed still says what the link carried when it was found.
     fn note(&mut self, receiver: ParticipantKey, flow: Flow) {
         let others = self.members.iter().filter(|member| member.receiver != receiver);
         let capacity = others.fold(flow.estimate, |sum, member| sum.plus(member.flow.rate));
@@ -205,18 +220,19 @@ impl Bottleneck {
         self.members.sort_by_key(|member| member.flow.demand);
     }
 
-    /// A receiver's equal part of what those leave that want less.
-    fn part(&self, receiver: ParticipantKey) -> Part {
-        // Who has probed for no more than it needs has seen less.
+    /// A receiver's fair share: an equal part of what those leave that want less.
+    fn fair_share(&self, receiver: ParticipantKey) -> FairShare {
+        // A receiver that has probed for no more than it needs has seen less of the capacity.
         let capacity = self.members.iter().map(|member| member.capacity).max().unwrap_or_default();
         let (mut demand, mut others) = (Bitrate::ZERO, Bitrate::ZERO);
         for member in &self.members {
             demand = demand.plus(member.flow.demand);
             others = others.plus(if member.receiver == receiver { Bitrate::ZERO } else { member.flow.rate });
         }
-        // Half of what one of two finds for itself is enough for it: it looks for more than it needs.
+        // One of two explores beyond what it needs anyway (`DEMAND_HEADROOM`), and half of what it finds that way is
+        // enough for it.
         let useful = if self.members.len() > 2 { demand.minus(others) } else { Bitrate::ZERO };
-        Part { rate: self.share(capacity, receiver), useful }
+        FairShare { rate: self.share(capacity, receiver), useful }
     }
 
     /// Its equal part of a capacity, after those who want less.
@@ -236,10 +252,11 @@ impl Bottleneck {
 }
 
 impl Downlink {
-    /// Whether it is time to compare the queue that it meets with those of others: where there is one, and where there should be.
+    /// Whether it is time to compare the queue that it meets with those of others: where there is one, and where there
+    /// should be.
     pub fn is_to_be_compared(&mut self, now: Instant) -> bool {
         let is_recent = |at| now.saturating_duration_since(at) < COMPARE_INTERVAL;
-        let may_tell = self.part.is_some() || self.estimator.has_queued();
+        let may_tell = self.fair_share.is_some() || self.estimator.has_queued();
         if self.compared_at.is_some_and(is_recent) || !may_tell {
             return false;
         }
@@ -247,28 +264,29 @@ impl Downlink {
         true
     }
 
-    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
-    pub fn likeness(&self, other: &Downlink) -> Option<f64> {
-        self.estimator.likeness(&other.estimator)
+    /// How well the queues that two receivers meet correlate over time, 0 to 1: the share of their changes that both
+    /// have in common. `None` where too little has changed to tell.
+    pub fn queue_correlation(&self, other: &Downlink) -> Option<f64> {
+        self.estimator.queue_correlation(&other.estimator)
     }
 
     /// What it takes of its bottleneck, and could.
     pub fn flow(&self, now: Instant) -> Flow {
-        let demand = self.demand.plus(self.audio).scale(layers::DEMAND_MARGIN);
+        let demand = self.demand.plus(self.audio).scale(layers::DEMAND_HEADROOM);
         Flow { estimate: self.estimator.estimate(), rate: self.rate.rate(now), demand }
     }
 
-    /// How far it explores the link for all that share it: where its part is far less than it could be sent alone, and it has not met the link's end for a while,
-    /// there may be more.
+    /// How far it explores the link for all that share it. Where its fair share is far less than it could be sent
+    /// alone, and it has not met the bottleneck for a while, there may be more.
     pub(super) fn explored_for_all(&self, now: Instant) -> Bitrate {
-        let holds_back = |part: &Part| part.rate < self.estimator.estimate().scale(HELD_BACK);
-        let part = self.part.filter(holds_back).filter(|_| !self.estimator.has_met_bottleneck(now, MET));
+        let holds_back = |part: &FairShare| part.rate < self.estimator.estimate().scale(HELD_BACK);
+        let part = self.fair_share.filter(holds_back).filter(|_| !self.estimator.has_met_bottleneck(now, MET));
         part.map_or(Bitrate::ZERO, |part| part.useful)
     }
 
-    /// Sets its part of a bottleneck that it shares with others.
-    pub fn set_part(&mut self, part: Option<Part>) {
-        self.part = part;
+    /// Sets its fair share of a bottleneck that it shares with others.
+    pub fn set_fair_share(&mut self, part: Option<FairShare>) {
+        self.fair_share = part;
     }
 }
 
@@ -276,7 +294,7 @@ impl Downlink {
 mod tests {
     #![allow(clippy::indexing_slicing)]
     use super::*;
-    use crate::config::DownlinkRates;
+    use crate::downlink::estimate::EstimatorConfig;
 
     fn receivers() -> [ParticipantKey; 4] {
         let mut keys = SlotMap::<ParticipantKey, ()>::with_key();
@@ -287,7 +305,7 @@ mod tests {
         Flow { estimate: Bitrate::kbps(estimate), rate: Bitrate::kbps(rate), demand: Bitrate::kbps(demand) }
     }
 
-    fn kbps(part: Option<Part>) -> Option<u64> {
+    fn kbps(part: Option<FairShare>) -> Option<u64> {
         part.map(|part| part.rate.as_bps() / 1000)
     }
 
@@ -295,13 +313,13 @@ mod tests {
     fn who_wants_less_than_an_equal_part_leaves_the_rest_to_the_others() {
         let (now, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
-        assert_eq!(bottlenecks.part(now, a, || flow(2700, 300, 2500)), None, "nobody shares anything");
+        assert_eq!(bottlenecks.fair_share(now, a, || flow(2700, 300, 2500)), None, "nobody shares anything");
         bottlenecks.relate(now, a, &[(b, 0.95), (c, 0.95)]);
         // All were seen to get 3000 through: 300 are wanted by one, the rest is for two.
-        bottlenecks.part(now, a, || flow(2400, 300, 2500));
-        bottlenecks.part(now, b, || flow(2700, 300, 300));
-        bottlenecks.part(now, c, || flow(2400, 300, 2500));
-        let parts = [a, b, c].map(|key| bottlenecks.shared.values().next().map(|shared| shared.part(key)));
+        bottlenecks.fair_share(now, a, || flow(2400, 300, 2500));
+        bottlenecks.fair_share(now, b, || flow(2700, 300, 300));
+        bottlenecks.fair_share(now, c, || flow(2400, 300, 2500));
+        let parts = [a, b, c].map(|key| bottlenecks.shared.values().next().map(|shared| shared.fair_share(key)));
         assert_eq!(parts.map(kbps), [Some(1350), Some(1000), Some(1350)]);
     }
 
@@ -310,11 +328,15 @@ mod tests {
         let (now, [a, b, ..]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
         bottlenecks.relate(now, a, &[(b, 0.95)]);
-        bottlenecks.part(now, b, || flow(500, 400, 5000));
-        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2600, 400, 5000))), Some(1500));
-        bottlenecks.part(now, b, || flow(500, 1500, 5000));
-        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2600, 400, 5000))), Some(1500), "it found that before");
-        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2500, 400, 5000))), Some(2000), "it finds that beside 1500");
+        bottlenecks.fair_share(now, b, || flow(500, 400, 5000));
+        assert_eq!(kbps(bottlenecks.fair_share(now, a, || flow(2600, 400, 5000))), Some(1500));
+        bottlenecks.fair_share(now, b, || flow(500, 1500, 5000));
+        assert_eq!(kbps(bottlenecks.fair_share(now, a, || flow(2600, 400, 5000))), Some(1500), "it found that before");
+        assert_eq!(
+            kbps(bottlenecks.fair_share(now, a, || flow(2500, 400, 5000))),
+            Some(2000),
+            "it finds that beside 1500"
+        );
     }
 
     #[test]
@@ -322,21 +344,21 @@ mod tests {
         let (now, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
         bottlenecks.relate(now, a, &[(b, 0.95), (c, 0.95)]);
-        bottlenecks.part(now, b, || flow(2500, 400, 2500));
-        bottlenecks.part(now, c, || flow(2500, 400, 2500));
-        let useful = |part: Option<Part>| part.map(|part| part.useful);
-        assert_eq!(useful(bottlenecks.part(now, a, || flow(2500, 300, 2500))), Some(Bitrate::kbps(6700)));
+        bottlenecks.fair_share(now, b, || flow(2500, 400, 2500));
+        bottlenecks.fair_share(now, c, || flow(2500, 400, 2500));
+        let useful = |part: Option<FairShare>| part.map(|part| part.useful);
+        assert_eq!(useful(bottlenecks.fair_share(now, a, || flow(2500, 300, 2500))), Some(Bitrate::kbps(6700)));
         bottlenecks.remove(c);
-        assert_eq!(useful(bottlenecks.part(now, a, || flow(2500, 300, 2500))), Some(Bitrate::ZERO));
+        assert_eq!(useful(bottlenecks.fair_share(now, a, || flow(2500, 300, 2500))), Some(Bitrate::ZERO));
     }
 
     #[test]
     fn the_link_is_explored_for_all_where_a_part_holds_back() {
         let now = Instant::now();
-        let mut downlink = Downlink::new(now, DownlinkRates::default());
+        let mut downlink = Downlink::new(now, EstimatorConfig::default());
         let (estimate, useful) = (downlink.estimator.estimate(), Bitrate::kbps(9000));
         let mut explored = |part: Option<f64>| {
-            downlink.set_part(part.map(|share| Part { rate: estimate.scale(share), useful }));
+            downlink.set_fair_share(part.map(|share| FairShare { rate: estimate.scale(share), useful }));
             downlink.explored_for_all(now)
         };
         assert_eq!(explored(Some(0.5)), useful);
@@ -389,7 +411,7 @@ mod tests {
     fn without_a_further_sign_one_after_the_other_is_left_alone_later_each_time() {
         let (start, [a, b, c, _]) = (Instant::now(), receivers());
         let mut bottlenecks = Bottlenecks::default();
-        let part = |bottlenecks: &mut Bottlenecks, at, key| bottlenecks.part(at, key, || flow(1000, 300, 5000));
+        let part = |bottlenecks: &mut Bottlenecks, at, key| bottlenecks.fair_share(at, key, || flow(1000, 300, 5000));
         bottlenecks.relate(start, a, &[(b, 0.9), (c, 0.9)]);
         let last = start + SIGNS_APART;
         bottlenecks.relate(last, a, &[(b, 0.9)]);
@@ -413,7 +435,7 @@ mod tests {
                 looked += 1;
                 flow(1000, 300, 5000)
             };
-            assert!(bottlenecks.part(at, a, flow).is_some());
+            assert!(bottlenecks.fair_share(at, a, flow).is_some());
             looked
         };
         (1..FEW).for_each(|_| bottlenecks.relate(now, a, &[(keys.insert(()), 0.9)]));
@@ -429,10 +451,10 @@ mod tests {
         let mut bottlenecks = Bottlenecks::default();
         bottlenecks.relate(now, a, &[(b, 0.9), (c, 0.9)]);
         for key in [a, b, c] {
-            bottlenecks.part(now, key, || flow(600, 1000, 5000));
+            bottlenecks.fair_share(now, key, || flow(600, 1000, 5000));
         }
         bottlenecks.remove(c);
-        assert_eq!(kbps(bottlenecks.part(now, a, || flow(2000, 1000, 5000))), Some(1500));
+        assert_eq!(kbps(bottlenecks.fair_share(now, a, || flow(2000, 1000, 5000))), Some(1500));
         bottlenecks.remove(b);
         assert!(bottlenecks.receivers() == 0 && bottlenecks.shared.is_empty());
     }

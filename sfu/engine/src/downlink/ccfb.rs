@@ -1,7 +1,8 @@
-//! RFC 8888 names packets by source and sequence number, the estimator by transport-wide number. This remembers which is which for the
-//! packets sent lately, and turns a report into what [`super::estimate`] takes.
+//! RFC 8888 names packets by source and sequence number, the estimator by transport-wide number. This remembers which
+//! is which for the packets sent lately, and turns a report into what [`super::estimate`] takes.
 //!
-//! Used by [`super::Downlink`] where the slots negotiated RFC 8888. Bounded: so many packets of each source, and the sources are the slots'.
+//! Used by [`super::Downlink`] where the slots negotiated RFC 8888. Bounded: so many packets of each source, and the
+//! sources are the slots'.
 
 use super::estimate::{PacketReport, ReceiverTime};
 use crate::rtcp::{Ccfb, Ecn};
@@ -39,8 +40,8 @@ impl SentNumbers {
         self.sources.retain(|ssrc, _| is_ours(*ssrc));
     }
 
-    /// Appends to `reports` what a message says about packets that were sent, oldest first. `next` is the transport-wide number of the
-    /// next packet. What arrived at a time that the message does not tell is left out.
+    /// Appends to `reports` what a message says about packets that were sent, oldest first. `next` is the
+    /// transport-wide number of the next packet. What arrived at a time that the message does not tell is left out.
     pub(super) fn read(&mut self, feedback: &Ccfb<'_>, next: u16, reports: &mut Vec<PacketReport>) {
         let made_at = self.clock.micros(feedback.timestamp);
         let (sources, ce_marks) = (&self.sources, &mut self.ce_marks);

@@ -1,5 +1,5 @@
-//! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what that means for the
-//! publishers.
+//! Which layer each slot of a receiver gets now: audio first, then the allocator's choice among the videos, then what
+//! that means for the publishers.
 
 use super::allocate::{Allocator, Choice, Decision, LayerOption, Strain, Subscription, video_budget};
 use super::estimate::UTILISATION;
@@ -18,12 +18,14 @@ use crate::uplink::track::Track;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// What is asked of the estimator beyond what all layers cost, or the estimate would stay just below what the last switch upwards takes.
-pub(super) const DEMAND_MARGIN: f64 = 1.5;
-/// A smaller encoding is waited for without the larger one no longer than this: one that was switched off at the publisher comes after about a tenth of a
-/// second, and a frame.
+/// The demand that the estimator is told is this many times what all layers and audio cost. Without it the estimate
+/// would stay just below what the last switch upwards takes. The estimator multiplies the demand once more, by its own
+/// headroom for probes (1.15), so the link is explored up to about 1.7 times what all layers cost.
+pub(super) const DEMAND_HEADROOM: f64 = 1.5;
+/// New frames of a larger encoding are held back for at most this long while a smaller one is waited for. An encoding
+/// that was switched off at the publisher comes after about 100 ms and one frame.
 const HELD: Duration = Duration::from_millis(150);
-/// How much of the link is explored by probes even while less is wanted.
+/// Probes explore the link up to this rate even while less is wanted.
 const EXPLORED: Bitrate = Bitrate::kbps(1500);
 
 impl Downlink {
@@ -33,18 +35,20 @@ impl Downlink {
             || self.allocated_at.is_some_and(|at| now >= at + ALLOCATE_INTERVAL)
     }
 
-    /// What is left of the estimate for video. Of a shared bottleneck it is at most a part; what estimates leave free there is no room of one receiver's
-    /// own, and what all leave together pays for the key frame of whoever switches.
+    /// What is left of the estimate for video. Behind a shared bottleneck it is at most the receiver's fair share.
+    /// There the share is used in full: the 5 % that an estimate leaves free are not this receiver's alone, and what
+    /// all leave free together pays for the key frame of the one that switches.
     fn budget(&self) -> Bitrate {
         if self.relief == Relief::NoPictures {
             return Bitrate::ZERO;
         }
         let estimate = self.estimator.estimate();
-        let all = self.part.map_or(estimate, |part| part.rate.min(estimate).scale(1.0 / UTILISATION));
+        let all = self.fair_share.map_or(estimate, |part| part.rate.min(estimate).scale(1.0 / UTILISATION));
         video_budget(all, self.audio, self.estimator.loss())
     }
 
-    /// Chooses a layer for every slot with the engine's `allocator`, tells the tracks who wants what, and returns the tracks for which that is news.
+    /// Chooses a layer for every slot with the engine's `allocator`, and tells the tracks which encodings this receiver
+    /// takes. Returns the tracks for which that is news.
     pub fn allocate(
         &mut self,
         now: Instant,
@@ -58,22 +62,43 @@ impl Downlink {
         let budget = self.budget();
         self.guard.solved(now, budget);
         let wishes = self.video_wishes(now, room, tracks);
+        let changes = self.choose_layers(now, budget, &wishes, allocator);
+        self.tell_demand(now, !wishes.is_empty());
+        self.apply_decisions(&wishes);
+        if changes.lower {
+            self.hold_larger(now);
+        }
+        self.start_from_store(now, tracks);
+        self.publish_interest(now, receiver, tracks)
+    }
+
+    /// Has the `allocator` decide on every video slot. The decisions are kept in the order of the wishes.
+    fn choose_layers(&mut self, now: Instant, budget: Bitrate, wishes: &[Wish], allocator: &mut Allocator) -> Changes {
         let subscriptions: Vec<_> = wishes.iter().map(Wish::subscription).collect();
-        let mut decisions = std::mem::take(&mut self.decisions);
-        let caution = self.caution.share(now, budget);
+        let backoff = self.upswitch_backoff.share(now, budget);
         let sending = subscriptions.iter().filter_map(|s| s.sent()).fold(Bitrate::ZERO, |sum, o| sum.plus(o.rate));
         let strain = Strain { queue: self.queue_time(), loss: self.estimator.loss() };
-        let allowance = self.patience.allowance(now, budget, sending, strain);
-        let allocation = allocator.choose(budget, caution, allowance, &subscriptions, &mut decisions);
-        let (higher, lower) = changes(&wishes, &decisions);
-        self.caution.on_choice(now, budget, higher, lower);
+        let allowance = self.dip_tolerance.allowance(now, budget, sending, strain);
+        let allocation = allocator.choose(budget, backoff, allowance, &subscriptions, &mut self.decisions);
+        let changes = Changes::between(wishes, &self.decisions);
+        self.upswitch_backoff.on_choice(now, budget, changes.higher, changes.lower);
         self.demand = allocation.demand;
         self.starved = allocation.paused > 0;
-        // With video, the link is explored beforehand up to what a picture of a usual size takes, so that a larger tile need not wait.
-        let explored = if wishes.is_empty() { Bitrate::ZERO } else { EXPLORED };
-        let demand = self.demand.plus(self.audio).scale(DEMAND_MARGIN);
+        changes
+    }
+
+    /// Tells the estimator up to which rate the link is worth exploring.
+    fn tell_demand(&mut self, now: Instant, has_video: bool) {
+        // With video, the link is explored beforehand up to what a frame of a usual size takes, so that a larger tile
+        // need not wait.
+        let explored = if has_video { EXPLORED } else { Bitrate::ZERO };
+        let demand = self.demand.plus(self.audio).scale(DEMAND_HEADROOM);
         self.estimator.set_demand(now, demand.max(explored).max(self.explored_for_all(now)));
-        for (decision, subscription) in decisions.iter().zip(&subscriptions) {
+    }
+
+    /// Sets the target, the limit and the pause of every video slot as decided.
+    fn apply_decisions(&mut self, wishes: &[Wish]) {
+        for (decision, wish) in self.decisions.iter().zip(wishes) {
             let Some(slot) = self.slots.get_mut(decision.key).and_then(Option::as_mut) else { continue };
             let (target, pause) = match decision.choice {
                 Choice::Layer(layer) => (Some(layer.layer()), None),
@@ -82,28 +107,24 @@ impl Downlink {
                 Choice::Absent => (None, Some(PauseReason::NoMedia)),
             };
             if let Choice::Layer(layer) = &decision.choice {
-                self.states_changed |= slot.choose(target, self.relief.limit(subscription.limit(layer)));
-                slot.forwarder.doubt(layer.doubtful);
+                self.states_changed |= slot.choose(target, self.relief.limit(wish.subscription().limit(layer)));
+                slot.forwarder.require_whole_keyframe(layer.doubtful);
             }
             slot.forwarder.set_target(target);
             set_pause(slot, pause, &mut self.states_changed);
         }
-        self.decisions = decisions;
-        if lower {
-            self.hold_larger(now);
-        }
-        self.start_from_store(now, tracks);
-        self.publish_interest(now, receiver, tracks)
     }
 
-    /// Holds a larger picture back while a smaller one is waited for and the network is busy with what was sent before: the smaller one would arrive behind it,
-    /// and the larger one seldom gets through as a whole until then. Not where others share the bottleneck: they would fill it meanwhile.
+    /// Holds new frames of a larger encoding back while a smaller one is waited for and the network's queue still holds
+    /// what was sent before: the smaller one would arrive behind them, and until then few of them get through whole.
+    /// Nothing is held back where others share the bottleneck: they would fill it meanwhile.
     fn hold_larger(&mut self, now: Instant) {
         let falls = |slot: &Slot| {
             let flows = slot.forwarder.current().map(|current| current.encoding);
             slot.forwarder.wants_keyframe().zip(flows).is_some_and(|(wanted, flows)| wanted < flows)
         };
-        let Some(passed) = self.estimator.queue_passed().filter(|passed| self.part.is_none() && *passed > now) else {
+        let Some(passed) = self.estimator.queue_passed().filter(|passed| self.fair_share.is_none() && *passed > now)
+        else {
             return;
         };
         if self.slots.iter().flatten().any(falls) {
@@ -111,7 +132,8 @@ impl Downlink {
         }
     }
 
-    /// Sets the pauses of audio slots, chooses how often their packets are repeated, and returns what audio takes.
+    /// Sets the pauses of audio slots, chooses how often their packets are repeated, and returns the rate that audio
+    /// takes.
     fn allocate_audio(&mut self, now: Instant, room: &Room, tracks: &SlotMap<TrackKey, Track>) -> Bitrate {
         let mut sound = Sound::default();
         for slot in self.slots.iter_mut().flatten().filter(|s| s.kind == MediaKind::Audio) {
@@ -125,7 +147,7 @@ impl Downlink {
                 Some(PauseReason::NotTalking)
             } else {
                 let (once, all) = (track.rate(now, false), track.rate(now, slot.takes_repetitions()));
-                // What its publisher repeats is not repeated again.
+                // The server does not repeat what the publisher repeats already.
                 let repeatable = if slot.takes_repetitions() && all == once { once } else { Bitrate::ZERO };
                 sound.all = sound.all.plus(all);
                 sound.repeatable = sound.repeatable.plus(repeatable);
@@ -139,13 +161,14 @@ impl Downlink {
         sound.repeated(self.repetitions)
     }
 
-    /// What the video slots could be given; slots that are paused for a reason of their own get that reason instead.
+    /// What the video slots could be given. A slot that is paused for a reason of its own (muted, codec) gets that
+    /// reason and no wish.
     fn video_wishes(&mut self, now: Instant, room: &Room, tracks: &mut SlotMap<TrackKey, Track>) -> Vec<Wish> {
         let mut wishes = Vec::new();
         for (index, place) in self.slots.iter_mut().enumerate() {
             let Some(slot) = place.as_mut().filter(|s| s.kind == MediaKind::Video) else { continue };
             let Some(track) = slot.binding.as_ref().and_then(|b| tracks.get_mut(b.track)) else { continue };
-            let preference = self.preferences.get(&track.id).copied().unwrap_or(self.default_preference);
+            let preference = self.preferences.of(track.id);
             if track.muted || slot.lacks_codec() {
                 let pause = if track.muted { PauseReason::Muted } else { PauseReason::Codec };
                 slot.forwarder.set_target(None);
@@ -160,7 +183,7 @@ impl Downlink {
                 slot: index,
                 priority: effective_priority(preference.priority, track, room),
                 source: track.source,
-                max_height: preference.max_height.min(self.cap).min(self.relief.max_height()),
+                max_height: preference.max_height.min(self.relief.max_height()),
                 current: slot.forwarder.target().or(slot.forwarder.current()).map(|now| as_offered(now, &options)),
                 options,
             });
@@ -168,8 +191,8 @@ impl Downlink {
         wishes
     }
 
-    /// Tells every bound track which of its encodings this receiver takes or waits for, and asks for key frames. Returns the tracks
-    /// for which that is news.
+    /// Tells every bound track which of its encodings this receiver takes or waits for, and asks for key frames.
+    /// Returns the tracks for which that is news.
     fn publish_interest(
         &mut self,
         now: Instant,
@@ -183,7 +206,7 @@ impl Downlink {
             let Some(binding) = slot.binding.as_ref() else { continue };
             let Some(track) = tracks.get_mut(binding.track) else { continue };
             let changed = if binding.pause == Some(PauseReason::NoMedia) {
-                // Nothing is known of the track yet: whatever comes is welcome.
+                // Nothing is known of the track yet, so any encoding is taken.
                 track.set_interest(receiver, track.encoding_indices())
             } else {
                 let flows = slot.forwarder.current().map(|c| c.encoding);
@@ -201,7 +224,8 @@ impl Downlink {
     }
 }
 
-/// Who cannot tell spatial layers apart can be given the lowest alone, or all of them: a decoder shows the highest that comes.
+/// Keeps of each encoding the options of its lowest and of its highest spatial layer: a receiver that cannot tell
+/// spatial layers apart is sent the lowest alone, or all of them, of which its decoder shows the highest.
 fn keep_lowest_and_whole(options: &mut Vec<LayerOption>) {
     let mut highest = [0; MAX_ENCODINGS];
     for option in options.iter() {
@@ -223,14 +247,27 @@ fn as_offered(sent: Layer, options: &[LayerOption]) -> Layer {
     Layer { temporal: covers.or(temporal.max()).unwrap_or(sent.temporal), ..sent }
 }
 
-/// Whether something is chosen higher, and whether something is chosen lower, than what is sent.
-fn changes(wishes: &[Wish], decisions: &[Decision<usize>]) -> (bool, bool) {
-    let target = |decision: &Decision<usize>| match decision.choice {
-        Choice::Layer(option) => Some(option.layer()),
-        _ => None,
-    };
-    let orders = wishes.iter().zip(decisions).map(|(wish, decision)| target(decision).cmp(&wish.current));
-    orders.fold((false, false), |(higher, lower), order| (higher || order.is_gt(), lower || order.is_lt()))
+/// How the chosen layers differ from those that are sent.
+struct Changes {
+    /// Some slot gets a higher layer.
+    higher: bool,
+    /// Some slot gets a lower layer, or none.
+    lower: bool,
+}
+
+impl Changes {
+    fn between(wishes: &[Wish], decisions: &[Decision<usize>]) -> Changes {
+        let mut changes = Changes { higher: false, lower: false };
+        for (wish, decision) in wishes.iter().zip(decisions) {
+            let chosen = match decision.choice {
+                Choice::Layer(option) => Some(option.layer()),
+                _ => None,
+            };
+            changes.higher |= chosen > wish.current;
+            changes.lower |= chosen < wish.current;
+        }
+        changes
+    }
 }
 
 /// What one video slot could be given.
@@ -276,9 +313,9 @@ fn set_pause(slot: &mut Slot, pause: Option<PauseReason>, changed: &mut bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bottleneck::Part;
+    use super::super::bottleneck::FairShare;
     use super::*;
-    use crate::config::DownlinkRates;
+    use crate::downlink::estimate::EstimatorConfig;
     use crate::ids::EncodingIndex;
 
     #[test]
@@ -321,13 +358,13 @@ mod tests {
     #[test]
     fn packets_are_remembered_for_as_long_as_the_queue_and_a_few_round_trips() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
-        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        let mut downlink = Downlink::new(start, EstimatorConfig::default());
         assert_eq!(downlink.asks_within(), ms(300));
         downlink.estimator.on_loss_report(start, 0.0, ms(50));
         assert_eq!(downlink.asks_within(), ms(500));
         downlink.estimator.on_loss_report(start, 0.0, ms(1));
         assert_eq!(downlink.asks_within(), ms(304), "the shortest is what the path takes");
-        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        let mut downlink = Downlink::new(start, EstimatorConfig::default());
         downlink.estimator.on_loss_report(start, 0.0, ms(400));
         assert_eq!(downlink.asks_within(), ms(1500));
     }
@@ -335,7 +372,7 @@ mod tests {
     #[test]
     fn packets_alone_have_layers_looked_at_now_and_then_and_at_once_where_something_has_changed() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
-        let mut downlink = Downlink::new(start, DownlinkRates::default());
+        let mut downlink = Downlink::new(start, EstimatorConfig::default());
         assert!(downlink.is_to_be_looked_at(start), "layers were never chosen");
         downlink.guard.solved(start, Bitrate::kbps(1000));
         downlink.handle_timeout(start);
@@ -348,14 +385,14 @@ mod tests {
 
     #[test]
     fn of_a_shared_bottleneck_there_is_a_part_at_most_and_none_of_it_is_left_free_twice() {
-        let mut downlink = Downlink::new(Instant::now(), DownlinkRates::default());
+        let mut downlink = Downlink::new(Instant::now(), EstimatorConfig::default());
         let alone = downlink.budget();
-        let part = |rate| Some(Part { rate, useful: Bitrate::ZERO });
-        downlink.set_part(part(alone.scale(0.5)));
+        let part = |rate| Some(FairShare { rate, useful: Bitrate::ZERO });
+        downlink.set_fair_share(part(alone.scale(0.5)));
         assert_eq!(downlink.budget(), alone.scale(0.5).scale(1.0 / UTILISATION));
-        downlink.set_part(part(alone.scale(2.0)));
+        downlink.set_fair_share(part(alone.scale(2.0)));
         assert_eq!(downlink.budget(), alone.scale(1.0 / UTILISATION), "no more than its own way carries");
-        downlink.set_part(None);
+        downlink.set_fair_share(None);
         assert_eq!(downlink.budget(), alone);
     }
 }

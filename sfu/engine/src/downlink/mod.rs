@@ -1,8 +1,8 @@
 //! Everything towards one receiver: which layers it gets, when they leave, under which numbers.
 //!
 //! A forwarded packet enters at [`Downlink::forward`], waits in the pacer as a number of its slot, and leaves through
-//! [`Downlink::poll_packet`] written into the send buffer. The estimator learns of each packet sent and of each acknowledgement; the allocator
-//! turns its estimate into a layer for each slot.
+//! [`Downlink::poll_packet`] written into the send buffer. The estimator learns of each packet sent and of each
+//! acknowledgement; the allocator turns its estimate into a layer for each slot.
 
 pub mod allocate;
 pub mod bind;
@@ -11,6 +11,7 @@ mod ccfb;
 pub mod estimate;
 mod layers;
 pub mod pace;
+mod preferences;
 mod redundancy;
 mod relief;
 mod repair;
@@ -21,7 +22,7 @@ pub mod slot;
 pub use relief::Relief;
 
 use crate::command::Preference;
-use crate::config::{DownlinkRates, WallClock};
+use crate::config::WallClock;
 use crate::engine::keys::{ParticipantKey, TrackKey};
 use crate::event::{Limit, PauseReason, SlotState};
 use crate::ids::{EncodingIndex, TrackId};
@@ -34,25 +35,26 @@ use crate::units::{Bitrate, Ssrc};
 use crate::uplink::rates::RateMeter;
 use crate::uplink::store::PacketStore;
 use crate::uplink::track::Track;
-use allocate::{Caution, Decision, Patience, SolveGuard};
-use bottleneck::Part;
+use allocate::{Decision, DipTolerance, SolveGuard, UpswitchBackoff};
+use bottleneck::FairShare;
 use ccfb::SentNumbers;
 use estimate::{Estimator, EstimatorConfig, Feedback, PacketReport, ProbeOutcome, ReceiverTime};
 use pace::{Class, Pacer};
+use preferences::Preferences;
 use prefetch::fetch;
 use rand::RngCore;
 use repair::RepairBudget;
-use rustc_hash::FxHashMap;
 use send::Queued;
 use slot::Slot;
 use slotmap::SlotMap;
 use std::time::{Duration, Instant};
 
-/// Where only packets come, probes, pace and layers are looked at this often: as browsers send feedback, which is the other occasion.
+/// While only packets come, probes, pace and layers are looked at this often. Browsers send feedback about as often,
+/// and each feedback has them looked at too.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Packets are remembered for so many round trips.
+/// Packets are remembered for this many round trips, so that a repair that gets lost can be asked for again.
 const ANSWERS: u32 = 4;
-/// What is so much less than before is worth telling.
+/// Report a drop in memory time only if it is larger than this.
 const FORGETFUL: Duration = Duration::from_millis(200);
 /// Layers are chosen anew at least this often, since measured rates drift.
 const ALLOCATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -117,33 +119,31 @@ pub struct Written {
 pub struct Downlink {
     /// By m= section index; `None` for sections that are no slots.
     slots: Vec<Option<Slot>>,
-    preferences: FxHashMap<TrackId, Preference>,
-    default_preference: Preference,
-    /// Tallest picture that it is sent, whatever it prefers.
-    cap: u16,
+    preferences: Preferences,
     relief: Relief,
     estimator: Estimator,
     pacer: Pacer<Queued>,
     decisions: Vec<Decision<usize>>,
     repair: RepairBudget,
-    /// How many older packets each packet of sound repeats.
+    /// How many older packets each packet of audio repeats (RFC 2198).
     repetitions: u8,
     transport_seq: u16,
-    /// Of the slots that are reported by RFC 8888.
+    /// Transport-wide numbers of the packets on slots that are reported by RFC 8888.
     sent_numbers: SentNumbers,
     guard: SolveGuard,
     /// When probes, pace and layers were last looked at.
     looked_at: Option<Instant>,
-    caution: Caution,
-    patience: Patience,
+    upswitch_backoff: UpswitchBackoff,
+    dip_tolerance: DipTolerance,
     allocated_at: Option<Instant>,
-    /// For so long the tracks remember what this receiver may ask for again.
+    /// The memory time that the tracks were told: how long they keep packets that this receiver may ask for again.
     remembered: Duration,
-    /// Of the last choice: what audio took, and what all slots could use.
+    /// What audio took at the last choice of layers.
     audio: Bitrate,
+    /// What all video slots could use at the last choice of layers.
     demand: Bitrate,
-    /// Its part of a bottleneck that it shares with others.
-    part: Option<Part>,
+    /// Its fair share of a bottleneck that it shares with others.
+    fair_share: Option<FairShare>,
     compared_at: Option<Instant>,
     /// Something is paused for want of bandwidth.
     starved: bool,
@@ -163,13 +163,11 @@ pub struct Downlink {
 
 impl Downlink {
     /// A downlink without slots.
-    pub fn new(now: Instant, rates: DownlinkRates) -> Self {
-        let estimator = Estimator::new(now, EstimatorConfig { start: rates.start, min: rates.min, max: rates.max });
+    pub fn new(now: Instant, rates: EstimatorConfig) -> Self {
+        let estimator = Estimator::new(now, rates);
         Downlink {
             slots: Vec::new(),
-            preferences: FxHashMap::default(),
-            default_preference: Preference::default(),
-            cap: u16::MAX,
+            preferences: Preferences::default(),
             relief: Relief::None,
             pacer: Pacer::new(now, estimator.pacing_rate()),
             estimator,
@@ -180,13 +178,13 @@ impl Downlink {
             sent_numbers: SentNumbers::default(),
             guard: SolveGuard::default(),
             looked_at: None,
-            caution: Caution::default(),
-            patience: Patience::default(),
+            upswitch_backoff: UpswitchBackoff::default(),
+            dip_tolerance: DipTolerance::default(),
             allocated_at: None,
             remembered: Duration::ZERO,
             audio: Bitrate::ZERO,
             demand: Bitrate::ZERO,
-            part: None,
+            fair_share: None,
             compared_at: None,
             starved: false,
             sent_at: None,
@@ -201,40 +199,35 @@ impl Downlink {
         }
     }
 
-    /// The client made a new peer connection: slots, estimate and queue are gone, its wishes stay.
-    pub fn start_over(&mut self, now: Instant, rates: DownlinkRates) {
-        let wishes = (std::mem::take(&mut self.preferences), self.default_preference, self.cap, self.missing);
-        *self = Downlink::new(now, rates);
-        (self.preferences, self.default_preference, self.cap, self.missing) = wishes;
+    /// The client made a new peer connection: slots, estimate and queue are gone, its preferences stay.
+    pub fn start_over(&mut self, now: Instant, rates: EstimatorConfig) {
+        let preferences = std::mem::take(&mut self.preferences);
+        let missing = self.missing;
+        *self = Downlink { preferences, missing, ..Downlink::new(now, rates) };
     }
 
-    // ----- wishes -----
+    // ----- preferences -----
 
-    /// Notes what the receiver wants of tracks that it names, and of those that it does not; at most `limit` named tracks are remembered.
+    /// Takes what the receiver wants of the tracks that it names, and of all others. At most `limit` named tracks are
+    /// remembered.
     pub fn prefer(&mut self, default: Option<Preference>, tracks: &[(TrackId, Preference)], limit: usize) {
-        self.default_preference = default.unwrap_or(self.default_preference);
-        for (track, preference) in tracks {
-            if self.preferences.len() < limit || self.preferences.contains_key(track) {
-                self.preferences.insert(*track, *preference);
-            }
-        }
+        self.preferences.update(default, tracks, limit);
     }
 
-    /// A track is no more, so nothing is wanted of it.
+    /// A track has ended, so nothing is wanted of it.
     pub fn forget_preference(&mut self, track: TrackId) {
-        self.preferences.remove(&track);
+        self.preferences.forget(track);
     }
 
     /// Caps the height of all pictures.
     pub fn cap(&mut self, max_height: u16) {
-        self.cap = max_height;
+        self.preferences.cap(max_height);
         self.allocate_soon();
     }
 
-    /// What the receiver wants of a track, as capped.
+    /// What the receiver wants of a track, with the height capped.
     pub fn preference(&self, track: TrackId) -> Preference {
-        let wanted = self.preferences.get(&track).copied().unwrap_or(self.default_preference);
-        Preference { max_height: wanted.max_height.min(self.cap), ..wanted }
+        self.preferences.of(track)
     }
 
     // ----- slots -----
@@ -252,8 +245,8 @@ impl Downlink {
         }
     }
 
-    /// Takes up what the sections of an offer say about the slots that there are: removes those whose section is gone, and empties those
-    /// that rest. Returns the tracks that were behind them.
+    /// Takes up what the sections of an offer say about the slots that there are: removes those whose section is gone,
+    /// and empties those that rest. Returns the tracks that were behind them.
     pub fn review_slots(&mut self, fate: impl Fn(&Slot) -> SlotFate) -> Vec<TrackKey> {
         let mut freed = Vec::new();
         for place in &mut self.slots {
@@ -386,7 +379,7 @@ impl Downlink {
         let now_ntp = wall_clock.ntp(now);
         for block in blocks {
             let Some((_, slot)) = slot_of(&mut self.slots, block.ssrc) else { continue };
-            slot.mid_is_known();
+            slot.note_mid_known();
             add(&mut self.lost, slot.kind as usize, slot.newly_lost(block.lost));
             let jitter = f64::from(block.jitter) / f64::from(slot.kind.clock_rate());
             self.jitter = Duration::from_secs_f64(jitter.min(1.0));
@@ -443,7 +436,8 @@ impl Downlink {
         self.rate.rate(now)
     }
 
-    /// Whether [`Self::poll_states`] may have something. What [`Self::take_counts`] has can wait until the participant is looked at anyway.
+    /// Whether [`Self::poll_states`] may have something. What [`Self::take_counts`] has can wait until the participant
+    /// is looked at anyway.
     pub fn has_news(&self) -> bool {
         self.states_changed
     }
@@ -463,7 +457,8 @@ impl Downlink {
         Some((slot.binding.as_ref()?.track, slot.forwarder.current()?.encoding))
     }
 
-    /// Appends a sender report for each slot that carries something, so that the client can synchronise audio and video.
+    /// Appends a sender report for each slot that carries something, so that the client can synchronise audio and
+    /// video.
     pub fn write_sender_reports(
         &self,
         now: Instant,
@@ -508,13 +503,14 @@ impl Downlink {
         if self.trickle_timeout().is_some_and(|at| at <= now)
             && let Some((bytes, padding)) = self.plain_padding()
         {
-            // A full queue has something to send anyway.
+            // If the queue is full, something else is sent anyway.
             let _ = self.pacer.enqueue(now, Class::Padding, bytes, padding);
             self.sent_at = Some(now);
         }
     }
 
-    /// Tells the tracks for how long what came may still be sent or asked for, where that is more or much less than they were told.
+    /// Tells the tracks for how long packets may still be sent or asked for, where that is longer or much shorter than
+    /// they were told.
     pub fn set_memories(&mut self, receiver: ParticipantKey, tracks: &mut SlotMap<TrackKey, Track>) {
         let time = self.asks_within();
         if time <= self.remembered && time + FORGETFUL > self.remembered {
@@ -534,8 +530,8 @@ impl Downlink {
         self.estimator.pacing_rate().time_for(self.pacer.queued_bytes() as u64)
     }
 
-    /// How long after a packet came it may still be sent or asked for: a while, what waits in the pacer, and a few round trips for repairs that get lost
-    /// too.
+    /// How long after a packet came it may still be sent or asked for: the least memory of a store, twice the time that
+    /// the pacer's queue takes, and a few round trips for repairs that get lost too.
     fn asks_within(&self) -> Duration {
         let answer = self.estimator.answer_time().unwrap_or_default();
         (PacketStore::MEMORY.0 + ANSWERS * answer + 2 * self.queue_time()).min(PacketStore::MEMORY.1)
@@ -568,7 +564,9 @@ impl Downlink {
 
     /// Has fetched what a packet on a slot takes and is not in here.
     pub fn prefetch_behind(&self, slot: usize) {
-        self.slots.get(slot).into_iter().for_each(fetch);
+        if let Some(slot) = self.slots.get(slot) {
+            fetch(slot);
+        }
         self.estimator.prefetch_behind();
     }
 
@@ -589,7 +587,7 @@ impl Downlink {
     }
 }
 
-/// What is assumed of a round trip until one was measured.
+/// The round trip that is assumed until one was measured.
 pub const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
 fn slot_of(slots: &mut [Option<Slot>], ssrc: Ssrc) -> Option<(usize, &mut Slot)> {

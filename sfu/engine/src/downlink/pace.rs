@@ -1,27 +1,30 @@
-//! Paced sending towards one receiver: audio at once, then retransmissions, then video, then padding, at a rate that keeps
-//! queues here, where they can still be changed, and not in the network.
+//! Paced sending towards one receiver: audio at once, then retransmissions, then video, then padding, at a rate that
+//! keeps queues here, where they can still be changed, and not in the network.
 //!
-//! Video leaves in the order in which it came, but for a stream of which much waits: what comes of it beyond `LARGE` lets the other streams pass, so that
-//! the key frame of a screen, which may take half a second, does not stop the cameras beside it.
+//! Video leaves in the order in which it came, but for a stream of which much waits: what comes of it beyond `LARGE`
+//! lets the other streams pass, so that the key frame of a screen, which may take half a second, does not stop the
+//! cameras beside it.
 //!
-//! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in runs of
-//! a few milliseconds, so that a run to one destination can leave in one system call (GSO). While a probe of the estimator runs, the
-//! rate is the probe's, and padding is asked for where there is not enough media. New video can be held back for a while ([`Pacer::hold_video`]).
+//! The caller queues packets with [`Pacer::enqueue`] and sends what [`Pacer::poll`] releases. Packets are released in
+//! runs of a few milliseconds, so that a run to one destination can leave in one system call (GSO). While a probe of
+//! the estimator runs, the rate is the probe's, and padding is asked for where there is not enough media. New video can
+//! be held back for a while ([`Pacer::hold_video`]).
 
 use super::estimate::{Probe, ProbeId};
 use crate::units::Bitrate;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What is sent in one run before waiting where nothing else is set, and what whoever was woken late catches up.
+/// How much is sent in one run before waiting, until [`Pacer::set_rate`] sets another time. A caller that was woken
+/// late catches up by as much.
 const BURST: Duration = Duration::from_millis(5);
-/// The same during a probe, whose spacing is what is measured.
+/// The same during a probe, of which the spacing is measured.
 const PROBE_BURST: Duration = Duration::from_millis(2);
-/// A probe whose caller wakes up late catches up to this extent, or it would measure the caller.
+/// During a probe a caller that was woken late catches up by this much, or the probe would measure the caller.
 const PROBE_CATCH_UP: Duration = Duration::from_millis(50);
 /// A probe that is not sent by then is given up.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Audio does not wait for its budget; beyond this it is not held against the others.
+/// Audio does not wait for its budget. Beyond this, what it takes is not held against the other classes.
 const MAX_DEBT: Duration = Duration::from_millis(500);
 /// Longest time that queued packets may take to leave; beyond it new video and retransmissions are refused.
 pub const MAX_QUEUE_DELAY: Duration = Duration::from_secs(1);
@@ -29,8 +32,9 @@ pub const MAX_QUEUE_DELAY: Duration = Duration::from_secs(1);
 pub const MAX_QUEUE_PACKETS: usize = 2048;
 /// Most bytes in one queue.
 pub const MAX_QUEUE_BYTES: usize = 2 << 20;
-/// A stream of which more waits than leaves in this time, and more bytes than this, lets others pass. The bytes are ten packets: below that, on a slow link, what waits
-/// is usual frames of small pictures, among which the order in which they came is the best.
+/// A stream lets the others pass where more of it waits than leaves in this time, and more than these bytes. The bytes
+/// are ten packets: less than that is, on a slow link, ordinary frames of small pictures, for which the order in which
+/// they came is the best.
 const LARGE: (Duration, usize) = (Duration::from_millis(100), 12_000);
 /// Bounds of a padding packet on the wire.
 const PADDING: (usize, usize) = (80, 1200);
@@ -44,7 +48,7 @@ pub enum Class {
     Retransmission,
     /// New video.
     Video,
-    /// Filler for a probe.
+    /// Padding: for a probe, or to bring feedback while everything is paused for want of bandwidth.
     Padding,
 }
 
@@ -63,14 +67,14 @@ pub struct Released<T> {
     pub probe: Option<ProbeId>,
 }
 
-/// A packet was refused: the queue of its class is too long. For video the caller then has to give up what is queued of the
-/// subscription and to begin anew with a key frame, of a lower layer if there is one.
+/// A packet was refused: the queue of its class is too long. For video the caller then has to give up what is queued of
+/// the subscription and to begin anew with a key frame, of a lower layer if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the pacer's queue is full")]
 pub struct Overflow;
 
-/// Names a packet; it is small and is copied. One of two plain fields is passed on in registers: what a processor has just written in parts to its stack it
-/// cannot read as a whole until all that was written before, to memory not in the cache, is through.
+/// Names a packet; it is small and is copied. Keep it to two plain fields, so that it is passed in registers; otherwise
+/// a load right behind the stores stalls.
 pub trait Paced: Copy {
     /// Which of the receiver's streams it is of: a small number.
     fn stream(&self) -> usize;
@@ -148,16 +152,24 @@ impl<T: Paced> Pacer<T> {
     /// An empty pacer.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let queues = std::array::from_fn(|_| Queue::default());
-        let limits = Limits::default();
-        let (burst, settled) = (BURST, now);
-        let (streams, debt) = (Vec::new(), 0);
-        let mut pacer =
-            Pacer { queues, streams, rate, burst, limits, debt, settled, in_run: true, probe: None, held: None };
+        let mut pacer = Pacer {
+            queues,
+            streams: Vec::new(),
+            rate,
+            burst: BURST,
+            limits: Limits::default(),
+            debt: 0,
+            settled: now,
+            in_run: true,
+            probe: None,
+            held: None,
+        };
         pacer.set_limits();
         pacer
     }
 
-    /// Sets the rate at which video, retransmissions and padding leave, and for how much time's worth they leave at once.
+    /// Sets the rate at which video, retransmissions and padding leave, and for how much time's worth they leave at
+    /// once.
     pub fn set_rate(&mut self, now: Instant, rate: Bitrate, burst: Duration) {
         self.settle(now);
         if (self.rate, self.burst) != (rate, burst) {
@@ -186,7 +198,8 @@ impl<T: Paced> Pacer<T> {
         self.insert(now, class, bytes, item, place)
     }
 
-    /// Queues a packet at its place (queue, and position in it) where it has one, and behind all others where it has none.
+    /// Queues a packet at its place (queue, and position in it) where it has one, and behind all others where it has
+    /// none.
     fn insert(
         &mut self,
         now: Instant,
@@ -261,8 +274,9 @@ impl<T: Paced> Pacer<T> {
         Some(Released { class, bytes, item, waited, probe: self.probe.map(|running| running.probe.id) })
     }
 
-    /// A released packet has left with so many bytes. What was announced may have been more, or nothing may have left: a probe goes on until as much
-    /// as it needs is on the wire, or its judge would wait for the rest.
+    /// A released packet has left with this many bytes. That may be less than was announced, or a packet may not have
+    /// left at all: a probe goes on until as much as it needs is on the wire, or its evaluation would wait for the
+    /// rest.
     pub fn on_written(&mut self, bytes: usize) {
         let Some(running) = self.probe.as_mut() else { return };
         running.bytes += bytes;
@@ -318,8 +332,8 @@ impl<T: Paced> Pacer<T> {
         self.set_limits();
     }
 
-    /// Bytes on the wire of the padding packet that a running probe needs now, because there is no media to send. The caller
-    /// queues a packet of about that size as [`Class::Padding`].
+    /// Bytes on the wire of the padding packet that a running probe needs now, because there is no media to send. The
+    /// caller queues a packet of about that size as [`Class::Padding`].
     pub fn padding_needed(&mut self, now: Instant) -> Option<usize> {
         self.settle(now);
         let running = self.probe?;
@@ -388,14 +402,14 @@ impl<T: Paced> Pacer<T> {
         self.in_run
     }
 
-    /// Accounts for a packet.
+    /// Adds a packet to the debt.
     fn charge(&mut self, bytes: usize) {
         let most = self.limits.debt.max(self.debt);
         self.debt =
             self.debt.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(8_000_000)).min(most);
     }
 
-    /// Pays for the time passed. Whoever waited and was woken late catches up, by a burst at most.
+    /// Pays the debt for the time passed. A caller that was woken late catches up, by a burst at most.
     #[inline]
     fn settle(&mut self, now: Instant) {
         // Not in most calls: all that is received or sent at once is for one moment.

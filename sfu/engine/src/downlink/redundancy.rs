@@ -1,41 +1,44 @@
-//! How often packets of sound are repeated (RFC 2198) for a receiver on whose path packets get lost.
+//! How often packets of audio are repeated (RFC 2198) for a receiver on whose path packets get lost.
 //!
-//! Sound cannot wait for a repair, so what may get lost goes out once more inside the packets that follow. That costs as much again each time, and is
-//! worth nothing where a full queue drops packets: so only loss that no queue explains counts, and video keeps its share of the link.
+//! Audio cannot wait for a retransmission, so each packet is sent again inside the packets that follow it. Each
+//! repetition costs as much as the audio itself, and it is useless where a full queue drops packets: so only loss that
+//! no queue explains counts, and video keeps its share of the link.
 
 use crate::rtp::red::Block;
 use crate::units::{Bitrate, ExtSeq};
 use crate::uplink::store::{PacketStore, StoredPacket};
 
-/// Older packets that one repeats at most.
+/// The most older packets that a packet repeats.
 const MOST: usize = 2;
-/// From so much loss on, one packet is repeated, two. Less of it than half as much ends that.
+/// From the first share of lost packets on, each packet repeats one older packet; from the second on, two. A repetition
+/// ends when the loss falls below half of its share.
 const FROM_LOSS: [f32; MOST] = [0.02, 0.08];
-/// Beside video, sound with what is repeated of it may take this share of the estimate.
+/// Beside video, audio with its repetitions may take this share of the estimate.
 const SHARE: f64 = 0.5;
-/// Bytes of a packet's sound with what it repeats: all headers added, it stays below every path's MTU.
+/// The most bytes of payload of a packet with its repetitions. With all headers it stays below the MTU of every path.
 const MOST_BYTES: usize = 1100;
-/// What an older block can tell of its age and length.
+/// The largest timestamp offset (14 bits) and length (10 bits) of an older block (RFC 2198 section 3).
 const BLOCK_LIMITS: (i32, usize) = (0x3FFF, 0x3FF);
 
-/// What the sound of a receiver takes.
+/// The rate that a receiver's audio takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sound {
-    /// All of it, as publishers send it.
+    /// All audio, as publishers send it.
     pub all: Bitrate,
-    /// That of it which can be repeated.
+    /// The part of it that the server can repeat.
     pub repeatable: Bitrate,
 }
 
 impl Sound {
-    /// With everything that can be repeated sent so often again.
+    /// The rate with everything that can be repeated sent this many times more.
     pub(super) fn repeated(self, times: u8) -> Bitrate {
         self.all.plus(self.repeatable.scale(f64::from(times)))
     }
 }
 
-/// How many older packets each shall repeat where so many did before. `loss` is the share that gets lost while nothing queues. Sound `alone` is sent once more
-/// whatever the estimate, which tells little there: what nothing wants is not looked for.
+/// How many older packets each packet is to repeat, given how many it did `before`. `loss` is the share that gets lost
+/// while nothing queues. Audio that is `alone` is repeated once whatever the estimate: without demand for video no
+/// probe explores the link, so the estimate tells little.
 pub(super) fn choose(before: u8, loss: f32, sound: Sound, alone: bool, estimate: Bitrate) -> u8 {
     if sound.repeatable == Bitrate::ZERO {
         return 0;
@@ -46,7 +49,8 @@ pub(super) fn choose(before: u8, loss: f32, sound: Sound, alone: bool, estimate:
     (1..=wanted).rev().find(|times| sound.repeated(*times) <= room).unwrap_or_default()
 }
 
-/// The packets of a store that `newest` shall repeat, oldest first: as many of those just before it as there are, fit, and are of its codec.
+/// The packets of a store that `newest` shall repeat, oldest first: as many of those just before it as there are, fit,
+/// and are of its codec.
 pub(super) fn blocks_before<'a>(store: &'a PacketStore, newest: &StoredPacket, times: u8) -> [Option<Block<'a>>; MOST] {
     let (mut blocks, mut bytes) = ([None; MOST], newest.payload().len());
     for (place, back) in blocks.iter_mut().rev().zip(1..=u64::from(times)) {

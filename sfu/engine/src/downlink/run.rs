@@ -1,6 +1,6 @@
-//! Packets of one size leave in one system call (UDP_SEGMENT), and encoders split a frame into packets that differ by a byte or two: RTP
-//! padding (RFC 3550 section 5.1) makes them equal. A run of 8 costs a third of the kernel's work of 8 single packets, for which a few
-//! bytes are a good price; many are not.
+//! Packets of one size leave in one system call (UDP_SEGMENT), and encoders split a frame into packets that differ by a
+//! byte or two: RTP padding (RFC 3550 section 5.1) makes them equal. A run of 8 costs a third of the kernel's work of 8
+//! single packets, for which a few bytes are a good price; many are not.
 
 use crate::rtp::packet::{append_padding, is_padded};
 
@@ -17,8 +17,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// Pads the packet `out[start..]` so that it joins the run, or, where it is longer and so begins the next one, so that what waits
-    /// behind it can join. `queued` is the packet's size as the pacer knows it, `waiting` are the sizes behind it. Returns the bytes added.
+    /// Pads the packet `out[start..]` so that it joins the run, or, where it is longer and so begins the next one, so
+    /// that what waits behind it can join. `queued` is the packet's size as the pacer knows it, `waiting` are the sizes
+    /// behind it. Returns the bytes added.
     pub(super) fn pad(
         self,
         out: &mut Vec<u8>,

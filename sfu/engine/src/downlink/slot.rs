@@ -1,6 +1,8 @@
-//! A slot: one m= section on which a client receives. Its SSRC lives as long as the section; the track behind it changes.
+//! A slot: one m= section on which a client receives. Its SSRC lives as long as the section; the track behind it
+//! changes.
 //!
-//! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC 4588).
+//! Owned by [`super::Downlink`]. Turns what the forwarder emits into RTP packets (RFC 3550) and retransmissions (RFC
+//! 4588).
 
 use super::redundancy::blocks_before;
 use crate::engine::keys::TrackKey;
@@ -17,11 +19,13 @@ use crate::rtp::template::{HeaderTemplate, Stamp};
 use crate::sdp::{ExtensionKind, ExtensionMap, PayloadMapping, Section, SlotFeedback, SlotSection};
 use crate::units::{Mid, PayloadType, Rid, RtpTime, SeqNo, Ssrc};
 use crate::uplink::store::{PacketStore, StoredPacket};
+use crate::wire_cost;
 use rand::RngCore;
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-/// What was sent again lately: retransmissions of one number are spaced by at least a round trip.
+/// How many sequence numbers that were sent again are remembered, so that retransmissions of one number are spaced by a
+/// round trip.
 const RESENT_MEMORY: usize = 64;
 
 /// One receiving section of a client.
@@ -44,17 +48,18 @@ pub struct Slot {
     pub binding: Option<Binding>,
     /// Why the forwarder's target is no higher.
     pub limit: Limit,
-    /// What made the forwarder's target another one: the limit that fell, or the one that came.
+    /// Why the forwarder's target changed last: the limit that went away (upwards), or the one that came (downwards).
     pub switched_by: Limit,
-    /// Since when it waits for a key frame.
+    /// Since when the slot has waited for a key frame.
     pub waiting_since: Option<Instant>,
-    /// The slot's timestamp of the newest key frame, and when something of it came or left last.
+    /// The timestamp on this slot of the newest key frame, and when a packet of it last came or left.
     pub keyframe: Option<(RtpTime, Instant)>,
     payloads: Vec<PayloadMapping>,
     /// The payload type under which the client takes redundant audio.
     red: Option<PayloadType>,
     extensions: ExtensionMap,
-    /// For `extensions`, with the MID until the client knows it; `None` where such headers are not of the one-byte form.
+    /// For `extensions`, with the MID until the client knows it; `None` where such headers are not of the one-byte
+    /// form.
     template: Option<HeaderTemplate>,
     rtx_seq: SeqNo,
     /// The newest number written.
@@ -127,7 +132,7 @@ impl Slot {
         }
     }
 
-    /// Takes a choice of layer and what kept it from being higher. Whether that is news.
+    /// Takes a choice of layer and what kept it from being higher. Returns whether either has changed.
     pub fn choose(&mut self, target: Option<Layer>, limit: Limit) -> bool {
         let before = self.forwarder.target();
         match target.cmp(&before) {
@@ -136,6 +141,16 @@ impl Slot {
             Ordering::Equal => {}
         }
         std::mem::replace(&mut self.limit, limit) != limit || before != target
+    }
+
+    /// How long the slot has waited for a key frame, where that wait ends now.
+    pub fn end_keyframe_wait(&mut self, now: Instant) -> Option<Duration> {
+        let since = self.waiting_since?;
+        if self.forwarder.current().is_none() || self.forwarder.wants_keyframe().is_some() {
+            return None;
+        }
+        self.waiting_since = None;
+        Some(now.saturating_duration_since(since))
     }
 
     /// Takes over what a later offer says about the section.
@@ -177,7 +192,8 @@ impl Slot {
         }
     }
 
-    /// Whether the receiver can tell spatial layers of the bound track apart. Those of AV1 are told by the dependency descriptor alone.
+    /// Whether the receiver can tell spatial layers of the bound track apart. Those of AV1 are told by the dependency
+    /// descriptor alone.
     pub fn reads_spatial_layers(&self) -> bool {
         let codec = self.binding.as_ref().and_then(|b| b.codec);
         !matches!(codec, Some(Codec::Av1 { .. })) || self.extensions.id(ExtensionKind::DependencyDescriptor).is_some()
@@ -193,8 +209,8 @@ impl Slot {
         self.binding.as_ref().is_some_and(|b| b.codec.is_some() && b.payload.is_none())
     }
 
-    /// Appends the packet to `out` as plain RTP, with so many packets of `earlier` repeated where it is sound that repeats none itself. `None` where it cannot
-    /// be built, with `out` perhaps longer.
+    /// Appends the packet to `out` as plain RTP. Audio that repeats no older packets itself repeats as many of a store
+    /// as `earlier` says. `None` where the packet cannot be built, with `out` perhaps longer.
     pub fn write(
         &mut self,
         outgoing: &Outgoing,
@@ -214,7 +230,7 @@ impl Slot {
             _ => write_payload(outgoing, packet, out)?,
         }
         if packet.is_none() {
-            append_padding(out, start, FILL_PADDING);
+            append_padding(out, start, wire_cost::FILLER_PADDING);
         }
         if !self.has_passed(outgoing.seq) {
             self.newest = outgoing.seq;
@@ -224,27 +240,28 @@ impl Slot {
         Some(())
     }
 
-    /// Whether a higher number than this was written already, so that a receiver misses it.
+    /// Whether a higher number than this was written already, so that the receiver takes this one for lost.
     pub fn has_passed(&self, seq: SeqNo) -> bool {
         self.newest.distance(seq) > 0
     }
 
-    /// What a packet repeats of older ones, and under which payload type that goes to the client; `None` where it is sent alone. Of the codec that the slot
-    /// carries, and from the run of packets that it is sent: what is from before that would be taken for a part of what was sent here under its time.
+    /// The older packets that a packet of audio repeats (RFC 2198), and the payload type under which that goes to the
+    /// client; `None` where it is sent alone. Only packets of the slot's codec are repeated, and only those from the
+    /// run of packets that the slot is sent: the receiver would take an older one for media of this slot, under a time
+    /// at which something else was sent here.
     fn redundant<'a>(
         &self,
         packet: &'a StoredPacket,
         earlier: Option<(&'a PacketStore, u8)>,
     ) -> Option<(PayloadType, impl Iterator<Item = Block<'a>> + Clone + use<'a>)> {
         let red = self.red.filter(|_| packet.meta.redundant > 0 || earlier.is_some())?;
-        let own = (packet.meta.redundant > 0).then(|| Redundant::parse(packet.whole_payload())).flatten();
-        let made = earlier.filter(|_| own.is_none()).map(|(store, times)| blocks_before(store, packet, times));
+        let by_publisher = repeated_by_publisher(packet);
+        let earlier = earlier.filter(|_| by_publisher.is_none());
+        let by_server = earlier.map(|(store, times)| repeated_by_server(store, packet, times));
         let (reaches, codec, newest) = (self.forwarder.reach(), packet.meta.payload_type, packet.meta.timestamp);
-        let blocks = own
-            .into_iter()
-            .flat_map(|own| own.older())
-            .chain(made.into_iter().flatten().flatten())
-            .filter(move |block| block.payload_type == codec && reaches(newest.offset(-i32::from(block.offset))));
+        let blocks = by_publisher.into_iter().flatten().chain(by_server.into_iter().flatten());
+        let blocks =
+            blocks.filter(move |block| block.payload_type == codec && reaches(newest.offset(-i32::from(block.offset))));
         blocks.clone().next().is_some().then_some((red, blocks))
     }
 
@@ -284,12 +301,12 @@ impl Slot {
                 self.packets = self.packets.wrapping_add(1);
             }
         }
-        append_padding(out, start, u8::MAX);
+        append_padding(out, start, wire_cost::PLAIN_PADDING_OCTETS);
         Some(())
     }
 
-    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or where there is none that the client `hears`, on that of
-    /// the media between two pictures.
+    /// Where padding can be sent now: on the source of the retransmissions, which disturbs nothing, or, where there is
+    /// none that the client `hears`, on that of the media between two frames.
     pub fn pads_on(&self, hears: bool) -> Option<Source> {
         let has_payload = self.binding.as_ref().is_some_and(|b| b.payload.is_some());
         match self.has_rtx() && hears {
@@ -304,7 +321,7 @@ impl Slot {
             && self.binding.as_ref().is_some_and(|b| b.payload.as_ref().is_some_and(|p| p.rtx.is_some()))
     }
 
-    /// Whether this number may be sent again now; remembers that it was.
+    /// Whether this number may be sent again now. If so, it counts as sent again.
     pub fn may_resend(&mut self, now: Instant, seq: SeqNo, spacing: Duration) -> bool {
         if self.resent.is_empty() {
             self.resent = vec![(SeqNo(0), None); RESENT_MEMORY].into();
@@ -317,16 +334,8 @@ impl Slot {
         !too_soon
     }
 
-    /// Bytes of a packet that only fills a number, without SRTP's tag.
-    pub const EMPTY_BYTES: usize = HEADER_AND_EXTENSIONS + FILL_PADDING as usize;
-
-    /// Bytes on the wire that the packet will take, without SRTP's tag.
-    pub fn size_of(packet: Option<&StoredPacket>) -> usize {
-        packet.map_or(Self::EMPTY_BYTES, |p| HEADER_AND_EXTENSIONS + p.extensions().len() + p.whole_payload().len())
-    }
-
     /// The client has reported on this SSRC, so it needs no MID extension any more to find the section.
-    pub fn mid_is_known(&mut self) {
+    pub fn note_mid_known(&mut self) {
         if !self.mid_known {
             self.mid_known = true;
             self.renew_template();
@@ -420,9 +429,20 @@ impl Slot {
     }
 }
 
-const HEADER_AND_EXTENSIONS: usize = 12 + 4 + 8;
-/// Padding octets of a packet that only fills a number.
-const FILL_PADDING: u8 = 4;
+/// The blocks that the publisher has put into the packet beside its newest one, where there are any.
+fn repeated_by_publisher<'a>(packet: &'a StoredPacket) -> Option<impl Iterator<Item = Block<'a>> + Clone + use<'a>> {
+    let redundant = Some(packet).filter(|packet| packet.meta.redundant > 0)?;
+    Some(Redundant::parse(redundant.whole_payload())?.older())
+}
+
+/// As many of the packets just before this one as the server is to repeat.
+fn repeated_by_server<'a>(
+    store: &'a PacketStore,
+    packet: &StoredPacket,
+    times: u8,
+) -> impl Iterator<Item = Block<'a>> + Clone + use<'a> {
+    blocks_before(store, packet, times).into_iter().flatten()
+}
 
 fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut Vec<u8>) -> Option<()> {
     let Some(packet) = packet else { return Some(()) };
@@ -434,8 +454,8 @@ fn write_payload(outgoing: &Outgoing, packet: Option<&StoredPacket>, out: &mut V
     Some(())
 }
 
-/// The packet's dependency descriptor as the receiver must see it; false where there is none, none that could be read, or none that is
-/// needed: VP8 and VP9 tell everything in their payload descriptors.
+/// The packet's dependency descriptor as the receiver must see it; false where there is none, none that could be read,
+/// or none that is needed: VP8 and VP9 tell everything in their payload descriptors.
 fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8>) -> bool {
     let frame = &packet.meta.frame;
     let Some(place) = frame.descriptor.filter(|_| frame.picture.is_none()) else { return false };
@@ -449,8 +469,8 @@ fn write_descriptor(outgoing: &Outgoing, packet: &StoredPacket, out: &mut Vec<u8
     dependency::rewrite(bytes, outgoing.frame_number, active, out)
 }
 
-/// A random first sequence number in the lower half: a receiver that loses the packets before an early wrap could not tell the SRTP
-/// rollover (RFC 3711 section 3.3.1).
+/// A random first sequence number in the lower half: a receiver that loses the packets before an early wrap could not
+/// tell the SRTP rollover (RFC 3711 section 3.3.1).
 fn low_start(rng: &mut impl RngCore) -> u16 {
     (rng.next_u32() as u16) & 0x7fff
 }

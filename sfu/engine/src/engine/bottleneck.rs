@@ -21,8 +21,9 @@ impl Engine {
         }
         let Some(participant) = self.participants.get_mut(key) else { return };
         let shares = room.bottlenecks.receivers() > 0;
-        let part = if shares { room.bottlenecks.part(now, key, || participant.downlink.flow(now)) } else { None };
-        participant.downlink.set_part(part);
+        let fair_share =
+            if shares { room.bottlenecks.fair_share(now, key, || participant.downlink.flow(now)) } else { None };
+        participant.downlink.set_fair_share(fair_share);
     }
 }
 
@@ -37,6 +38,6 @@ fn relations(
     // Those that joined after it, and round to those before.
     let (before, from) = room.members.split_at(place);
     let others = from.iter().skip(1).chain(before).take(COMPARED);
-    let like = |other: &ParticipantKey| own.downlink.likeness(&participants.get(*other)?.downlink);
+    let like = |other: &ParticipantKey| own.downlink.queue_correlation(&participants.get(*other)?.downlink);
     others.filter_map(|other| Some((*other, like(other)?))).collect()
 }

@@ -89,11 +89,6 @@ impl Outgoing {
     pub fn is_of(&self, timestamp: RtpTime) -> bool {
         self.source.is_some() && self.timestamp == timestamp
     }
-
-    /// No packet of any source: padding for a probe, which has no number yet.
-    pub fn padding() -> Self {
-        Outgoing::empty(SeqNo(0), RtpTime(0))
-    }
 }
 
 /// The renumbered fields of a VP8 or VP9 descriptor.
@@ -121,9 +116,9 @@ pub struct Forwarder {
     padding: Option<ExtSeq>,
     /// Encoding and numbers, first to last, of the pictures that were given up last.
     given_up: Option<(EncodingIndex, ExtSeq, ExtSeq)>,
-    /// Whether what is wished for may not come whole.
-    doubtful: bool,
-    /// For each encoding, the newest packet that got a decision since the track was bound; 0 where none did.
+    /// A larger encoding is switched to only when its whole keyframe has come.
+    needs_whole_keyframe: bool,
+    /// The newest packet of each encoding that got a decision since the track was bound; 0 where none did.
     decided: [ExtSeq; MAX_ENCODINGS],
 }
 
@@ -144,7 +139,7 @@ impl Forwarder {
             began: None,
             padding: None,
             given_up: None,
-            doubtful: false,
+            needs_whole_keyframe: false,
             decided: [ExtSeq(0); MAX_ENCODINGS],
         }
     }
@@ -165,10 +160,10 @@ impl Forwarder {
         self.selector.set_target(target);
     }
 
-    /// Whether it is doubtful that the publisher's network carries what is wished for: then a smaller encoding is shown
-    /// until a key frame has come whole.
-    pub fn doubt(&mut self, doubtful: bool) {
-        self.doubtful = doubtful;
+    /// Whether a larger encoding is switched to only when its whole key frame has come, with the smaller one shown until then: it is
+    /// doubtful that the publisher's network carries the larger one.
+    pub fn require_whole_keyframe(&mut self, required: bool) {
+        self.needs_whole_keyframe = required;
     }
 
     /// The encoding whose key frame is being waited for.
@@ -250,7 +245,7 @@ impl Forwarder {
             return None;
         }
         let shows_smaller = self.selector.current().is_some_and(|current| current.encoding < encoding);
-        if packet.meta.frame.keyframe && !(self.doubtful && shows_smaller) {
+        if packet.meta.frame.keyframe && !(self.needs_whole_keyframe && shows_smaller) {
             return Some(packet);
         }
         let decided = self.decided.get(usize::from(encoding.0))?;

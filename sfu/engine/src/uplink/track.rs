@@ -31,9 +31,6 @@ use recovery::Recovery;
 use relayed::Takers;
 use std::time::{Duration, Instant};
 
-/// What a packet costs a receiver beyond its payload: IP, UDP, RTP with extensions, SRTP tag.
-const PACKET_COST: usize = 20 + 8 + 24 + 16;
-
 /// Lost packets of which a NACK surely fits into one packet with other parts.
 const FEW_LOSSES: usize = 50;
 

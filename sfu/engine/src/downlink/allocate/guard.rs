@@ -28,8 +28,8 @@ impl SolveGuard {
 
     /// Whether to solve now. `sending`: what the layers now sent cost, as measured; `demand`: what all could use.
     ///
-    /// At once after [`Self::invalidate`] and where the budget no longer carries what is sent; else twice a second, where the
-    /// budget has changed and there is something to gain.
+    /// At once after [`Self::invalidate`] and where the budget no longer carries what is sent; else twice a second,
+    /// where the budget has changed and there is something to gain.
     pub fn is_due(&self, now: Instant, budget: Bitrate, sending: impl FnOnce() -> Bitrate, demand: Bitrate) -> bool {
         let Some((at, solved_for)) = self.solved.filter(|_| !self.changed) else { return true };
         let (fell, again) = (budget < solved_for, now.saturating_duration_since(at) >= PERIOD);

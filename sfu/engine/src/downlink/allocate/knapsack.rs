@@ -1,8 +1,8 @@
 //! The multiple-choice knapsack: at most one item of each group, highest total value within a budget, exactly.
 //!
-//! Values are small whole numbers, so the table is over values: for each total value the lowest cost that reaches it. Costs
-//! are thus exact to the bit per second, and of equal values the cheapest is found. Time and memory are
-//! `groups * items * total value`; rows are plain slices of `i32`, which the compiler turns into vector code.
+//! Values are small whole numbers, so the table is over values: for each total value the lowest cost that reaches it.
+//! Costs are thus exact to the bit per second, and of equal values the cheapest is found. Time and memory are `groups *
+//! items * total value`; rows are plain slices of `i32`, which the compiler turns into vector code.
 
 use crate::units::Bitrate;
 

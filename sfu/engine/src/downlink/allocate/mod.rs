@@ -6,17 +6,17 @@
 //! equal sums the one of the lowest rate is taken. [`Allocator::choose`] adds hysteresis in the budget. An
 //! [`Allocator`] is only scratch memory: the answer depends on the arguments alone.
 
-mod caution;
+mod dip_tolerance;
 mod guard;
 mod knapsack;
-mod patience;
 #[cfg(test)]
 mod tests;
+mod upswitch_backoff;
 mod utility;
 
-pub use caution::Caution;
+pub use dip_tolerance::{DipTolerance, Strain};
 pub use guard::SolveGuard;
-pub use patience::{Patience, Strain};
+pub use upswitch_backoff::UpswitchBackoff;
 pub use utility::utility;
 
 use crate::command::Priority;
@@ -58,7 +58,8 @@ pub struct LayerOption {
     pub height: u16,
     /// Frames per second.
     pub fps: u8,
-    /// The publisher's network did not carry it lately.
+    /// The publisher's network did not carry it lately, so that it is switched to only when its key frame has come
+    /// whole.
     pub doubtful: bool,
 }
 
@@ -104,8 +105,6 @@ pub struct Decision<K> {
 /// The answer as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocation {
-    /// What the chosen layers cost; at most the budget.
-    pub rate: Bitrate,
     /// What all subscriptions together could use, whatever the budget. For [`super::estimate::Estimator::set_demand`],
     /// once audio and repair have been added.
     pub demand: Bitrate,
@@ -147,17 +146,17 @@ enum Scope {
 impl Allocator {
     /// Chooses with hysteresis: the best solution a little below the budget, unless as much (or where that takes from
     /// one to give to another, nearly as much) can be had within the `allowance` by going on with what is being sent,
-    /// or less. `caution`: a further share of the budget that a change must leave free, see [`Caution`]; for the
-    /// allowance see [`Patience`].
+    /// or less. `backoff`: a further share of the budget that a change must leave free, see [`UpswitchBackoff`]; for
+    /// the allowance see [`DipTolerance`].
     pub fn choose<K: Copy>(
         &mut self,
         budget: Bitrate,
-        caution: f64,
+        backoff: f64,
         allowance: Bitrate,
         subscriptions: &[Subscription<'_, K>],
         decisions: &mut Vec<Decision<K>>,
     ) -> Allocation {
-        let free = slack(budget).plus(budget.scale(caution));
+        let free = slack(budget).plus(budget.scale(backoff));
         let new = self.solve_within(Scope::All, budget.minus(free), subscriptions, decisions);
         let mut kept = Vec::new();
         let held = self.solve_within(Scope::Held, allowance, subscriptions, &mut kept);
@@ -168,18 +167,8 @@ impl Allocator {
         summarise(subscriptions, decisions)
     }
 
-    /// Chooses the best under `budget`, exactly. `decisions` is cleared and gets one entry per subscription, in their
-    /// order.
-    pub fn solve<K: Copy>(
-        &mut self,
-        budget: Bitrate,
-        subscriptions: &[Subscription<'_, K>],
-        decisions: &mut Vec<Decision<K>>,
-    ) -> Allocation {
-        self.solve_within(Scope::All, budget, subscriptions, decisions);
-        summarise(subscriptions, decisions)
-    }
-
+    /// Chooses the best of the options in `scope` under `budget`, exactly. `decisions` is cleared and gets one entry
+    /// per subscription, in their order.
     fn solve_within<K: Copy>(
         &mut self,
         scope: Scope,
@@ -299,12 +288,8 @@ fn summarise<K>(subscriptions: &[Subscription<'_, K>], decisions: &[Decision<K>]
     let best =
         |s: &Subscription<'_, K>| s.allowed(Scope::All).map(|(_, option)| cost(s, option)).max().unwrap_or_default();
     let visible = subscriptions.iter().filter(|s| s.priority != Priority::Hidden);
-    decisions.iter().fold(
-        Allocation { demand: visible.map(best).fold(Bitrate::ZERO, Bitrate::plus), ..Allocation::default() },
-        |sum, decision| match decision.choice {
-            Choice::Layer(option) => Allocation { rate: sum.rate.plus(option.rate), ..sum },
-            Choice::Paused => Allocation { paused: sum.paused + 1, ..sum },
-            Choice::Hidden | Choice::Absent => sum,
-        },
-    )
+    Allocation {
+        demand: visible.map(best).fold(Bitrate::ZERO, Bitrate::plus),
+        paused: decisions.iter().filter(|decision| decision.choice == Choice::Paused).count(),
+    }
 }

@@ -2,8 +2,8 @@
 //! (after draft-ietf-rmcat-gcc-02 section 5.5).
 //!
 //! Differences from the draft, all because a forwarder seldom fills the link: a decrease aims at the rate of the busy
-//! bottleneck and not at the mean of what was delivered; it is as deep as the queue that must drain; and once the queue is
-//! empty the rate returns at once to just below the measured capacity.
+//! bottleneck and not at the mean of what was delivered; it is as deep as the queue that must drain; and once the queue
+//! is empty the rate returns at once to just below the measured capacity.
 
 use super::delivery::Busy;
 use super::probe::Found;
@@ -14,46 +14,52 @@ use std::time::{Duration, Instant};
 
 /// Share of the measured capacity that is used in the long run.
 pub const UTILISATION: f64 = 0.95;
-/// Decreases while the queue is only beginning to grow are at least this small and at most this deep.
+/// While the queue is only beginning to grow, a decrease leaves a share between these two of what the bottleneck lets
+/// through.
 const MILD_DROP: (f64, f64) = (0.85, UTILISATION);
-/// Decreases while a queue must drain are at most this deep: base layers and audio must go on.
+/// While a long queue must drain, a decrease leaves at least this share: base layers and audio must go on.
 const DEEPEST_DROP: f64 = 0.4;
 /// A queue below this counts as drained.
 const DRAINED: Duration = Duration::from_millis(25);
 /// A queue longer than this that stays for a while is drained even though it does not grow.
 pub(super) const LONG_QUEUE: Duration = Duration::from_millis(50);
 const STANDING: Duration = Duration::from_millis(300);
-/// Time for draining beyond twice what the arithmetic says.
+/// Draining may take twice the time that follows from queue and rates, and this much more.
 const DRAIN_GRACE: Duration = Duration::from_millis(700);
-/// The end of that time, in which the queue tells whose it is.
+/// Over this time before a drain's deadline the shortest queue is measured: a queue that is never short there is filled
+/// by somebody else.
 const DRAIN_WATCHED: Duration = Duration::from_millis(500);
 /// No increase by time while packets queue longer.
 const FULL_QUEUE: Duration = Duration::from_millis(60);
-/// Overloaded by this factor with a queue that grows is a drop of capacity, not a slow overuse.
+/// With a queue that grows, an overload by this factor is a drop of capacity and not a slow overuse.
 const SURGE_OVERLOAD: f64 = 1.0 / 0.75;
-/// A link that became slower than the media by more than this factor is filled long before its feedback tells; what is on its way counts then.
+/// A link that became slower than the media by more than this factor is filled long before its feedback tells. Then
+/// what is on its way counts as queued too.
 const COLLAPSE: f64 = 2.0;
-/// Most that this adds to the queue.
+/// The most that what is on its way adds to the queue.
 const MAX_ON_ITS_WAY: Duration = Duration::from_secs(1);
-/// What arrives so many times as fast as a bottleneck lets through was never held up by it, but by a receiver that did not read.
+/// Packets that arrive at this many times the rate of a bottleneck were never held up by it, but by a receiver that did
+/// not read.
 const REFUTED: f64 = 2.0;
-/// A bottleneck that gets less than this drains already.
+/// A bottleneck whose overload is below this gets less than it lets through, so its queue drains already.
 const STILL_LOADED: f64 = 0.95;
-/// Media that does not fill the estimate proves a bottleneck only where it arrives slower than it was sent.
+/// Media that does not fill the estimate proves a bottleneck only where it arrives slower than it was sent, by this
+/// factor.
 const LOADED_BY_LITTLE: f64 = 1.1;
 /// Two measurements of a capacity that differ by less than this are of the same capacity.
 const AGREEMENT: f64 = 0.2;
 const RISE_PER_SECOND: f64 = 1.08;
-/// Towards our part of a shared link.
+/// The same towards our part of a shared link.
 const SHARED_RISE_PER_SECOND: f64 = 1.5;
-/// What is sent there in full and does not arrive beyond this share is too much.
+/// There, a rate that media fills may be at most this many times what arrives.
 const SHARED_PROVEN: f64 = 1.25;
-/// Media that has just begun to fill it is given so long, and a round trip, to arrive.
+/// Media that has just begun to fill our part is given this time, and a round trip, to arrive.
 const SHARED_SETTLED: Duration = Duration::from_secs(1);
-/// What arrives proves this much more, far from and near the capacity.
+/// What arrives allows a rate of this many times as much, far from the capacity and near it.
 const PROVEN: f64 = 1.5;
 const NEAR_PROVEN: f64 = 1.05;
-/// Limit of the increase by packets, which is steep on a slow link.
+/// Near the capacity the rate rises by a packet per response time, which is steep on a slow link, but by at most this
+/// share per second.
 const NEAR_RISE_PER_SECOND: f64 = 0.04;
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 /// A measured capacity says nothing about the link after this.
@@ -115,14 +121,32 @@ struct Draining {
     passed: Option<Instant>,
 }
 
+/// In which state the bottleneck is, as one feedback tells.
+#[derive(Clone, Copy, Debug)]
+enum BottleneckState {
+    /// Somebody else fills its queue; our part of the link is this rate.
+    Shared { part: Bitrate },
+    /// It is overloaded by us.
+    Congested {
+        /// How fast it lets packets through while it is busy, and by how much it is overloaded.
+        busy: Busy,
+        /// Its capacity has dropped suddenly.
+        surge: bool,
+    },
+    /// Our own queue drains.
+    Draining(Draining),
+    /// It has room.
+    Free,
+}
+
 impl Signals {
-    /// Whether the link has become much slower than the media. Who comes to share it takes less at a time.
+    /// Whether the link has become much slower than the media. Somebody who comes to share it takes less at a time.
     fn has_collapsed(&self, busy: &Busy) -> bool {
         self.surge && self.sent >= busy.rate.scale(COLLAPSE)
     }
 
-    /// What was sent since beyond so many times what the bottleneck passes, as time that it takes there: the newest packet acknowledged has not seen that
-    /// queue.
+    /// The queue that the newest acknowledged packet has not seen: what was sent since then, beyond so many times what
+    /// the bottleneck lets through, as the time that it takes there.
     fn on_its_way(&self, busy: &Busy, beyond: f64) -> Duration {
         let excess = self.sent.as_bps() as f64 / busy.rate.as_bps().max(1) as f64 - beyond;
         self.since_sent.mul_f64(excess.clamp(0.0, 10.0)).min(MAX_ON_ITS_WAY)
@@ -167,7 +191,8 @@ impl RateControl {
         self.draining.map(|draining| draining.pace)
     }
 
-    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
+    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was
+    /// noticed.
     pub(super) fn queue_passed(&self) -> Option<Instant> {
         self.draining.and_then(|draining| draining.passed)
     }
@@ -187,9 +212,9 @@ impl RateControl {
         self.rate = rate.clamp(self.min, self.max);
     }
 
-    /// The result of a probe. One that agrees with the known capacity makes that more exact, in both directions, so that
-    /// noise does not ratchet the rate up; one that meets a bottleneck about where the rate is makes it known. One that promises more than
-    /// the known capacity must be repeated to be believed: then true.
+    /// The result of a probe. One that agrees with the known capacity makes that more exact, in both directions, so
+    /// that noise does not ratchet the rate up; one that meets a bottleneck about where the rate is makes it known. One
+    /// that promises more than the known capacity must be repeated to be believed: then true.
     pub(super) fn take_probe(&mut self, now: Instant, found: &Found) -> bool {
         if let Some(capacity) = self.known_capacity(now) {
             if found.rate > capacity.scale(1.0 + AGREEMENT) && !std::mem::replace(&mut self.promised, true) {
@@ -212,53 +237,77 @@ impl RateControl {
         false
     }
 
-    /// One feedback. Returns whether the rate was decreased.
+    /// Takes one feedback. Returns whether the rate was decreased.
     pub(super) fn update(&mut self, now: Instant, signals: &Signals) -> bool {
         let elapsed = self.updated.replace(now).map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
         let elapsed = elapsed.min(Duration::from_secs(1));
+        match self.bottleneck_state(now, signals) {
+            BottleneckState::Shared { part } => self.approach_part(now, elapsed, signals, part),
+            BottleneckState::Congested { busy, surge } => return self.give_way(now, signals, &busy, surge),
+            BottleneckState::Draining(draining) => self.drain(now, signals, draining),
+            BottleneckState::Free => self.use_free_link(now, elapsed, signals),
+        }
+        false
+    }
+
+    /// In which state the bottleneck is.
+    fn bottleneck_state(&mut self, now: Instant, signals: &Signals) -> BottleneckState {
         if let Some(part) = self.shared.part(now, signals.queue, DRAINED) {
-            // Our part of a queue that is filled grows with what we send; what does not, meets a slow link and not a neighbour.
-            let raised = self.rate.scale(SHARED_RISE_PER_SECOND.powf(elapsed.as_secs_f64()));
-            self.filled = if signals.app_limited { None } else { Some(self.filled.unwrap_or(now)) };
-            let settle = SHARED_SETTLED + signals.rtt;
-            let settled = self.filled.is_some_and(|since| now.saturating_duration_since(since) >= settle);
-            let delivered = signals.delivered.filter(|_| settled);
-            let proven = delivered.map_or(self.max, |rate| rate.scale(SHARED_PROVEN));
-            self.rate = self.rate.max(raised.min(part)).min(proven).clamp(self.min, self.max);
-            return false;
+            return BottleneckState::Shared { part };
         }
         let surge = signals.surge && signals.busy.is_some_and(|busy| busy.overload >= SURGE_OVERLOAD);
         let congested = surge || signals.usage == Usage::Over || self.is_standing(now, signals.queue);
         let little = signals.app_limited && self.draining.is_none();
         let loaded = if little { LOADED_BY_LITTLE } else { STILL_LOADED };
-        if let Some(busy) = signals.busy.filter(|busy| congested && busy.overload >= loaded) {
-            let bottleneck = self.bottleneck(&busy, surge, signals.app_limited);
-            let on_its_way = if surge { signals.on_its_way(&busy, COLLAPSE) } else { Duration::ZERO };
-            let passed = signals.has_collapsed(&busy).then(|| now + signals.queue + signals.on_its_way(&busy, 1.0));
-            return self.decrease(now, bottleneck, signals.queue + on_its_way, surge, passed);
+        match (signals.busy.filter(|busy| congested && busy.overload >= loaded), self.draining) {
+            (Some(busy), _) => BottleneckState::Congested { busy, surge },
+            (None, Some(draining)) => BottleneckState::Draining(draining),
+            (None, None) => BottleneckState::Free,
         }
-        if let Some(draining) = self.draining {
-            self.drain(now, signals, draining);
-            return false;
-        }
+    }
+
+    /// Up to our part of a link whose queue somebody else fills. Such a part grows with what we send; a rate that is
+    /// sent in full and does not arrive has met a slow link and not a neighbour.
+    fn approach_part(&mut self, now: Instant, elapsed: Duration, signals: &Signals, part: Bitrate) {
+        let raised = self.rate.scale(SHARED_RISE_PER_SECOND.powf(elapsed.as_secs_f64()));
+        self.filled = if signals.app_limited { None } else { Some(self.filled.unwrap_or(now)) };
+        let settle = SHARED_SETTLED + signals.rtt;
+        let settled = self.filled.is_some_and(|since| now.saturating_duration_since(since) >= settle);
+        let delivered = signals.delivered.filter(|_| settled);
+        let proven = delivered.map_or(self.max, |rate| rate.scale(SHARED_PROVEN));
+        self.rate = self.rate.max(raised.min(part)).min(proven).clamp(self.min, self.max);
+    }
+
+    /// The link is overloaded: down, by how far the queue and what is on its way to it tell. Returns whether the rate
+    /// was decreased.
+    fn give_way(&mut self, now: Instant, signals: &Signals, busy: &Busy, surge: bool) -> bool {
+        let bottleneck = self.bottleneck(busy, surge, signals.app_limited);
+        let on_its_way = if surge { signals.on_its_way(busy, COLLAPSE) } else { Duration::ZERO };
+        let passed = signals.has_collapsed(busy).then(|| now + signals.queue + signals.on_its_way(busy, 1.0));
+        self.decrease(now, bottleneck, signals.queue + on_its_way, surge, passed)
+    }
+
+    /// Nothing is wrong with the link: up, where media fills the estimate and its queue is short.
+    fn use_free_link(&mut self, now: Instant, elapsed: Duration, signals: &Signals) {
         if signals.queue <= DRAINED {
             self.shared.on_alone(now, self.rate);
         }
         if signals.usage == Usage::Normal && !signals.app_limited && signals.queue <= FULL_QUEUE {
             self.increase(now, elapsed, signals);
         }
-        false
     }
 
-    /// What the busy bottleneck lets through of ours. Where others share it, that is a part that grows with what we send: media that
-    /// sends little gets little, which says nothing about the estimate but by how much the link is overloaded.
+    /// What the busy bottleneck lets through of ours. Where others share it, that is a part that grows with what we
+    /// send: media that sends little gets little, which says nothing about the estimate but by how much the link is
+    /// overloaded.
     fn bottleneck(&self, busy: &Busy, surge: bool, app_limited: bool) -> Bitrate {
         let factor = if surge { 1.0 / busy.overload } else { MILD_DROP.0 };
         let overloaded = if app_limited { self.rate.scale(factor) } else { Bitrate::ZERO };
         busy.rate.max(overloaded)
     }
 
-    /// Down to what the bottleneck lets through. The queue drains by a slower pace; where it is long, media must shrink for that too.
+    /// Down to what the bottleneck lets through. The queue drains by a slower pace; where it is long, media must shrink
+    /// for that too.
     fn decrease(
         &mut self,
         now: Instant,
@@ -323,8 +372,8 @@ impl RateControl {
         }
     }
 
-    /// Whether the bottleneck that the rate was lowered for let through far more than it can: a queue of the network empties
-    /// at the network's rate, what waits in front of a stalled process arrives at once.
+    /// Whether the bottleneck that the rate was lowered for let through far more than it can: a queue of the network
+    /// empties at the network's rate, what waits in front of a stalled process arrives at once.
     fn is_refuted(&self, signals: &Signals) -> bool {
         let claimed = self.capacity.map(|(capacity, _)| capacity.scale(REFUTED));
         signals.since_decrease.zip(claimed).is_some_and(|(arrived, claimed)| arrived > claimed)
@@ -336,7 +385,8 @@ impl RateControl {
         }
     }
 
-    /// Near the capacity by a packet per response time but at most 4 % per second, else by 8 % per second; never beyond half again what arrives.
+    /// Near the capacity by a packet per response time but at most 4 % per second, else by 8 % per second; never beyond
+    /// half again what arrives.
     fn increase(&mut self, now: Instant, elapsed: Duration, signals: &Signals) {
         let near = self.known_capacity(now).is_some_and(|capacity| {
             self.rate >= capacity.scale(0.9) && signals.delivered.is_none_or(|rate| rate <= capacity.scale(1.1))

@@ -29,7 +29,8 @@ const MOST_HELD_US: f64 = 40_000.0;
 pub(super) struct OneWayDelay {
     /// Lowest `arrival - sent` of this span and of the one before, in microseconds; [`i64::MAX`] where nothing came.
     lowest: [i64; 2],
-    /// Highest `arrival - now`: with the lowest delay it brackets the offset between the clocks. [`i64::MIN`] where nothing came.
+    /// Highest `arrival - now`: with the lowest delay it brackets the offset between the clocks. [`i64::MIN`] where
+    /// nothing came.
     latest: [i64; 2],
     span_ends: OurTime,
     held_since: Option<OurTime>,
@@ -65,8 +66,8 @@ impl OneWayDelay {
         one_way >= latest.saturating_sub(SLACK_US) && back <= lowest.saturating_add(SLACK_US)
     }
 
-    /// Takes a packet that [`Self::is_possible`] and whose own transmission takes `transmission` at the bottleneck; returns
-    /// how long it queued.
+    /// Takes a packet that [`Self::is_possible`] and whose own transmission takes `transmission` at the bottleneck;
+    /// returns how long it queued.
     pub(super) fn observe(&mut self, now: OurTime, packet: &Acked, transmission: Duration) -> Duration {
         if now >= self.span_ends {
             self.span_ends = now.plus(BASE_SPAN);

@@ -1,7 +1,7 @@
 //! How fast packets reach the receiver: over a fixed window, and over the time for which the bottleneck has been busy.
 //!
-//! A rate is never higher than the one at which the same packets were sent, so compressed or invented arrival times gain
-//! nothing.
+//! A rate is never higher than the one at which the same packets were sent, so compressed or invented arrival times
+//! gain nothing.
 
 use super::feedback::{Acked, ReceiverTime};
 use crate::units::Bitrate;
@@ -72,7 +72,8 @@ impl Busy {
         Busy { rate: self.rate.scale(1.0 / (1.0 - f64::from(stray_loss.clamp(0.0, MAX_STRAY)))), ..self }
     }
 
-    /// The same where the full queue dropped this share: what was dropped is not among the packets that tell the overload.
+    /// The same where the full queue dropped this share: what was dropped is not among the packets that tell the
+    /// overload.
     pub(super) fn losing(self, dropped: f32) -> Busy {
         Busy { overload: self.overload / (1.0 - f64::from(dropped.clamp(0.0, MOST_DROPPED))), ..self }
     }
@@ -81,7 +82,9 @@ impl Busy {
 impl Delivery {
     /// Has fetched the place of the newest packet, beside which the next ones go.
     pub(super) fn prefetch_newest(&self) {
-        self.packets.back().into_iter().for_each(fetch);
+        if let Some(newest) = self.packets.back() {
+            fetch(newest);
+        }
     }
 
     /// Takes a delivered packet and how long it waited in the bottleneck's queue.
@@ -182,8 +185,8 @@ impl Delivery {
         i64::from((self.newest.0 as u32).wrapping_sub(packet.arrival_us))
     }
 
-    /// Rate of the bottleneck over the packets that all queued for longer than `threshold`, up to the newest; `None` while
-    /// it is not clearly busy.
+    /// Rate of the bottleneck over the packets that all queued for longer than `threshold`, up to the newest; `None`
+    /// while it is not clearly busy.
     pub(super) fn busy(&self, threshold: Duration) -> Option<Busy> {
         let newest = self.packets.back()?;
         let mut span = Span::new(newest);
@@ -205,8 +208,8 @@ impl Delivery {
         self.marked = Some(self.newest).filter(|_| !self.packets.is_empty());
     }
 
-    /// Rate at which packets arrived after the mark; `None` for too few. It is the receiver's own account and is meant for
-    /// telling what was *not* a bottleneck.
+    /// Rate at which packets arrived after the mark; `None` for too few. It is the receiver's own account and is meant
+    /// for telling what was *not* a bottleneck.
     pub(super) fn since_mark(&self) -> Option<Bitrate> {
         let since_us = self.newest.us_since(self.marked?);
         let after = self.packets.iter().rev().take_while(|p| self.age_us(p) < since_us);

@@ -4,8 +4,8 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-/// A time on our clock in microseconds since the estimator began. Feedback is full of differences of times, which cost a few instructions each
-/// on plain numbers.
+/// A time on our clock in microseconds since the estimator began. Feedback is full of differences of times, which cost
+/// a few instructions each on plain numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OurTime(pub(super) i64);
 

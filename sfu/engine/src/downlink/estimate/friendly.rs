@@ -1,7 +1,7 @@
 //! What a TCP connection would get that meets the same loss and round trip (RFC 5348): no less is ours beside one.
 //!
-//! Only used while the bottleneck is shared with somebody who fills its queue. That somebody loses packets as we do, by its own doing; who
-//! takes these losses for the end of the link gives way without end.
+//! Only used while the bottleneck is shared with somebody who fills its queue. That somebody loses packets as we do, by
+//! its own doing; who takes these losses for the end of the link gives way without end.
 
 use super::feedback::OurTime;
 use crate::units::Bitrate;
@@ -35,7 +35,9 @@ impl FriendlyRate {
         }
         if self.event.replace(sent).is_some() {
             self.closed.rotate_right(1);
-            self.closed.first_mut().into_iter().for_each(|newest| *newest = self.open);
+            if let Some(newest) = self.closed.first_mut() {
+                *newest = self.open;
+            }
         }
         self.open = 0;
     }

@@ -19,8 +19,8 @@ const NAMED_AT_ONCE: usize = 12;
 /// So many are in one line of a cache.
 const ENTRIES_IN_LINE: usize = 64 / size_of::<Entry>();
 
-/// Sent packets that feedback may still name. What was received is forgotten as soon as all before it is known: while nothing is lost only a
-/// round trip's packets are here.
+/// Sent packets that feedback may still name. What was received is forgotten as soon as all before it is known: while
+/// nothing is lost only a round trip's packets are here.
 #[derive(Debug, Default)]
 pub(super) struct SentHistory {
     entries: VecDeque<Entry>,
@@ -95,7 +95,9 @@ impl SentHistory {
 
     /// Has fetched the place of the newest packet, beside which the next one goes.
     pub(super) fn prefetch_newest(&self) {
-        self.entries.back().into_iter().for_each(fetch);
+        if let Some(newest) = self.entries.back() {
+            fetch(newest);
+        }
     }
 
     /// The same for the oldest packets, which the next feedback is about.
@@ -111,7 +113,8 @@ impl SentHistory {
         Some((OurTime(now.0 - i64::from(age_us(now.0 as u32, entry))), entry))
     }
 
-    /// A feedback has been taken: forgets what was received, but for the newest packet, from which numbers are unwrapped.
+    /// A feedback has been taken: forgets what was received, but for the newest packet, from which numbers are
+    /// unwrapped.
     pub(super) fn end_feedback(&mut self) {
         while self.entries.len() > 1
             && self.entries.front().is_some_and(|e| matches!(e.fate, Fate::Unused | Fate::Received))

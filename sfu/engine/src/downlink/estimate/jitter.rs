@@ -1,10 +1,12 @@
-//! Packets that arrive together though they left one after the other: held up behind the bottleneck and sent on in a burst, as Wi-Fi and mobile networks do, or
-//! overtaken there. A bottleneck lets one packet through after the other, so this is no queue, and what delays vary by is noise.
+//! Packets that arrive together though they left one after the other: held up behind the bottleneck and sent on in a
+//! burst, as Wi-Fi and mobile networks do, or overtaken there. A bottleneck lets one packet through after the other, so
+//! this is no queue, and what delays vary by is noise.
 
 use super::feedback::{Acked, OurTime, ReceiverTime};
 use std::time::Duration;
 
-/// Weight of the latest packet in the share that arrives together, and of the latest burst in how long they are held up: one of so many.
+/// Weight of the latest packet in the share that arrives together, and of the latest burst in how long they are held
+/// up: one of so many.
 const WEIGHTS: (i64, i64) = (50, 20);
 /// All packets.
 const ALL: i64 = 1_000_000;

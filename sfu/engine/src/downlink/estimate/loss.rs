@@ -1,14 +1,14 @@
 //! The rate that loss allows, telling random loss from congestion.
 //!
-//! Loss is explained by two numbers: a share that is lost at any rate, and a capacity beyond which everything is lost. The
-//! pair that best explains the last seconds is taken (maximum likelihood, the idea of libwebrtc's LossBasedBweV2). Loss that
-//! does not change with the rate is thus borne; loss that goes away when less is sent limits the rate.
+//! Loss is explained by two numbers: a share that is lost at any rate, and a capacity beyond which everything is lost.
+//! The pair that best explains the last seconds is taken (maximum likelihood, the idea of libwebrtc's LossBasedBweV2).
+//! Loss that does not change with the rate is thus borne; loss that goes away when less is sent limits the rate.
 //!
-//! Where the link's end was met lately, by a queue that grew, too much would queue again: what is lost while nothing queues is then
-//! hardly its end.
+//! Where the link's end was met lately, by a queue that grew, too much would queue again: what is lost while nothing
+//! queues is then hardly its end.
 //!
-//! Packets that are lost one after the other, while nothing queues, are one accident of the path (a fading radio link) and no more evidence
-//! than one packet; those that a full queue drops are evidence each.
+//! Packets that are lost one after the other, while nothing queues, are one accident of the path (a fading radio link)
+//! and no more evidence than one packet; those that a full queue drops are evidence each.
 //!
 //! A network that queues nothing at all is `policer`'s to recognise.
 
@@ -26,19 +26,21 @@ const OBSERVATION_PACKETS: u32 = 10;
 /// Observations kept, the oldest weighing least.
 const OBSERVATIONS: usize = 24;
 const AGEING: f64 = 0.95;
-/// Where little is sent they span more than that many quarters of a second; what is older says nothing about the link as it is now.
+/// Observations older than this are dropped. Where little is sent, each spans more than a quarter of a second, and what
+/// is old says nothing about the link as it is now.
 const MAX_AGE: Duration = Duration::from_secs(8);
-/// After so long without loss what was lost before limits nothing: a new probe tells more.
+/// After this time without loss, earlier losses limit nothing: a new probe tells more.
 const CLEAN: Duration = Duration::from_secs(2);
 /// Likelihood (in nats) that a capacity must explain over random loss alone before it is believed in.
 const CAPACITY_EVIDENCE: f64 = 5.0;
 /// The same on a link that is known to queue, for what is lost while nothing does.
 const UNQUEUED_EVIDENCE: f64 = 20.0;
-/// Random loss is seldom higher; beyond, each percent needs evidence too.
+/// Random loss is seldom higher. Beyond this share, each percent needs evidence too.
 const USUAL_LOSS: f64 = 0.10;
-/// Stray loss beyond this, in bursts no longer than that, is many single packets.
+/// Stray loss beyond this share, in bursts shorter than this mean, is loss of many single packets.
 const SINGLY: (f32, f64) = (0.07, 2.0);
-/// After so many observations stray loss is the path's: what is lost while a link is first filled, or just after it was, is its own doing.
+/// After this many observations stray loss is taken for the path's own. Loss while a link is first filled, or just
+/// after that, is caused by the filling.
 const STRAY_AFTER: usize = 8;
 /// Less loss than this is repaired without anybody noticing.
 const NEGLIGIBLE: f64 = 0.005;
@@ -241,16 +243,16 @@ impl LossControl {
         best.capacity.map(|bps| Bitrate::bps(bps as u64))
     }
 
-    /// How many packets one accident has cost on the mean: by as much, their number overstates the evidence.
+    /// How many packets one loss event has cost on average. By this factor their number overstates the evidence.
     fn burst_length(&self) -> f64 {
         let (lost, events) = self.past.iter().fold((0.0, 0.0), |(l, e), o| (l + o.lost(), e + f64::from(o.events)));
         if events > 0.0 { lost / events } else { 1.0 }
     }
 
-    /// A capacity with the random loss that goes best with it. `presumed` is taken off the score.
-    fn fit(&self, capacity: Option<f64>, presumed: f64) -> Model {
+    /// A capacity with the random loss that fits best. The `penalty` for this model is taken off its score.
+    fn fit(&self, capacity: Option<f64>, penalty: f64) -> Model {
         let likelihood = Likelihood::new(capacity, self.burst_length(), weighted(self.past.iter().rev()));
-        Model { capacity, score: likelihood.highest() - presumed }
+        Model { capacity, score: likelihood.highest() - penalty }
     }
 }
 
@@ -297,8 +299,9 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha12Rng;
 
-    /// Sends at the rate that the controller allows for so many seconds, a feedback every 100 ms, over a link that drops
-    /// what is beyond `capacity` and, besides, `random` of all; whether it is known to queue is told. Returns the rate at the end.
+    /// Sends at the rate that the controller allows for so many seconds, a feedback every 100 ms, over a link that
+    /// drops what is beyond `capacity` and, besides, `random` of all; whether it is known to queue is told. Returns the
+    /// rate at the end.
     fn rate_after(seconds: u32, start: f64, (capacity, queues): (f64, bool), random: f64, seed: u64) -> f64 {
         let (mut control, mut rng) = (LossControl::default(), ChaCha12Rng::seed_from_u64(seed));
         let (mut rate, mut now) = (start, OurTime(0));
@@ -383,7 +386,8 @@ mod tests {
         assert!((control.loss() - expected as f32).abs() < 1e-6, "{} {expected}", control.loss());
     }
 
-    /// Nearly all is lost for 0.4 s, then one packet of `of`, sent so many milliseconds apart. When the limit is forgotten, in milliseconds.
+    /// Nearly all is lost for 0.4 s, then one packet of `of`, sent so many milliseconds apart. When the limit is
+    /// forgotten, in milliseconds.
     fn limited_for(apart_ms: i64, of: i64) -> Option<i64> {
         let mut control = LossControl::default();
         for i in 0..200 {
@@ -417,8 +421,8 @@ mod tests {
         assert_eq!((control.limit(), control.loss()), (None, 0.0));
     }
 
-    /// Sends 1.8 Mb/s, at every fifth second 2.5 Mb/s; a burst of 30 packets is lost in each of these seconds. Returns whether that is taken for
-    /// the end of the link.
+    /// Sends 1.8 Mb/s, at every fifth second 2.5 Mb/s; a burst of 30 packets is lost in each of these seconds. Returns
+    /// whether that is taken for the end of the link.
     fn bursts_limit(queueing: bool) -> bool {
         let (mut now, mut control, mut limited) = (OurTime(0), LossControl::default(), false);
         for second in 0..30 {

@@ -1,14 +1,20 @@
 //! How much one receiver's network carries: an estimator of GoogCC's class (draft-ietf-rmcat-gcc-02) for a forwarder.
 //!
-//! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator reads
-//! [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
+//! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator
+//! reads [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
-//! A feedback passes: `history` (was it sent, is it new), `delay` (can it be true, how long did it queue), `delivery` (how
-//! fast do packets arrive), `groups` and `trendline` (does the queue grow), `loss` and `policer`, `probe`, `friendly` (what would TCP get), `repairs` (where can padding go); then `aimd` decides. Feedback
-//! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
+//! A feedback (`feedback`) passes `history` (was the packet sent, is the report new), `delay` with `jitter` (can the
+//! report be true, how long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was
+//! the queue over time, to be compared with other receivers'), `groups` and `trendline` (does the queue grow), `loss`
+//! with `policer` (is loss random, congestion or a policer), `probe`, `friendly` (what would TCP get), `repairs` (where
+//! can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody else fill the queue) and `alr` (does
+//! media fill the estimate). `outage` watches for feedback that does not come; without any, `reports` or `remb_probing`
+//! make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored, so
+//! that it never raises the estimate.
 
 mod aimd;
 mod alr;
+mod config;
 mod delay;
 mod delivery;
 mod feedback;
@@ -20,6 +26,7 @@ mod loss;
 mod outage;
 mod policer;
 mod probe;
+mod remb_probing;
 mod repairs;
 mod reports;
 mod rtt;
@@ -30,9 +37,9 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod trendline;
-mod trial;
 
 pub use aimd::UTILISATION;
+pub use config::EstimatorConfig;
 pub use feedback::{Feedback, MAX_REPORTS, PacketReport, ProbeId, ReceiverTime, RepairSource, SentPacket};
 pub use probe::{Probe, ProbeOutcome};
 
@@ -47,53 +54,38 @@ use groups::ArrivalGroups;
 use history::{Fate, SentHistory};
 use loss::LossControl;
 use outage::Outage;
-use probe::Prober;
+use probe::{Found, Prober};
+use remb_probing::RembProbing;
 use repairs::Repairs;
 use reports::Reports;
 use rtt::RoundTrip;
 use standing::StandingQueue;
 use std::time::{Duration, Instant};
 use trendline::{Trendline, Usage};
-use trial::Trial;
 
-/// Probing goes this far beyond the demand, so that what is wanted fits with the allocator's margins.
-const DEMAND_MARGIN: f64 = 1.15;
-/// Without transport feedback for so long, receiver reports take over.
+/// Probes and increases go this far beyond the demand, so that what is wanted fits even with the allocator's slack. The
+/// demand that [`Estimator::set_demand`] is given already contains the headroom of `layers.rs` (1.5 times what all
+/// layers cost): the two multiply, so the link is explored up to about 1.7 times what all layers cost.
+const PROBE_HEADROOM: f64 = 1.15;
+/// Receiver reports take over when there was no transport feedback for this time.
 const REPORTS_TAKE_OVER: Duration = Duration::from_secs(5);
-/// While nothing was sent for so long there are no timers.
+/// When nothing was sent for this time there are no timers and no probes.
 const IDLE: Duration = Duration::from_secs(1);
-/// A queue longer than this that still grows is a surge.
+/// A queue longer than this is a surge where it has grown by more than [`SURGE_GROWTH`] since the last feedback.
 const SURGE_QUEUE: Duration = Duration::from_millis(40);
 const SURGE_GROWTH: Duration = Duration::from_millis(10);
-/// A link whose end was met by a queue within this time has one.
+/// A bottleneck that was measured by its queue within this time is known to queue packets before it drops them.
 const QUEUES: Duration = Duration::from_secs(30);
-/// No probing into a queue longer than this.
+/// No probe is sent into a queue longer than this.
 const PROBE_QUEUE: Duration = Duration::from_millis(60);
-/// After an outage that lost media, the share of the former estimate to begin with.
+/// After an outage that lost media the estimate begins with this share of the former one.
 const RESUME_SHARE: f64 = 0.5;
-/// Pacing over the estimate: where the capacity is known no faster than that, the estimate being 95 % of it, so that key frames queue here and not
-/// in the network.
+/// The pacing rate as a multiple of the estimate, near a known capacity and elsewhere. Near the capacity, of which the
+/// estimate is 95 %, nothing is sent faster than the capacity, so that key frames queue here and not in the network.
 const PACING: (f64, f64) = (1.05, 2.5);
-/// How much of it leaves at once. Where there is room, a whole key frame of what is sent leaves in one system call, and none of it waits for a
-/// timer; browsers do the same.
+/// How much of the pacing rate leaves at once, near a known capacity and elsewhere. Where there is room, a whole key
+/// frame leaves in one system call and none of it waits for a timer; browsers do the same.
 const BURSTS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
-
-/// Bounds of an estimate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EstimatorConfig {
-    /// Estimate before anything is known.
-    pub start: Bitrate,
-    /// The estimate is never lower; must carry audio.
-    pub min: Bitrate,
-    /// The estimate is never higher.
-    pub max: Bitrate,
-}
-
-impl Default for EstimatorConfig {
-    fn default() -> Self {
-        EstimatorConfig { start: Bitrate::kbps(500), min: Bitrate::kbps(30), max: Bitrate::kbps(50_000) }
-    }
-}
 
 /// Bandwidth estimator towards one receiver.
 #[derive(Debug)]
@@ -117,7 +109,7 @@ pub struct Estimator {
     expects_feedback: bool,
     probes_allowed: bool,
     reports: Reports,
-    trial: Trial,
+    remb_probing: RembProbing,
     control: RateControl,
     rtt: RoundTrip,
     standing: StandingQueue,
@@ -160,7 +152,7 @@ impl Estimator {
             outage: Outage::default(),
             expects_feedback: true,
             probes_allowed: true,
-            trial: Trial::default(),
+            remb_probing: RembProbing::default(),
             reports: Reports::default(),
             control: RateControl::new(config.start, config.min, config.max),
             rtt: RoundTrip::default(),
@@ -229,7 +221,8 @@ impl Estimator {
         }
     }
 
-    /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object to.
+    /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object
+    /// to.
     pub fn expect_transport_feedback(&mut self, expected: bool) {
         self.expects_feedback = expected;
     }
@@ -249,7 +242,7 @@ impl Estimator {
         self.rtt.add(now, rtt);
         if self.is_tried_out() {
             let sent = self.meter.rate(now);
-            let objected = self.trial.on_loss(now, self.reports.note_loss(fraction_lost), sent);
+            let objected = self.remb_probing.on_loss(now, self.reports.note_loss(fraction_lost), sent);
             return self.fall(objected);
         }
         let rate = self.reports.on_loss(now, fraction_lost, self.control.rate());
@@ -257,12 +250,13 @@ impl Estimator {
         self.control.set(rate.min(ceiling));
     }
 
-    /// The receiver asks to be sent no more than `rate`. Where transport feedback was offered and does not come this is the estimate.
+    /// The receiver asks to be sent no more than `rate`. Where transport feedback was offered and does not come this is
+    /// the estimate.
     pub fn on_remb(&mut self, now: Instant, rate: Bitrate) {
         self.now = now;
         if self.is_tried_out() {
             let sent = self.meter.rate(now);
-            let objected = self.trial.on_remb(now, rate, sent);
+            let objected = self.remb_probing.on_remb(now, rate, sent);
             return self.fall(objected);
         }
         self.reports.on_remb(now, rate);
@@ -298,8 +292,8 @@ impl Estimator {
         self.rtt.smoothed()
     }
 
-    /// How long the answer to something that is asked for takes now: the path's round trip and the queue, without the receiver's wait before it
-    /// reports. `None` before the first feedback.
+    /// How long the answer to something that is asked for takes now: the path's round trip and the queue, without the
+    /// receiver's wait before it reports. `None` before the first feedback.
     pub fn answer_time(&self) -> Option<Duration> {
         self.rtt.shortest().map(|path| path + self.queue)
     }
@@ -309,12 +303,14 @@ impl Estimator {
         if self.has_transport_feedback(self.now) { self.loss.loss() } else { self.reports.loss() }
     }
 
-    /// The same of what was lost while nothing queued: as much would get lost if less were sent. 0 while that is not told yet.
+    /// The same of what was lost while nothing queued: as much would get lost if less were sent. 0 while that is not
+    /// told yet.
     pub fn stray_loss(&self) -> f32 {
         if self.loss.tells_stray() { self.loss.stray_loss() } else { 0.0 }
     }
 
-    /// How many copies to send of what is sent again: two where the path loses so many packets, one by one, that the first often is lost too.
+    /// How many copies to send of what is sent again: two where the path loses so many packets, one by one, that the
+    /// first often is lost too.
     pub fn repair_copies(&self) -> u32 {
         if self.loss.loses_singly() { 2 } else { 1 }
     }
@@ -324,7 +320,8 @@ impl Estimator {
         !self.repairs.are_unheard(source)
     }
 
-    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was noticed.
+    /// While the queue of a link that has collapsed drains, when it has passed all that was sent before that was
+    /// noticed.
     pub fn queue_passed(&self) -> Option<Instant> {
         self.control.queue_passed()
     }
@@ -341,16 +338,17 @@ impl Estimator {
         if at_once { BURSTS.1 } else { BURSTS.0 }
     }
 
-    /// Whether the network's queue has been long enough lately for [`Self::likeness`] to tell something.
+    /// Whether the network's queue has been long enough lately for [`Self::queue_correlation`] to tell something.
     pub fn has_queued(&self) -> bool {
         self.standing.has_stood()
     }
 
-    /// How much of what changes in the queue of one of two receivers changes for the other too, 0 to 1; `None` where that cannot be told.
-    pub fn likeness(&self, other: &Estimator) -> Option<f64> {
+    /// How well the queues that two receivers meet correlate over time, 0 to 1: the share of their changes that both
+    /// have in common. `None` where too little has changed to tell.
+    pub fn queue_correlation(&self, other: &Estimator) -> Option<f64> {
         let later = other.began.saturating_duration_since(self.began).as_micros() as i64;
         let earlier = self.began.saturating_duration_since(other.began).as_micros() as i64;
-        self.standing.likeness(&other.standing, later - earlier)
+        self.standing.queue_correlation(&other.standing, later - earlier)
     }
 
     /// How probes ended since the last call, in the order of [`ProbeOutcome::ALL`].
@@ -362,7 +360,7 @@ impl Estimator {
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         self.now = now;
         if self.is_tried_out() {
-            return self.trial.poll_probe(self.control.rate());
+            return self.remb_probing.poll_probe(self.control.rate());
         }
         if !self.may_probe(now) {
             return None;
@@ -375,7 +373,7 @@ impl Estimator {
         self.now = now;
         self.prober.handle_timeout(now);
         if self.is_tried_out() {
-            let raised = self.trial.raise(now, self.control.rate(), self.ceiling());
+            let raised = self.remb_probing.raise(now, self.control.rate(), self.ceiling());
             return self.control.set(raised);
         }
         let rtt = self.rtt.or_guess();
@@ -393,7 +391,7 @@ impl Estimator {
             return None;
         }
         if self.is_tried_out() {
-            return (self.control.rate() < self.ceiling()).then(|| self.trial.poll_timeout(self.now));
+            return (self.control.rate() < self.ceiling()).then(|| self.remb_probing.poll_timeout(self.now));
         }
         let probe = self.prober.poll_timeout(self.estimate(), self.ceiling()).filter(|_| self.may_probe(self.now));
         let outage = self.outage.poll_timeout(self.rtt.or_guess());
@@ -407,7 +405,9 @@ impl Estimator {
             if entry.fate == Fate::InFlight {
                 entry.fate = Fate::Missing;
                 batch.lost += 1;
-                entry.probe.into_iter().for_each(|id| self.prober.on_lost(id));
+                if let Some(id) = entry.probe {
+                    self.prober.on_lost(id);
+                }
                 let repair = entry.repair;
                 if repair.is_some_and(|source| self.repairs.on_lost(source)) {
                     self.loss.reset(); // it was not the network that lost them
@@ -438,13 +438,15 @@ impl Estimator {
         batch.received += 1;
         batch.newest_sent = batch.newest_sent.max(Some(packet.sent));
         let queue = self.take_arrival(now, &packet, batch);
-        probe.into_iter().for_each(|id| self.prober.on_acked(id, &packet, queue));
+        if let Some(id) = probe {
+            self.prober.on_acked(id, &packet, queue);
+        }
     }
 
     /// Returns how long the packet queued.
     fn take_arrival(&mut self, now: OurTime, packet: &Acked, batch: &mut Batch) -> Duration {
-        // The estimate that there is at the start is a guess. By a low one, what packets of the first cluster queued would pass for their transmission, and
-        // that cluster for one that got through.
+        // The estimate that there is at the start is a guess. By a low one, what packets of the first cluster queued
+        // would pass for their transmission, and that cluster for one that got through.
         let rate = self.prober.first_rate().map_or(self.control.rate(), |first| first.max(self.control.rate()));
         let transmission = rate.time_for(packet.bytes as u64);
         let queue = self.delay.observe(now, packet, transmission);
@@ -463,18 +465,29 @@ impl Estimator {
         }
     }
 
-    /// An ordinary feedback: let the parts have their say.
+    /// An ordinary feedback: the delay sets the rate, then loss limits it.
     fn decide(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) {
         let found = self.prober.end_feedback(now, self.estimate(), newest_sent);
-        match self.control.is_shared() {
-            true => self.delay.hold_base(self.time(now)),
-            false => self.delay.release_base(),
+        if self.control.is_shared() {
+            self.delay.hold_base(self.time(now));
+        } else {
+            self.delay.release_base();
         }
+        let signals = self.signals(now, grown, newest_sent);
+        let lowered_by_delay = self.apply_control(now, &signals, found);
+        let lowered_by_loss = self.apply_loss_limit(now);
+        if lowered_by_delay || lowered_by_loss {
+            self.prober.on_drop(now);
+        }
+    }
+
+    /// What the rate control decides on.
+    fn signals(&mut self, now: Instant, grown: bool, newest_sent: Option<OurTime>) -> Signals {
         let threshold = self.delay.queue_threshold();
         let surge = grown && self.queue > SURGE_QUEUE.max(threshold * 2);
         // In a surge only what came after it began tells the new capacity.
         let sudden = surge.then(|| self.delivery.busy(threshold.max(SURGE_QUEUE / 2))).flatten();
-        let signals = Signals {
+        Signals {
             usage: self.trendline.usage(),
             surge,
             queue: self.queue,
@@ -488,14 +501,18 @@ impl Estimator {
             sent: self.meter.rate(now),
             app_limited: self.meter.is_app_limited(now, self.control.rate()),
             ceiling: self.ceiling(),
-        };
+        }
+    }
+
+    /// Runs the rate control, and takes the result of a probe where the rate was not decreased. Returns whether it was.
+    fn apply_control(&mut self, now: Instant, signals: &Signals, found: Option<Found>) -> bool {
         let was_draining = self.control.is_draining();
-        let mut dropped = self.control.update(now, &signals);
+        let lowered = self.control.update(now, signals);
         if was_draining && !self.control.is_draining() {
             self.prober.ask_soon(now);
         }
-        if dropped {
-            self.loss.reset(); // it was the delay of a full queue that explains what was lost
+        if lowered {
+            self.loss.reset(); // what was lost is explained by the full queue
             self.delivery.mark();
         } else if let Some(found) = found.filter(|_| !self.control.is_draining()) {
             let is_to_be_repeated = self.control.take_probe(now, &found);
@@ -503,27 +520,29 @@ impl Estimator {
                 self.prober.ask_soon(now);
             }
         }
+        lowered
+    }
+
+    /// Lowers the rate to what loss allows; beside somebody who fills the queue, not below what TCP would get. Returns
+    /// whether it was lowered.
+    fn apply_loss_limit(&mut self, now: Instant) -> bool {
         self.loss.end_feedback(self.control.has_met_bottleneck(now, QUEUES));
-        let limit = self.loss.limit().map(|limit| match self.control.is_shared() {
-            true => self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly)),
-            false => limit,
-        });
-        if let Some(limit) = limit.filter(|limit| *limit < self.control.rate()) {
+        let Some(mut limit) = self.loss.limit() else { return false };
+        if self.control.is_shared() {
+            limit = self.friendly.rate(self.rtt.or_guess()).map_or(limit, |friendly| limit.max(friendly));
+        }
+        let is_lower = limit < self.control.rate();
+        if is_lower {
             self.control.set(limit);
-            dropped = true;
         }
-        if dropped {
-            self.prober.on_drop(now);
-        }
+        is_lower
     }
 
     /// The first feedback after an outage: where the media got through all the while, nothing has changed; else begin
     /// with half and ask at once how much more the link takes.
     fn resume(&mut self, now: Instant, before: Bitrate, batch: &Batch) {
         self.loss.reset();
-        self.trendline.reset();
-        self.groups.reset();
-        self.delivery.reset();
+        self.forget_path();
         if self.queue > PROBE_QUEUE {
             return; // the link is back, but slower: what was lowered stays low
         }
@@ -533,6 +552,7 @@ impl Estimator {
         self.prober.ask_now(now);
     }
 
+    /// The network path or the receiver's clock is another one: what was measured on it is void.
     fn forget_path(&mut self) {
         self.trendline.reset();
         self.groups.reset();
@@ -566,7 +586,7 @@ impl Estimator {
 
     /// The highest rate that is of any use.
     fn ceiling(&self) -> Bitrate {
-        let useful = self.demand.scale(DEMAND_MARGIN).min(self.config.max);
+        let useful = self.demand.scale(PROBE_HEADROOM).min(self.config.max);
         self.loss.limit().map_or(useful, |limit| useful.min(limit))
     }
 

@@ -1,4 +1,5 @@
-//! Feedback outage: while packets leave and nothing comes back, send less and less; when feedback returns, return quickly.
+//! Feedback outage: while packets leave and nothing comes back, send less and less; when feedback returns, return
+//! quickly.
 
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};

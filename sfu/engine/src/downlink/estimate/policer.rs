@@ -1,9 +1,10 @@
 //! Tells a policer: a network that drops what is beyond a rate and queues nothing (a token bucket, RFC 2697).
 //!
-//! Its bucket lets a probe through whole, and the media for a second, so that every probe promises much more than there is. What gives it away is
-//! what happens after: for a while much is lost, what still arrives comes at one rate, nothing queues, and as soon as no more than that is sent
-//! nothing is lost. (Flach et al., "An Internet-Wide Analysis of Traffic Policing", SIGCOMM 2016; the long-term bandwidth of TCP BBR is for the same.)
-//! That rate is then believed for a while, longer each time that it is met again, and more is tried by little and little.
+//! Its bucket lets a probe through whole, and the media for a second, so that every probe promises much more than there
+//! is. What gives it away is what happens after: for a while much is lost, what still arrives comes at one rate,
+//! nothing queues, and as soon as no more than that is sent nothing is lost. (Flach et al., "An Internet-Wide Analysis
+//! of Traffic Policing", SIGCOMM 2016; the long-term bandwidth of TCP BBR is for the same.) That rate is then believed
+//! for a while, longer each time that it is met again, and more is tried by little and little.
 
 use super::aimd::UTILISATION;
 use super::feedback::OurTime;
@@ -13,7 +14,8 @@ use std::time::Duration;
 /// Losing this share is a sign of a policer, losing no more than that of none.
 const MUCH: f64 = 0.10;
 const NOTHING: f64 = 0.02;
-/// So many observations one after the other tell its rate; the first is left out, as the bucket was not empty all the time.
+/// So many observations one after the other tell its rate; the first is left out, as the bucket was not empty all the
+/// time.
 const RUN: u32 = 3;
 /// So many in which no more than its rate was sent, because of what was lost, and nothing was lost any more, prove it.
 const PROOF: u32 = 4;
@@ -228,7 +230,8 @@ mod tests {
             Bucket { policer: Policer::default(), rate, size, tokens: size, now: OurTime(0) }
         }
 
-        /// Sends by `rate`, or by no more than what the policer is known to pass, for so many seconds. Returns the mean loss.
+        /// Sends by `rate`, or by no more than what the policer is known to pass, for so many seconds. Returns the mean
+        /// loss.
         fn send(&mut self, rate: f64, seconds: u32) -> f64 {
             let mut lost = 0.0;
             for _ in 0..4 * seconds {
@@ -302,7 +305,8 @@ mod tests {
         }
     }
 
-    /// Whether a policer is ever recognised in so many observations of a rate, in Mb/s, and loss, which limits the rate or not.
+    /// Whether a policer is ever recognised in so many observations of a rate, in Mb/s, and loss, which limits the rate
+    /// or not.
     fn recognised(limited: bool, observations: &[(usize, f64, f64)]) -> bool {
         let (mut policer, mut at, mut met) = (Policer::default(), OurTime(0), false);
         for (count, mbps, loss) in observations {

@@ -1,9 +1,10 @@
-//! Probing: short clusters of packets sent faster than the estimate, to learn whether the link takes more. A forwarder's
-//! media comes in steps, so nearly every increase is found this way.
+//! Probing: short clusters of packets sent faster than the estimate, to learn whether the link takes more. A
+//! forwarder's media comes in steps, so nearly every increase is found this way.
 //!
-//! One probe at a time. A probe that gets through is followed at once by one twice as fast; one that meets the bottleneck
-//! measures it, and the next comes after a pause, or at once where that is to be confirmed. Clusters are short in time (20 ms), so that a failed one queues little; where
-//! the path jitters, and where such prove nothing, because an end stalls for longer than that, they are longer.
+//! One probe at a time. A probe that gets through is followed at once by one twice as fast; one that meets the
+//! bottleneck measures it, and the next comes after a pause, or at once where that is to be confirmed. Clusters are
+//! short in time (20 ms), so that a failed one queues little; where the path jitters, and where such prove nothing,
+//! because an end stalls for longer than that, they are longer.
 
 use super::aimd::UTILISATION;
 use super::feedback::{Acked, OurTime, ProbeId, ReceiverTime};
@@ -139,7 +140,8 @@ impl Prober {
         }
     }
 
-    /// The next probe, where one is due. `ceiling`: the highest rate of any use; `spread`: by how much delays vary on a path that jitters.
+    /// The next probe, where one is due. `ceiling`: the highest rate of any use; `spread`: by how much delays vary on a
+    /// path that jitters.
     pub(super) fn poll(
         &mut self,
         now: Instant,
@@ -218,8 +220,8 @@ impl Prober {
         }
     }
 
-    /// Ends a feedback, whose newest packet was sent at `newest`: the result, once all packets of the cluster are accounted for, or will not be, as the feedback
-    /// that told of them was lost. Then the next cluster comes at once.
+    /// Ends a feedback, whose newest packet was sent at `newest`: the result, once all packets of the cluster are
+    /// accounted for, or will not be, as the feedback that told of them was lost. Then the next cluster comes at once.
     pub(super) fn end_feedback(&mut self, now: Instant, estimate: Bitrate, newest: Option<OurTime>) -> Option<Found> {
         let running = self.running.take_if(|running| running.is_answered() || running.is_passed(newest))?;
         let found = running.judge();
@@ -326,8 +328,9 @@ impl Running {
         let received_bits = 8.0 * arrived.bytes.saturating_sub(first_bytes) as f64;
         let send_rate = sent_bits / sent_s;
         let compressed = received_bits > COMPRESSED * send_rate * arrival_s;
-        // What was through when the last packet's turn came. Packets held up together still were through by then, and packets of
-        // unequal size do not disturb it; jitter does, from which the spacing of the arrivals suffers otherwise.
+        // What was through when the last packet's turn came. Packets held up together still were through by then, and
+        // packets of unequal size do not disturb it; jitter does, from which the spacing of the arrivals suffers
+        // otherwise.
         let by_queue = sent_bits / (sent_s + arrived.queue.as_secs_f64());
         let receive_rate = if compressed { by_queue } else { by_queue.max(received_bits / arrival_s) };
         let saturated = receive_rate < SATURATED * send_rate && !compressed;
@@ -363,7 +366,8 @@ mod tests {
     const ESTIMATE: Bitrate = Bitrate::kbps(1000);
     const CEILING: Bitrate = Bitrate::kbps(10_000);
 
-    /// Sends one cluster and has it arrive with this spacing, the last packet after having `queued`; `lost` of its packets do not.
+    /// Sends one cluster and has it arrive with this spacing, the last packet after having `queued`; `lost` of its
+    /// packets do not.
     fn result(
         prober: &mut Prober,
         now: Instant,
@@ -427,7 +431,8 @@ mod tests {
         assert!(prober.poll(later + Duration::from_secs(5), ESTIMATE, CEILING, RTT, None).unwrap().id != silent.id);
     }
 
-    /// Sends a cluster of ten packets at the rate that gets through. Of these the first so many are reported, then one that was sent after them.
+    /// Sends a cluster of ten packets at the rate that gets through. Of these the first so many are reported, then one
+    /// that was sent after them.
     fn after_lost_feedback(reported: u32) -> (Prober, Option<Found>, Instant) {
         let now = Instant::now();
         let mut prober = Prober::new(now);

@@ -1,8 +1,8 @@
 //! Whether the receiver ever acknowledges what comes on a source of retransmissions.
 //!
-//! Firefox sometimes does not, for a whole session: media that reaches it before its own description took effect makes it forget that
-//! source (seen in one of eight joins on loopback, Firefox 153). Padding that goes there is lost, which says nothing about the network, and
-//! no probe made of it succeeds: then it goes on the source of the media.
+//! Firefox sometimes does not, for a whole session: media that reaches it before its own description took effect makes
+//! it forget that source (seen in one of eight joins on loopback, Firefox 153). Padding that goes there is lost, which
+//! says nothing about the network, and no probe made of it succeeds: then it goes on the source of the media.
 
 use super::feedback::RepairSource;
 
@@ -27,7 +27,9 @@ struct Source {
 impl Repairs {
     /// One has arrived.
     pub(super) fn on_arrived(&mut self, source: RepairSource) {
-        self.source(source).into_iter().for_each(|source| *source = Source { heard: true, lost: 0 });
+        if let Some(source) = self.source(source) {
+            *source = Source { heard: true, lost: 0 };
+        }
     }
 
     /// One is reported lost. True where that settles that none will arrive.

@@ -9,7 +9,8 @@ const GUESS: Duration = Duration::from_millis(100);
 /// The shortest is taken over one to two of these.
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Measured with each feedback, which the receiver sends only now and then: most samples are too long by some of its interval.
+/// Measured with each feedback, which the receiver sends only now and then: most samples are too long by some of its
+/// interval.
 #[derive(Debug, Default)]
 pub(super) struct RoundTrip {
     smoothed: Option<Duration>,

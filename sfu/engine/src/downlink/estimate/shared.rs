@@ -1,5 +1,7 @@
-//! A queue that is not ours: sending less does not shorten it, since somebody who fills queues (TCP) takes what we leave. Giving way would only
-//! starve us, so until the queue has gone, half of what the link carried when it was ours is taken. Loss limits that, though not below what TCP would get (`friendly`), and what arrives of it where it is filled.
+//! A queue that is not ours: sending less does not shorten it, since somebody who fills queues (TCP) takes what we
+//! leave. Giving way would only starve us, so until the queue has gone, half of what the link carried when it was ours
+//! is taken. Loss limits that, though not below what TCP would get (`friendly`), and what arrives of it where it is
+//! filled.
 
 use super::aimd::LONG_QUEUE;
 use crate::units::Bitrate;
@@ -11,7 +13,8 @@ const GONE: Duration = Duration::from_secs(1);
 const PEAK_VALID: Duration = Duration::from_secs(120);
 /// Part of the link that is ours beside one other.
 const PART: f64 = 0.5;
-/// A link does not become slower than this share of what it carried without anybody in its queue; what seems so is others' doing.
+/// A link does not become slower than this share of what it carried without anybody in its queue; what seems so is
+/// others' doing.
 const SLOWEST: f64 = 0.1;
 /// A queue of a few of our own packets is ours.
 const OWN_PACKETS_BYTES: u64 = 3 * 600;

@@ -23,7 +23,8 @@ pub(super) struct Scene {
     pub(super) random_loss: f64,
     /// Uniform jitter up to this, without reordering.
     pub(super) jitter: Duration,
-    /// The receiving process reads its socket, and notes arrivals, only so often: random pauses within these milliseconds.
+    /// The receiving process reads its socket, and notes arrivals, only so often: random pauses within these
+    /// milliseconds.
     pub(super) reads_after_ms: std::ops::RangeInclusive<u64>,
     /// The receiver drops unread what comes on the source of retransmissions.
     pub(super) hears_no_repairs: bool,

@@ -1,7 +1,9 @@
-//! The queue that stands at a receiver's bottleneck over time, to be compared with what another receiver meets: in one queue both wait longer and shorter
-//! at the same moments (the idea of RFC 8382, with the delay itself instead of its moments: both paths begin here, on one clock).
+//! The queue that stands at a receiver's bottleneck over time, to be compared with what another receiver meets: in one
+//! queue both wait longer and shorter at the same moments (the idea of RFC 8382, with the delay itself instead of its
+//! moments: both paths begin here, on one clock).
 //!
-//! Of each span the shortest wait counts. What a receiver's own frame adds, which no other packet may have met, is not in it.
+//! Of each span the shortest wait counts. What a receiver's own frame adds, which no other packet may have met, is not
+//! in it.
 
 use super::feedback::OurTime;
 use std::time::Duration;
@@ -59,11 +61,13 @@ impl StandingQueue {
         self.waits.iter().filter(|wait| **wait != UNKNOWN).map(|wait| above(*wait)).sum::<i32>() >= EVIDENCE
     }
 
-    /// How much of what changes in the queue that one of two meets changes for the other too, 0 to 1, over the spans that both know; `None` where too
-    /// little changed to tell. `other` counts its time from `later` microseconds after this one does.
+    /// How much of what changes in the queue that one of two meets changes for the other too, 0 to 1, over the spans
+    /// that both know; `None` where too little changed to tell. `other` counts its time from `later` microseconds after
+    /// this one does.
     ///
-    /// Queues of two links that carry the same streams grow and shrink together, but not by the same; and what a path always adds is in no change.
-    pub(super) fn likeness(&self, other: &StandingQueue, later: i64) -> Option<f64> {
+    /// Queues of two links that carry the same streams grow and shrink together, but not by the same; and what a path
+    /// always adds is in no change.
+    pub(super) fn queue_correlation(&self, other: &StandingQueue, later: i64) -> Option<f64> {
         let shift = (later + SPAN_US / 2).div_euclid(SPAN_US);
         let newest = self.newest.min(other.newest + shift);
         let oldest = 1 + self.newest.max(other.newest + shift) - SPANS as i64;
@@ -116,7 +120,8 @@ mod tests {
         80 - (at_ms % 1000 - 500).abs() * 80 / 500
     }
 
-    /// What a receiver meets in five seconds, whose clock began at `began` and whose packets leave every `every` milliseconds.
+    /// What a receiver meets in five seconds, whose clock began at `began` and whose packets leave every `every`
+    /// milliseconds.
     fn met(began: i64, every: usize, wait: impl Fn(i64) -> i64) -> StandingQueue {
         let mut standing = StandingQueue::default();
         for at in (0..5000).step_by(every) {
@@ -126,8 +131,8 @@ mod tests {
         standing
     }
 
-    fn likeness(one: &StandingQueue, two: &StandingQueue, later: i64) -> f64 {
-        one.likeness(two, later * MS).unwrap_or(-1.0)
+    fn queue_correlation(one: &StandingQueue, two: &StandingQueue, later: i64) -> f64 {
+        one.queue_correlation(two, later * MS).unwrap_or(-1.0)
     }
 
     #[test]
@@ -135,33 +140,33 @@ mod tests {
         let one = met(0, 7, queue);
         for (began, every) in [(0, 7), (0, 20), (1234, 12), (-1234, 12)] {
             let two = met(began, every, queue);
-            assert!(likeness(&one, &two, began) > 0.7, "{began} ms later, every {every} ms");
-            assert_eq!(likeness(&one, &two, began), likeness(&two, &one, -began));
+            assert!(queue_correlation(&one, &two, began) > 0.7, "{began} ms later, every {every} ms");
+            assert_eq!(queue_correlation(&one, &two, began), queue_correlation(&two, &one, -began));
         }
-        assert_eq!(likeness(&one, &met(0, 7, queue), 500), 0.0, "one grows when the other shrinks");
+        assert_eq!(queue_correlation(&one, &met(0, 7, queue), 500), 0.0, "one grows when the other shrinks");
     }
 
     #[test]
     fn what_a_path_always_adds_is_no_queue() {
         let one = met(0, 7, queue);
         let two = met(0, 7, |at| queue(at) + 25);
-        assert_eq!(likeness(&one, &two, 0), 1.0);
+        assert_eq!(queue_correlation(&one, &two, 0), 1.0);
     }
 
     #[test]
     fn a_frame_of_ones_own_is_no_queue() {
         let one = met(0, 7, queue);
         let bursts = |at| if at % 35 == 0 { queue(at) } else { queue(at) + 30 };
-        assert!(likeness(&one, &met(0, 7, bursts), 0) > 0.7);
+        assert!(queue_correlation(&one, &met(0, 7, bursts), 0) > 0.7);
     }
 
     #[test]
     fn a_queue_that_the_other_does_not_meet_or_one_of_another_size_or_moment_is_another() {
         let one = met(0, 7, queue);
-        assert_eq!(likeness(&one, &met(0, 7, |_| 0), 0), 0.0);
-        let narrower = likeness(&one, &met(0, 7, |at| 2 * queue(at)), 0);
+        assert_eq!(queue_correlation(&one, &met(0, 7, |_| 0), 0), 0.0);
+        let narrower = queue_correlation(&one, &met(0, 7, |at| 2 * queue(at)), 0);
         assert!((0.3..0.6).contains(&narrower), "{narrower}");
-        let later = likeness(&one, &met(0, 7, |at| queue(at + 200)), 0);
+        let later = queue_correlation(&one, &met(0, 7, |at| queue(at + 200)), 0);
         assert!(later < 0.6, "{later}");
     }
 
@@ -169,11 +174,11 @@ mod tests {
     fn without_a_queue_or_a_second_in_common_nothing_can_be_told() {
         let (calm, one) = (met(0, 7, |at| at % 8), met(0, 7, queue));
         assert!(!calm.has_stood() && one.has_stood());
-        assert_eq!(calm.likeness(&calm, 0), None);
-        assert_eq!(one.likeness(&StandingQueue::default(), 0), None);
+        assert_eq!(calm.queue_correlation(&calm, 0), None);
+        assert_eq!(one.queue_correlation(&StandingQueue::default(), 0), None);
         let (long, mut brief) = (met(0, 7, |at| 2 * queue(at)), StandingQueue::default());
         (4050..5000).step_by(7).for_each(|at| brief.add(OurTime(at * MS), Duration::from_millis(2 * queue(at) as u64)));
-        assert_eq!(long.likeness(&brief, 0), None, "not quite a second in common");
+        assert_eq!(long.queue_correlation(&brief, 0), None, "not quite a second in common");
         let mut quiet_since = met(0, 7, queue);
         (5000..9100).step_by(20).for_each(|at| quiet_since.add(OurTime(at * MS), Duration::ZERO));
         assert!(!quiet_since.has_stood(), "what was is forgotten");

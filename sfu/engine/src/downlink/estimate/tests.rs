@@ -113,7 +113,8 @@ fn what_loss_leaves_is_found_by_probes() {
 
 #[test]
 fn a_first_guess_most_of_which_a_short_queue_drops_is_taken_back_within_a_second() {
-    // Less is sent than the guess allows: how much too high that is, is told by the overload, most of which the queue drops.
+    // Less is sent than the guess allows: how much too high that is, is told by the overload, most of which the queue
+    // drops.
     let media = |estimate| {
         let steps = [370, 185, 60].map(Bitrate::kbps);
         steps.into_iter().find(|step| *step <= estimate).unwrap_or(Bitrate::kbps(60))

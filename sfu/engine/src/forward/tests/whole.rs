@@ -8,7 +8,7 @@ fn what_is_doubtful_is_waited_for_until_its_keyframe_is_whole_and_the_smaller_on
     let mut slot = Slot::video(&[0, 0]);
     slot.target(0, 2);
     slot.frame(0, true);
-    slot.forwarder.doubt(true);
+    slot.forwarder.require_whole_keyframe(true);
     slot.target(1, 2);
     let keyframe = slot.encode(1, 4, true);
     assert!(slot.deliver(1, &keyframe[0]).is_empty());
@@ -30,7 +30,7 @@ fn what_is_not_doubtful_or_smaller_is_started_with_at_once() {
         let mut slot = Slot::video(&[0, 0]);
         slot.target(from, 2);
         slot.frame(usize::from(from), true);
-        slot.forwarder.doubt(doubtful);
+        slot.forwarder.require_whole_keyframe(doubtful);
         slot.target(to, 2);
         let keyframe = slot.encode(usize::from(to), 2, true);
         assert_eq!(slot.deliver(usize::from(to), &keyframe[0]).len(), 1, "{doubtful}, {from} to {to}");
@@ -72,7 +72,7 @@ fn timestamps_that_ran_ahead_of_what_was_captured_wait_for_it_at_the_next_switch
     let mut slot = Slot::video(&[0, 0]);
     slot.target(0, 2);
     slot.frame(0, true);
-    slot.forwarder.doubt(true);
+    slot.forwarder.require_whole_keyframe(true);
     slot.target(1, 2);
     let keyframe = slot.encode(1, 2, true);
     slot.deliver(1, &keyframe[0]);

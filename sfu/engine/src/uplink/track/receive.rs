@@ -1,7 +1,7 @@
 //! A packet of the publisher on its way into the encoding's store: taken out of retransmission or redundancy, numbered,
 //! read, kept, and counted.
 
-use super::{PACKET_COST, Track};
+use super::Track;
 use crate::drops::DropReason;
 use crate::media::{Codec, MediaKind, PacketMeta};
 use crate::rtp::codec;
@@ -15,6 +15,7 @@ use crate::uplink::clock::PublisherClock;
 use crate::uplink::rtx::{self, Retransmission};
 use crate::uplink::store::Inserted;
 use crate::uplink::streams::StreamRef;
+use crate::wire_cost;
 use std::time::{Duration, Instant};
 
 /// What a packet brought.
@@ -152,7 +153,7 @@ impl Track {
         arrival: &mut Arrival,
     ) {
         let Some(encoding) = self.encodings.get_mut(usize::from(stream.encoding.0)) else { return };
-        let cost = media.payload.len() + PACKET_COST;
+        let cost = media.payload.len() + wire_cost::HEADERS;
         arrival.started = encoding.note_media(now, meta, cost, stream.is_rtx, publisher);
         self.demand_changed |= arrival.started;
         arrival.parameters_changed = encoding.note_parameters(now, media.codec, media.payload_type);

@@ -1,7 +1,7 @@
 //! A track of a room that spans shards: at home, which shards take it; on those, its mirror. See [`crate::relay`].
 
 use super::recovery::Recovery;
-use super::{PACKET_COST, Subscriber, Track};
+use super::{Subscriber, Track};
 use crate::downlink::allocate::LayerOption;
 use crate::engine::keys::{ParticipantKey, RoomKey};
 use crate::ids::{EncodingIndex, RoomId, ShardId};
@@ -14,6 +14,7 @@ use crate::uplink::keyframe::Method;
 use crate::uplink::nack::Repair;
 use crate::uplink::rtx::AssociatedPayloads;
 use crate::uplink::store::{Inserted, StoredPacket};
+use crate::wire_cost;
 use std::time::{Duration, Instant};
 
 /// Mirrors learn this often what the layers cost.
@@ -228,7 +229,7 @@ impl Track {
             return None;
         }
         if !payload.is_empty() {
-            let cost = payload.len().saturating_sub(usize::from(meta.redundant)) + PACKET_COST;
+            let cost = payload.len().saturating_sub(usize::from(meta.redundant)) + wire_cost::HEADERS;
             encoding.note_relayed(now, &meta, cost, packet.clock);
         }
         if self.kind == MediaKind::Video {

@@ -2,17 +2,18 @@
 
 use super::{OBSERVATIONS, Observation, USUAL_LOSS};
 
-/// For each part of random loss that is beyond the usual share, so much evidence (in nats) is needed.
+/// The penalty (in nats) for random loss beyond the usual share, per unit of loss: so much evidence is needed for it.
 const UNUSUAL_LOSS_EVIDENCE: f64 = 60.0;
-/// Shares of random loss that are thought of: nothing is taken to be surer than the first.
+/// The lowest and the highest share of random loss that is considered. Nothing is taken to be surer than the lowest.
 const SHARES: (f64, f64) = (1e-4, 0.5);
-/// By halving the range so often the share is found to a hundredth of a percent.
+/// Halving the range this many times finds the share to about a hundredth of a percent.
 const HALVINGS: u32 = 12;
 
-/// What the likelihood depends on. A packet gets through if it is within the capacity and not lost at random, which makes of what arrived a product of two: so
-/// to try a share takes two logarithms, and one more for each observation that lost something beyond the capacity.
+/// What the likelihood depends on. A packet gets through if it is within the capacity and not lost at random, so the
+/// probability of each arrival is a product of the two. To evaluate one share therefore takes two logarithms, and one
+/// more for each observation that lost packets beyond the capacity.
 pub(super) struct Likelihood {
-    /// So many packets one accident has cost on the mean: by as much, their number overstates the evidence.
+    /// How many packets one loss event has cost on average. By this factor their number overstates the evidence.
     burst: f64,
     /// Packets that arrived, and those that were lost while no more than the capacity was sent.
     arrived: f64,
@@ -47,8 +48,8 @@ impl Likelihood {
         Likelihood { burst, arrived, lost, within, beyond }
     }
 
-    /// Log likelihood of what was observed, less what the explanation presumes, for the share that goes best with it. That is concave in the share, so its slope
-    /// tells on which side the best one is.
+    /// Log likelihood of what was observed, minus the penalty for this model, at the share of random loss that fits
+    /// best. It is concave in the share, so its slope tells on which side the best share is.
     pub(super) fn highest(&self) -> f64 {
         let (mut low, mut high) = SHARES;
         for _ in 0..HALVINGS {

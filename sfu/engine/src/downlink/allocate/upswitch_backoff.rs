@@ -1,21 +1,23 @@
-//! How much must be left free to switch upwards: more after switches that had to be taken back, so that an estimate which
-//! swings around the cost of a layer does not make the layer come and go.
+//! How much must be left free to switch upwards: more after switches that had to be taken back, so that an estimate
+//! which swings around the cost of a layer does not make the layer come and go.
 
 use crate::units::Bitrate;
 use std::time::{Duration, Instant};
 
 /// A switch upwards that is taken back within this time, for want of budget, was a mistake.
 const MISTAKEN_WITHIN: Duration = Duration::from_secs(15);
-/// Share of the budget to leave free after the first mistake; it doubles with each one that follows, up to the second value.
+/// Share of the budget to leave free after the first mistake; it doubles with each one that follows, up to the second
+/// value.
 const SHARE: (f64, f64) = (0.04, 0.12);
 /// Half of the share is forgotten in this time.
 const HALF_LIFE: Duration = Duration::from_secs(20);
-/// So many times the budget of the last mistake is another link, and a budget that falls by as much is no mistake but a change of the link.
+/// So many times the budget of the last mistake is another link, and a budget that falls by as much is no mistake but a
+/// change of the link.
 const OTHER_LINK: f64 = 1.3;
 
 /// What one receiver's switches have taught.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Caution {
+pub struct UpswitchBackoff {
     /// The last switch upwards, and the budget for it.
     raised: Option<(Instant, Bitrate)>,
     mistake: Option<Mistake>,
@@ -28,7 +30,7 @@ struct Mistake {
     share: f64,
 }
 
-impl Caution {
+impl UpswitchBackoff {
     /// Share of the budget that a change must leave free, 0 to 0.12.
     pub fn share(&self, now: Instant, budget: Bitrate) -> f64 {
         let Some(mistake) = self.mistake.filter(|m| budget < m.budget.scale(OTHER_LINK)) else { return 0.0 };
@@ -57,32 +59,32 @@ mod tests {
     const BUDGET: Bitrate = Bitrate::kbps(1000);
     const LESS: Bitrate = Bitrate::kbps(950);
 
-    fn percent(caution: &Caution, now: Instant, budget: Bitrate) -> u32 {
-        (100.0 * caution.share(now, budget)).round() as u32
+    fn percent(backoff: &UpswitchBackoff, now: Instant, budget: Bitrate) -> u32 {
+        (100.0 * backoff.share(now, budget)).round() as u32
     }
 
     #[test]
     fn each_switch_that_is_taken_back_teaches_more_and_time_forgets() {
-        let (mut now, mut caution) = (Instant::now(), Caution::default());
+        let (mut now, mut backoff) = (Instant::now(), UpswitchBackoff::default());
         let mut learnt = vec![];
         for _ in 0..4 {
-            caution.on_choice(now, BUDGET, true, false);
+            backoff.on_choice(now, BUDGET, true, false);
             now += Duration::from_secs(1);
-            caution.on_choice(now, LESS, false, true);
-            learnt.push(percent(&caution, now, BUDGET));
+            backoff.on_choice(now, LESS, false, true);
+            learnt.push(percent(&backoff, now, BUDGET));
         }
         assert_eq!(learnt, [4, 8, 12, 12]);
-        assert_eq!(percent(&caution, now + HALF_LIFE, BUDGET), 6);
-        assert_eq!(percent(&caution, now, Bitrate::kbps(1300)), 0, "another link");
+        assert_eq!(percent(&backoff, now + HALF_LIFE, BUDGET), 6);
+        assert_eq!(percent(&backoff, now, Bitrate::kbps(1300)), 0, "another link");
     }
 
     #[test]
     fn a_late_step_down_or_one_that_the_budget_does_not_explain_or_a_slower_link_is_no_mistake() {
         for (after, budget) in [(16, LESS), (1, BUDGET), (1, Bitrate::kbps(700))] {
-            let (now, mut caution) = (Instant::now(), Caution::default());
-            caution.on_choice(now, BUDGET, true, false);
-            caution.on_choice(now + Duration::from_secs(after), budget, false, true);
-            assert_eq!(percent(&caution, now, BUDGET), 0);
+            let (now, mut backoff) = (Instant::now(), UpswitchBackoff::default());
+            backoff.on_choice(now, BUDGET, true, false);
+            backoff.on_choice(now + Duration::from_secs(after), budget, false, true);
+            assert_eq!(percent(&backoff, now, BUDGET), 0);
         }
     }
 }

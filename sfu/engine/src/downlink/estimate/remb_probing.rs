@@ -1,10 +1,11 @@
 //! The estimate of a receiver that offers no transport feedback: more is tried until the receiver objects.
 //!
-//! Such a receiver's own estimate (REMB) cannot be taken at its word: receivers hold it near what arrives (libwebrtc and its descendants to
-//! half again that), so that a video which does not fit would never be sent, and what is never sent never raises it. What it does tell is
-//! congestion: a REMB below what is sent that does not rise is an objection, and so is loss that receiver reports (RFC 3550 section 6.4) tell.
-//! While the rate rises it is filled with padding, so that an objection comes before there is a picture to lose.
-//! After an objection the rate that it leaves is the limit for a while; longer each time that the next trial meets the same one.
+//! Such a receiver's own estimate (REMB) cannot be taken at its word: receivers hold it near what arrives (libwebrtc
+//! and its descendants to half again that), so that a video which does not fit would never be sent, and what is never
+//! sent never raises it. What it does tell is congestion: a REMB below what is sent that does not rise is an objection,
+//! and so is loss that receiver reports (RFC 3550 section 6.4) tell. While the rate rises it is filled with padding, so
+//! that an objection comes before there is a picture to lose. After an objection the rate that it leaves is the limit
+//! for a while; longer each time that the same one is met again.
 
 use super::feedback::ProbeId;
 use super::probe::Probe;
@@ -13,32 +14,35 @@ use std::time::{Duration, Instant};
 
 /// Growth per second before the first objection, and after.
 const RISE_PER_SECOND: (f64, f64) = (2.0, 1.15);
-/// And where so many times the limit has met none: the link is another one.
+/// A rate of the first value times the limit that met no objection shows that the link is another one. Then it grows by
+/// the second value.
 const OUTGROWN: (f64, f64) = (4.0, 1.5);
-/// The rate is raised so often.
+/// The rate is raised once in this time.
 const STEP: Duration = Duration::from_millis(100);
-/// How long an objection takes to have an effect: no rise, and loss is not heard again.
+/// An objection has taken effect after this time. Until then the rate does not rise and reported loss is ignored.
 const SETTLE: Duration = Duration::from_secs(1);
 /// A REMB is an objection below this share of what is sent: receivers do not count all headers.
 const BINDING: f64 = 0.9;
-/// Share of what arrives that an objection leaves, so that the queue drains: REMB says so itself.
+/// An objection by loss lowers the rate to this share of what arrives, so that the queue drains. A REMB names the rate
+/// itself.
 const LEFT: f64 = 0.85;
-/// The limit over that: a little below all that arrives.
+/// The limit as a multiple of the lowered rate: a little below all that arrives.
 const LIMIT: f64 = 1.15;
 /// How long a limit is believed, at first and at most.
 const TRUST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// Limits that differ by less are of the same link.
 const AGREEMENT: f64 = 0.25;
-/// Who is sent no more than this is sent sound, which is never cut: an objection to that limits nothing.
+/// No more than this is audio alone, which is never cut: an objection to it limits nothing.
 const UNCUT: Bitrate = Bitrate::kbps(100);
 /// Loss beyond this is congestion.
 const CONGESTION_LOSS: f32 = 0.10;
-/// Loss that stays above the second share of what it was, while less than the first share is sent, is the path's own.
+/// Loss that stays above the second share of what it was, while less than the first share of the rate is sent, is
+/// random loss of the path.
 const UNMOVED: (f64, f32) = (0.8, 0.7);
 
 /// What the receiver has objected to.
 #[derive(Debug, Default)]
-pub(super) struct Trial {
+pub(super) struct RembProbing {
     remb: Option<Bitrate>,
     objection: Option<Objection>,
     raised: Option<Instant>,
@@ -59,7 +63,7 @@ struct Objection {
     until: Instant,
 }
 
-impl Trial {
+impl RembProbing {
     /// Takes a REMB while `sent` is being sent. Returns the rate to fall to where it is an objection.
     pub(super) fn on_remb(&mut self, now: Instant, rate: Bitrate, sent: Bitrate) -> Option<Bitrate> {
         let rises = self.remb.replace(rate).is_none_or(|before| rate > before);
@@ -69,7 +73,8 @@ impl Trial {
         self.object(now, rate, sent)
     }
 
-    /// Takes a report that the share `lost` of what is sent was lost. Returns the rate to fall to where that is an objection.
+    /// Takes a report that the share `lost` of what is sent was lost. Returns the rate to fall to where that is an
+    /// objection.
     pub(super) fn on_loss(&mut self, now: Instant, lost: f32, sent: Bitrate) -> Option<Bitrate> {
         self.stray = self.stray.min(lost);
         let settles = self.objection.is_some_and(|o| now < o.at + SETTLE);
@@ -123,7 +128,9 @@ impl Trial {
             _ => TRUST.0,
         };
         if sent <= UNCUT {
-            self.objection.iter_mut().for_each(|objection| objection.at = now);
+            if let Some(objection) = self.objection.as_mut() {
+                objection.at = now;
+            }
             return None;
         }
         self.objection = Some(Objection { at: now, limit, trust, until: now + trust });
@@ -142,33 +149,33 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Raises `rate` by time alone for `seconds` from `now`.
-    fn raised(trial: &mut Trial, now: &mut Instant, rate: Bitrate, seconds: u32) -> Bitrate {
+    fn raised(probing: &mut RembProbing, now: &mut Instant, rate: Bitrate, seconds: u32) -> Bitrate {
         (0..10 * seconds).fold(rate, |rate, _| {
             *now += STEP;
-            trial.raise(*now, rate, Bitrate::kbps(20_000))
+            probing.raise(*now, rate, Bitrate::kbps(20_000))
         })
     }
 
     #[test]
     fn without_objection_the_rate_rises_to_what_is_useful() {
-        let (mut trial, mut now) = (Trial::default(), Instant::now());
-        let rate = raised(&mut trial, &mut now, Bitrate::kbps(500), 1);
+        let (mut probing, mut now) = (RembProbing::default(), Instant::now());
+        let rate = raised(&mut probing, &mut now, Bitrate::kbps(500), 1);
         assert!(rate > Bitrate::kbps(900), "{rate}");
-        assert_eq!(raised(&mut trial, &mut now, rate, 10), Bitrate::kbps(20_000));
+        assert_eq!(raised(&mut probing, &mut now, rate, 10), Bitrate::kbps(20_000));
     }
 
     #[test]
     fn a_remb_that_only_follows_what_arrives_is_no_objection() {
-        let (mut trial, mut now) = (Trial::default(), Instant::now());
+        let (mut probing, mut now) = (RembProbing::default(), Instant::now());
         let mut remb = Bitrate::kbps(60);
         for _ in 0..20 {
             now += 1000 * MS;
-            assert_eq!(trial.on_remb(now, remb, Bitrate::kbps(700)), None);
+            assert_eq!(probing.on_remb(now, remb, Bitrate::kbps(700)), None);
             remb = remb.scale(1.08);
         }
-        assert_eq!(trial.on_remb(now, Bitrate::kbps(3000), Bitrate::kbps(700)), None);
+        assert_eq!(probing.on_remb(now, Bitrate::kbps(3000), Bitrate::kbps(700)), None);
         assert_eq!(
-            trial.on_remb(now, Bitrate::kbps(2000), Bitrate::kbps(700)),
+            probing.on_remb(now, Bitrate::kbps(2000), Bitrate::kbps(700)),
             None,
             "it falls, but is above what is sent"
         );
@@ -176,32 +183,32 @@ mod tests {
 
     #[test]
     fn an_objection_limits_the_rate_longer_each_time_that_the_same_limit_is_met() {
-        let (mut trial, mut now) = (Trial::default(), Instant::now());
+        let (mut probing, mut now) = (RembProbing::default(), Instant::now());
         let (low, high) = (Bitrate::kbps(425), Bitrate::kbps(900));
-        trial.on_remb(now, high, Bitrate::kbps(700));
+        probing.on_remb(now, high, Bitrate::kbps(700));
         for seconds in [5, 10, 20, 30, 30] {
-            assert_eq!(trial.on_remb(now, low, Bitrate::kbps(700)), Some(low));
-            let rate = raised(&mut trial, &mut now, low, seconds - 1);
+            assert_eq!(probing.on_remb(now, low, Bitrate::kbps(700)), Some(low));
+            let rate = raised(&mut probing, &mut now, low, seconds - 1);
             assert_eq!(rate, low.scale(LIMIT), "after {} s", seconds - 1);
-            assert!(raised(&mut trial, &mut now, rate, 3) > rate.scale(1.2), "after {} s", seconds + 1);
+            assert!(raised(&mut probing, &mut now, rate, 3) > rate.scale(1.2), "after {} s", seconds + 1);
         }
-        assert_eq!(trial.on_remb(now, Bitrate::kbps(150), Bitrate::kbps(700)), Some(Bitrate::kbps(150)));
-        let rate = raised(&mut trial, &mut now, Bitrate::kbps(150), 8);
+        assert_eq!(probing.on_remb(now, Bitrate::kbps(150), Bitrate::kbps(700)), Some(Bitrate::kbps(150)));
+        let rate = raised(&mut probing, &mut now, Bitrate::kbps(150), 8);
         assert!(rate > Bitrate::kbps(200), "another limit is believed for five seconds again: {rate}");
     }
 
     #[test]
     fn what_lies_far_beyond_the_limit_is_tried_faster() {
-        let (mut trial, mut now) = (Trial::default(), Instant::now());
+        let (mut probing, mut now) = (RembProbing::default(), Instant::now());
         let low = Bitrate::kbps(100);
-        trial.on_remb(now, Bitrate::kbps(900), Bitrate::kbps(700));
-        assert_eq!(trial.on_remb(now, low, Bitrate::kbps(700)), Some(low));
+        probing.on_remb(now, Bitrate::kbps(900), Bitrate::kbps(700));
+        assert_eq!(probing.on_remb(now, low, Bitrate::kbps(700)), Some(low));
         now += TRUST.0;
         for (rate, rise) in [(4.0 * LIMIT - 0.1, RISE_PER_SECOND.1), (4.0 * LIMIT + 0.1, OUTGROWN.1)] {
             let rate = low.scale(rate);
-            let raised = trial.raise(now, rate, Bitrate::kbps(20_000));
+            let raised = probing.raise(now, rate, Bitrate::kbps(20_000));
             now += STEP;
-            let grown = trial.raise(now, raised, Bitrate::kbps(20_000)).as_bps() as f64 / raised.as_bps() as f64;
+            let grown = probing.raise(now, raised, Bitrate::kbps(20_000)).as_bps() as f64 / raised.as_bps() as f64;
             assert!((grown - rise.powf(0.1)).abs() < 1e-3, "{grown} at {rate}");
             now += STEP;
         }
@@ -209,22 +216,22 @@ mod tests {
 
     #[test]
     fn an_objection_to_sound_alone_limits_nothing() {
-        let (mut trial, mut now) = (Trial::default(), Instant::now());
-        trial.on_remb(now, Bitrate::kbps(60), Bitrate::kbps(45));
-        assert_eq!(trial.on_remb(now, Bitrate::kbps(27), Bitrate::kbps(45)), None);
-        assert!(raised(&mut trial, &mut now, Bitrate::kbps(300), 3) > Bitrate::kbps(700));
+        let (mut probing, mut now) = (RembProbing::default(), Instant::now());
+        probing.on_remb(now, Bitrate::kbps(60), Bitrate::kbps(45));
+        assert_eq!(probing.on_remb(now, Bitrate::kbps(27), Bitrate::kbps(45)), None);
+        assert!(raised(&mut probing, &mut now, Bitrate::kbps(300), 3) > Bitrate::kbps(700));
     }
 
     #[test]
     fn loss_lowers_the_rate_to_what_arrives_unless_it_stays_when_less_is_sent() {
-        let (mut trial, mut now) = (Trial::default(), Instant::now());
-        assert_eq!(trial.on_loss(now, 0.08, Bitrate::kbps(1000)), None);
-        assert_eq!(trial.on_loss(now, 0.5, Bitrate::kbps(1000)), Some(Bitrate::kbps(425)));
-        assert_eq!(trial.on_loss(now + 500 * MS, 0.5, Bitrate::kbps(800)), None, "of before");
+        let (mut probing, mut now) = (RembProbing::default(), Instant::now());
+        assert_eq!(probing.on_loss(now, 0.08, Bitrate::kbps(1000)), None);
+        assert_eq!(probing.on_loss(now, 0.5, Bitrate::kbps(1000)), Some(Bitrate::kbps(425)));
+        assert_eq!(probing.on_loss(now + 500 * MS, 0.5, Bitrate::kbps(800)), None, "of before");
         now += SETTLE;
-        assert_eq!(trial.on_loss(now, 0.45, Bitrate::kbps(425)), None, "half as much is sent and no less is lost");
-        assert_eq!(trial.on_loss(now, 0.5, Bitrate::kbps(1000)), None);
+        assert_eq!(probing.on_loss(now, 0.45, Bitrate::kbps(425)), None, "half as much is sent and no less is lost");
+        assert_eq!(probing.on_loss(now, 0.5, Bitrate::kbps(1000)), None);
         now += SETTLE;
-        assert_eq!(trial.on_loss(now, 0.75, Bitrate::kbps(1000)), Some(Bitrate::bps(212_500)));
+        assert_eq!(probing.on_loss(now, 0.75, Bitrate::kbps(1000)), Some(Bitrate::bps(212_500)));
     }
 }
