@@ -199,7 +199,6 @@ impl Engine {
     /// Begins, keeps and ends tracks so that they match the sections on which the client sends.
     fn apply_published(
         &mut self,
-
         key: ParticipantKey,
         sections: &[Section],
         published: &[PublishHint],
@@ -253,10 +252,7 @@ impl Engine {
         participant.uplink.add_track(section.index, track);
         self.rooms.get_mut(room_key)?.tracks.push(track);
         if hint.source == Source::Microphone {
-            self.rank(room_key, |room| {
-                room.speakers.add(track);
-                room.speakers.set_muted(track, hint.muted);
-            });
+            self.rank(room_key, |room| room.add_microphone(track, hint.muted));
         }
         let room = self.rooms.get(room_key)?;
         let (mid, source, muted) = (hint.mid, hint.source, hint.muted);

@@ -198,9 +198,7 @@ impl Engine {
 
     /// Lets every subscriber of a track choose its layers now.
     pub(super) fn choose_layers_of(&mut self, now: Instant, key: TrackKey) {
-        let subscribers: Vec<_> =
-            self.tracks.get(key).map(|t| t.subscribers.iter().map(|s| s.participant).collect()).unwrap_or_default();
-        for subscriber in subscribers {
+        for subscriber in self.subscribers_of(key) {
             self.isolate(None, |engine| engine.choose_layers(now, subscriber));
             self.touch(subscriber);
         }

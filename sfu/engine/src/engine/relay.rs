@@ -281,24 +281,16 @@ impl Engine {
         room.tracks.push(key);
         self.work_for_track(key);
         if description.source == Source::Microphone {
-            self.rank(room_key, |room| {
-                room.speakers.add(key);
-                room.speakers.set_muted(key, description.muted);
-            });
+            self.rank(room_key, |room| room.add_microphone(key, description.muted));
         }
         self.rebind_room(room_key);
         self.serve_speakers(room_key);
     }
 
     fn mirror_muted(&mut self, home: ShardId, id: TrackId, muted: bool) {
-        let Some(key) = self.mirror_key(home, id) else { return };
-        self.work_for_track(key);
-        let Some(track) = self.tracks.get_mut(key) else { return };
-        track.muted = muted;
-        let room_key = track.room;
-        self.rank(room_key, |room| room.speakers.set_muted(key, muted));
-        self.refresh_subscribers(key);
-        self.wake_room(room_key);
+        if let Some(key) = self.mirror_key(home, id) {
+            self.apply_muted(key, muted);
+        }
     }
 
     fn take_talkers(&mut self, from: ShardId, id: RoomId, dominant: Option<ParticipantId>, talking: Vec<TrackId>) {

@@ -108,14 +108,18 @@ impl Engine {
 
     /// A track's state changed (muted, codec, encodings): its subscribers decide anew.
     pub(super) fn refresh_subscribers(&mut self, key: TrackKey) {
-        let subscribers: Vec<_> =
-            self.tracks.get(key).map(|t| t.subscribers.iter().map(|s| s.participant).collect()).unwrap_or_default();
-        for subscriber in subscribers {
+        for subscriber in self.subscribers_of(key) {
             if let Some(participant) = self.participants.get_mut(subscriber) {
                 participant.downlink.allocate_soon();
             }
             self.touch(subscriber);
         }
+    }
+
+    /// The participants that are subscribed to a track.
+    pub(super) fn subscribers_of(&self, key: TrackKey) -> Vec<ParticipantKey> {
+        let subscribers = self.tracks.get(key).map(|track| track.subscribers.iter());
+        subscribers.into_iter().flatten().map(|subscriber| subscriber.participant).collect()
     }
 
     /// Speech goes on in a room: the dominant speaker and the talkers that are heard.
