@@ -1,11 +1,11 @@
 //! The engine: every room, participant and track of one shard.
 //!
-//! The files follow a packet: `receive` takes a datagram to its track, `fan_out` hands the packet to the downlinks of the
-//! subscribers, `round` chooses the participants that are served together, `transmit` encrypts their packets and returns
-//! them, `relay` exchanges packets with other shards. `data` forwards the messages of data channels. `negotiate` answers
-//! offers, `subscribe` binds tracks to slots, `serve` does what is due by time. `bottleneck` divides a queue among the
-//! receivers that share it, `load` notices when the engine does not keep up. `isolate` limits the effect of a panic to
-//! the participant, room or track that the work was about.
+//! The files follow a packet: `receive` takes a datagram to its track, `fan_out` hands the packet to the downlinks of
+//! the subscribers, `round` chooses the participants that are served together, `transmit` encrypts their packets and
+//! returns them, `relay` exchanges packets with other shards. `data` forwards the messages of data channels.
+//! `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time. `bottleneck`
+//! divides a queue among the receivers that share it, `load` notices when the engine does not keep up. `isolate` limits
+//! the effect of a panic to the participant, room or track that the work was about.
 
 mod bottleneck;
 mod data;
@@ -70,7 +70,7 @@ pub struct Engine {
     demux: Demux<ParticipantKey>,
     timers: Timers<Owner>,
     /// Stored packets that have not been given to all subscribers yet.
-    waiting: fan_out::Waiting,
+    waiting: fan_out::PendingFanOut,
     /// Participants with something to send or to report, in the order in which it came up.
     queue: VecDeque<ParticipantKey>,
     /// The participants that are being served.
@@ -127,7 +127,7 @@ impl Engine {
             room_keys: FxHashMap::default(),
             demux: Demux::new(),
             timers: Timers::default(),
-            waiting: fan_out::Waiting::default(),
+            waiting: fan_out::PendingFanOut::default(),
             queue: VecDeque::new(),
             round: Round::default(),
             rooms_to_rebind: Vec::new(),
@@ -176,8 +176,8 @@ impl Engine {
             Command::Offer { participant, request, sdp, published, codecs } => {
                 if let Some(key) = self.key(participant) {
                     self.work_for(key);
-                    // The answer is the first event: a client that waits for it knows that all later events are about the
-                    // new state.
+                    // The answer is the first event: a client that waits for it knows that all later events are about
+                    // the new state.
                     let place = self.events.len();
                     let result = self.negotiate(now, key, &sdp, &published, &codecs);
                     if let Some(participant) = self.participants.get_mut(key).filter(|_| result.is_ok()) {
@@ -240,8 +240,8 @@ impl Engine {
         }
     }
 
-    /// Closes the transport of every participant, since the server stops. [`Engine::poll_transmit`] returns the datagrams
-    /// that tell the clients.
+    /// Closes the transport of every participant, since the server stops. [`Engine::poll_transmit`] returns the
+    /// datagrams that tell the clients.
     pub fn close(&mut self, now: Instant) {
         for key in self.participants.keys().collect::<Vec<_>>() {
             self.isolate(None, |engine| {
@@ -265,7 +265,8 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.fan_out(now);
         while let Some((at, owner)) = self.timers.pop_due(now) {
-            // A timer is out of date, and is ignored, where its owner was woken earlier or has noted an earlier time since.
+            // A timer is out of date, and is ignored, where its owner was woken earlier or has noted an earlier time
+            // since.
             match owner {
                 Owner::Participant(key) => {
                     let Some(participant) = self.participants.get_mut(key) else { continue };
@@ -390,7 +391,8 @@ impl Engine {
         self.touch_mirrors(room);
     }
 
-    /// Mutes or unmutes a track that is published on this shard, and tells the control plane and the room's other shards.
+    /// Mutes or unmutes a track that is published on this shard, and tells the control plane and the room's other
+    /// shards.
     fn set_muted(&mut self, id: TrackId, muted: bool) {
         let Some(key) = self.track_key(id) else { return };
         let Some(room) = self.apply_muted(key, muted).and_then(|room| self.rooms.get(room)) else { return };
