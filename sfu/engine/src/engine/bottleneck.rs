@@ -12,8 +12,8 @@ use std::time::Instant;
 const COMPARED: usize = 32;
 
 impl Engine {
-    /// Compares the queue on the way to a receiver, where there is one, with those of other members of its room, and tells
-    /// the receiver its part of the bottleneck that they share.
+    /// Compares the queue on the way to a receiver, where there is one, with those of other members of its room, and
+    /// tells the receiver its part of the bottleneck that they share.
     pub(super) fn share_bottleneck(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };

@@ -1,10 +1,11 @@
 //! A panic affects only the participant, room or track that the work was about.
 //!
-//! The engine itself does not panic (lints forbid it), but the crates that it uses might, on input from the network. Every
-//! step of work names its subject: a participant, a room, or the mirror of another shard's track. After a panic the subject
-//! is thrown away and created again, once the step is over: a participant as it was after its join, and its client is told
-//! to offer again; a room's ranking of speakers; a mirror. A step without a subject has not changed anything yet when it
-//! panics, so it is skipped. Only a panic while a subject is created again is passed on, and ends the shard.
+//! The engine itself does not panic (lints forbid it), but the crates that it uses might, on input from the network.
+//! Every step of work names its subject: a participant, a room, or the mirror of another shard's track. After a panic
+//! the subject is thrown away and created again, once the step is over: a participant as it was after its join, and its
+//! client is told to offer again; a room's ranking of speakers; a mirror. A step without a subject has not changed
+//! anything yet when it panics, so it is skipped. Only a panic while a subject is created again is passed on, and ends
+//! the shard.
 
 use super::keys::{ParticipantKey, RoomKey, TrackKey};
 use super::{Engine, Owner};

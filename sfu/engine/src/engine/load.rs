@@ -1,11 +1,11 @@
-//! Whether the engine keeps up. Where all datagrams wait before the engine takes them, everything that is sent is late, and
-//! datagrams for which the socket has no room are lost. Among them are sound and feedback, without which the estimates of
-//! receivers fall. The engine therefore sends less before that happens: it sends no probes, and it sends only the smallest
-//! pictures to some receivers, and to more of them until no datagrams wait any more. Where that is not enough, it sends
-//! some receivers no pictures.
+//! Whether the engine keeps up. Where all datagrams wait before the engine takes them, everything that is sent is late,
+//! and datagrams for which the socket has no room are lost. Among them are sound and feedback, without which the
+//! estimates of receivers fall. The engine therefore sends less before that happens: it sends no probes, and it sends
+//! only the smallest pictures to some receivers, and to more of them until no datagrams wait any more. Where that is
+//! not enough, it sends some receivers no pictures.
 //!
-//! The measure is the shortest wait of a datagram in a window of time (as in CoDel, RFC 8289): a burst makes many datagrams
-//! wait, but not all of them for long.
+//! The measure is the shortest wait of a datagram in a window of time (as in CoDel, RFC 8289): a burst makes many
+//! datagrams wait, but not all of them for long.
 
 use super::keys::ParticipantKey;
 use crate::downlink::Relief;

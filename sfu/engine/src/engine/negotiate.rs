@@ -105,7 +105,8 @@ impl Engine {
         Some(transport)
     }
 
-    /// The client's ICE credentials and certificates. A client that stopped everything describes none any more: the old ones hold.
+    /// The client's ICE credentials and certificates. A client that stopped everything describes none any more: the old
+    /// ones hold.
     fn remote_transport(
         &self,
         key: ParticipantKey,
@@ -329,7 +330,7 @@ impl Engine {
         }
         downlink.expect_feedback();
         // A client ignores what it is told while it waits for an answer, so it hears again what is missing now.
-        downlink.report_missing(0, 0);
+        downlink.forget_reported_missing();
         self.rebind(key);
     }
 }

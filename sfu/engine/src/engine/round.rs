@@ -1,6 +1,6 @@
-//! Participants that have something to send are served in rounds of a few. In each round, first all members do what is due
-//! by time, then all members send, then all members note when they must be woken. Running each step for the whole round
-//! keeps its code in the instruction cache; the code of all steps together is larger than the cache.
+//! Participants that have something to send are served in rounds of a few. In each round, first all members do what is
+//! due by time, then all members send, then all members note when they must be woken. Running each step for the whole
+//! round keeps its code in the instruction cache; the code of all steps together is larger than the cache.
 
 use super::Engine;
 use super::keys::ParticipantKey;

@@ -1,4 +1,5 @@
-//! What is due for one participant: transport timers, reports, feedback, repairs, key frame requests, the choice of layers.
+//! What is due for one participant: transport timers, reports, feedback, repairs, key frame requests, the choice of
+//! layers.
 
 use super::isolate::checkpoint;
 use super::keys::ParticipantKey;
@@ -15,7 +16,8 @@ use crate::snapshot::{RtcpKind, add};
 use crate::transport::TransportEvent;
 use std::time::{Duration, Instant};
 
-/// Connection quality is told this often, and what is due within some time together: it wakes another thread, which tells the clients.
+/// Connection quality is told this often, and what is due within some time together: it wakes another thread, which
+/// tells the clients.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 const QUALITY_TOGETHER: Duration = Duration::from_millis(250);
 
@@ -190,7 +192,9 @@ impl Engine {
             self.counters.nacks.sent += asked.packets as u64;
             add(&mut self.counters.rtp_lost_in, track.kind as usize, asked.given_up);
             other_layers.extend(asked.review.changed.then_some(key));
-            asked.review.fell.into_iter().for_each(|cause| add(&mut self.counters.shortfalls, cause as usize, 1));
+            if let Some(cause) = asked.review.fell {
+                add(&mut self.counters.shortfalls, cause as usize, 1);
+            }
         }
         if participant.uplink.report_is_due(now) {
             participant.downlink.write_sender_reports(now, &self.config.wall_clock, &self.tracks, &mut rtcp);
@@ -215,8 +219,8 @@ impl Engine {
         }
     }
 
-    /// Sets the pace and chooses layers where that is due. Needed now and then also where only packets are sent: a probe begins with media, and
-    /// what is sent now may be more than the budget carries.
+    /// Sets the pace and chooses layers where that is due. Needed now and then also where only packets are sent: a
+    /// probe begins with media, and what is sent now may be more than the budget carries.
     pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
         self.share_bottleneck(now, key);
         let Some(participant) = self.participants.get_mut(key) else { return };

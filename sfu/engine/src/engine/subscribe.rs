@@ -10,8 +10,8 @@ use crate::room::Room;
 use std::time::Instant;
 
 impl Engine {
-    /// Everybody in a room is to be bound anew: a track began or ended, or other people talk. Done once before the next packets are
-    /// sent, however many such changes come together.
+    /// Everybody in a room is to be bound anew: a track began or ended, or other people talk. Done once before the next
+    /// packets are sent, however many such changes come together.
     pub(super) fn rebind_room(&mut self, key: RoomKey) {
         if let Some(room) = self.rooms.get_mut(key)
             && !std::mem::replace(&mut room.rebind, true)
@@ -35,7 +35,8 @@ impl Engine {
         }
     }
 
-    /// Puts the tracks that a participant wants most behind the slots that it has, and asks it for more slots where they lack.
+    /// Puts the tracks that a participant wants most behind the slots that it has, and asks it for more slots where
+    /// they lack.
     pub(super) fn rebind(&mut self, key: ParticipantKey) {
         let Some(participant) = self.participants.get(key) else { return };
         if !participant.permissions.subscribe {

@@ -1,7 +1,7 @@
 //! A call over three shards in which everything happens at least once. It is repeated with one panic each: at every
 //! checkpoint the first and the last time that the call reaches it, and at the checkpoint `fan-out` also three times in
-//! the middle; the times between are not tried. The calls of the others must go on, and the participant that the panic was
-//! about must be able to come back.
+//! the middle; the times between are not tried. The calls of the others must go on, and the participant that the panic
+//! was about must be able to come back.
 
 use super::harness::{Access, Publish, World, millis, seconds};
 use super::{FAULT, REACHED};
