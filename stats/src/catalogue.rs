@@ -249,7 +249,7 @@ catalogue! {
         "Near 0 always; growth is a shard that does not keep up.";
     ShardQueueDrops: Counter "shard_queue_drops_total" ["entries"] { shard: "shard number", lane: "queue name" }
         "Entries that a full queue into or out of a shard turned away."
-        "sockets: the send buffer or the interface is full; relay and handovers: the other shard is overloaded; events: qualities of connections that the control plane was too busy for.";
+        "sockets: the send buffer or the interface is full; relay and inputs: the other shard is overloaded; events: qualities of connections that the control plane was too busy for.";
 }
 
 /// `docs/metrics.md`.

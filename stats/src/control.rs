@@ -16,7 +16,7 @@ pub struct ControlPlane {
     pub ready: Gauge,
     /// 1 while the server waits for calls to end, now.
     pub draining: Gauge,
-    /// Rooms with at least one participant, now.
+    /// Rooms with at least one participant, and empty rooms that the admin API keeps open, now.
     pub rooms: Gauge,
     /// Participants in all rooms, now.
     pub participants: Participants,

@@ -29,7 +29,7 @@ pub struct ShardSnapshot {
     pub tracks: Tracks,
     /// Subscriptions served here, now.
     pub subscriptions: PerKind<Subscriptions>,
-    /// RTP packets, retransmissions included.
+    /// RTP packets. Retransmissions are included in those received, not in those sent.
     pub rtp_packets: PerDirection<PerKind<u64>>,
     /// Bytes of RTP packets with their headers.
     pub rtp_bytes: PerDirection<PerKind<u64>>,
@@ -202,7 +202,7 @@ pub struct KeyframeRequests {
 /// Layer changes by direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerSwitches {
-    /// To a higher encoding or temporal layer.
+    /// To a higher encoding, spatial layer or temporal layer.
     pub up: u64,
     /// To a lower one.
     pub down: u64,

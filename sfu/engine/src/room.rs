@@ -1,4 +1,4 @@
-//! A room on this shard: who is in it, what they publish, who speaks.
+//! A room on this shard: its members, their tracks, and which of them speaks.
 
 use crate::downlink::bottleneck::Bottlenecks;
 use crate::engine::keys::{ParticipantKey, TrackKey};
@@ -19,9 +19,9 @@ pub struct Room {
     pub tracks: Vec<TrackKey>,
     /// The dominant speaker.
     pub dominant: Option<ParticipantId>,
-    /// What its members share on their way to them.
+    /// The bottlenecks of the network that several members share.
     pub bottlenecks: Bottlenecks,
-    /// Its members' slots are to be bound anew.
+    /// The slots of the members must be bound to tracks again.
     pub rebind: bool,
     /// The earliest wake-up that the engine has noted for it.
     pub wake_at: Option<Instant>,
@@ -29,7 +29,7 @@ pub struct Room {
     pub speakers: SpeakerRanking<TrackKey>,
     /// The other shards on which it has members, in ascending order.
     pub peers: Vec<ShardId>,
-    /// The microphones that talk, where another shard ranks them.
+    /// The microphones that are heard, where another shard ranks them and has told this one.
     pub told_talking: Option<Vec<TrackId>>,
 }
 
@@ -50,16 +50,22 @@ impl Room {
         }
     }
 
-    /// Forgets who spoke and ranks the microphones anew.
+    /// Forgets the levels of the past and ranks the microphones from the beginning.
     pub fn start_ranking_anew(&mut self, talkers: usize, tracks: &SlotMap<TrackKey, Track>) {
         self.speakers = SpeakerRanking::new(talkers);
         self.rebind = false;
         self.wake_at = None;
-        let microphones = self.tracks.iter().filter_map(|key| Some((*key, tracks.get(*key)?)));
-        for (key, track) in microphones.filter(|(_, track)| track.source == Source::Microphone) {
-            self.speakers.add(key);
-            self.speakers.set_muted(key, track.muted);
+        let own = self.tracks.iter().filter_map(|key| Some((*key, tracks.get(*key)?)));
+        let microphones = own.filter(|(_, track)| track.source == Source::Microphone);
+        for (key, muted) in microphones.map(|(key, track)| (key, track.muted)).collect::<Vec<_>>() {
+            self.add_microphone(key, muted);
         }
+    }
+
+    /// Adds a microphone to the ranking of speakers.
+    pub fn add_microphone(&mut self, key: TrackKey, muted: bool) {
+        self.speakers.add(key);
+        self.speakers.set_muted(key, muted);
     }
 
     /// Whether an audio track is heard: it is among the loudest microphones, or the sound of a screen.
@@ -76,7 +82,7 @@ impl Room {
         self.peers.first().map_or(own, |peer| own.min(*peer))
     }
 
-    /// Whether nobody is here any more, on any shard that this one knows of.
+    /// Whether the room has no members left, on this shard or on another shard that this one knows of.
     pub fn is_deserted(&self) -> bool {
         self.members.is_empty() && self.peers.is_empty()
     }

@@ -1,7 +1,9 @@
-//! The control plane: which rooms there are, who is in them, and how their wishes reach the shards and the shards' events reach them.
+//! The control plane: it knows the rooms and their participants, passes the participants' requests to the shards, and
+//! passes the shards' events to the participants.
 //!
-//! Implements [`RoomService`], which the WebSocket sessions of `signaling` talk to. Its members may be on several shards (`placement`). The directory's locks
-//! come before a room's lock, and neither is held across an await.
+//! It implements [`RoomService`], which the WebSocket, WHIP and WHEP sessions of `signaling` call. The participants of one
+//! room may be on several shards (`placement`). The directory's locks are taken before a room's lock, and no lock is held
+//! across an await.
 
 mod admin;
 mod codecs;

@@ -415,7 +415,7 @@ impl Shard {
         let lanes = vec![
             Lane { name: "commands", depth: self.commands.len() as u64, dropped: 0 },
             Lane { name: "events", depth: 0, dropped: self.events.dropped() },
-            Lane { name: "handovers", depth: self.inputs.len() as u64, dropped: self.handovers.dropped() },
+            Lane { name: "inputs", depth: self.inputs.len() as u64, dropped: self.handovers.dropped() },
             Lane { name: "news", depth: self.news.len() as u64, dropped: 0 },
             Lane { name: "relay", depth: 0, dropped: self.relay_drops },
             Lane { name: "sockets", depth: 0, dropped: self.send_drops },

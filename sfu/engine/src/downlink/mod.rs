@@ -355,6 +355,11 @@ impl Downlink {
         changed
     }
 
+    /// Forgets how many missing slots were noted, so that the next number above zero counts as a change.
+    pub fn forget_reported_missing(&mut self) {
+        self.missing = (0, 0);
+    }
+
     /// The slots whose state changed since the last call.
     pub fn poll_states(&mut self, tracks: &SlotMap<TrackKey, Track>) -> Vec<SlotState> {
         if !std::mem::take(&mut self.states_changed) {

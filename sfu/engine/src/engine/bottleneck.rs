@@ -1,4 +1,4 @@
-//! Which members of a room share a bottleneck, and what part of it each has.
+//! Finds members of a room that share a bottleneck, and gives each its part of it.
 
 use super::Engine;
 use super::keys::ParticipantKey;
@@ -7,11 +7,13 @@ use crate::room::Room;
 use slotmap::SlotMap;
 use std::time::Instant;
 
-/// A receiver is compared with so many others: who shares a queue with one of them finds those behind through it.
+/// The number of other members with which a receiver is compared. A receiver that shares a queue with one of them is
+/// related through it to the others of that queue.
 const COMPARED: usize = 32;
 
 impl Engine {
-    /// Compares the queue that a receiver meets, where there is one, with those that others of its room meet, and tells it its part of what they share.
+    /// Compares the queue on the way to a receiver, where there is one, with those of other members of its room, and
+    /// tells the receiver its part of the bottleneck that they share.
     pub(super) fn share_bottleneck(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
@@ -27,7 +29,7 @@ impl Engine {
     }
 }
 
-/// How a receiver's queue compares with those of others, as far as it does.
+/// How much the queue of a receiver is like those of other members; members that cannot be compared are left out.
 fn relations(
     key: ParticipantKey,
     room: &Room,
@@ -35,7 +37,7 @@ fn relations(
 ) -> Vec<(ParticipantKey, f64)> {
     let Some(own) = participants.get(key) else { return Vec::new() };
     let place = room.members.iter().position(|member| *member == key).unwrap_or_default();
-    // Those that joined after it, and round to those before.
+    // The members that joined after it come first, then those that joined before it.
     let (before, from) = room.members.split_at(place);
     let others = from.iter().skip(1).chain(before).take(COMPARED);
     let like = |other: &ParticipantKey| own.downlink.queue_correlation(&participants.get(*other)?.downlink);

@@ -1,4 +1,5 @@
-//! Data channels: what a participant sends goes to the members of its room that it is for, here and on the room's other shards.
+//! Data channels: what a participant sends goes to the members of its room that it is for, here and on the room's other
+//! shards.
 
 use super::Engine;
 use super::keys::ParticipantKey;

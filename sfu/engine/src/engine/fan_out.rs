@@ -1,8 +1,10 @@
 //! From the store to the subscribers: packets that came together are handed on together.
 //!
-//! `receive` and `relay` note each stored packet by [`Engine::arrived`]. `transmit` hands them on, a few subscribers at a time, and sends to these before
-//! it goes on to the next: a subscriber's state, which has left the cache since the last picture, is fetched once for all packets of a burst, and
-//! once for handing on and sending. Before who takes what can change (by a command, a timer, another shard's word), [`Engine::fan_out`] hands on all.
+//! `receive` and `relay` note each stored packet by [`Engine::arrived`]. `transmit` gives the packets to a few
+//! subscribers at a time, and sends to these before it goes on to the next ones. The state of a subscriber, which has
+//! left the cache since the last picture, is so fetched once for all packets of a burst, and once for handing on and
+//! sending. Before subscriptions can change (by a command, a timer or a message of another shard), [`Engine::fan_out`]
+//! hands on all packets.
 
 use super::isolate::checkpoint;
 use super::keys::TrackKey;
@@ -15,8 +17,8 @@ use crate::uplink::store::PacketStore;
 use crate::uplink::track::Subscriber;
 use std::time::Instant;
 
-/// Packets that wait for their subscribers at most; then they are handed on at once. The smallest store holds as many at a rate at which so many come
-/// together, so none is overwritten before.
+/// The number of packets that may wait for their subscribers; when it is reached, they are handed on at once. The
+/// smallest store holds this many packets, so none is overwritten before.
 const MOST_WAITING: usize = PacketStore::AUDIO_SLOTS;
 
 /// A stored packet that its subscribers have not been given yet. Ordered by source, then as they came.
@@ -24,26 +26,57 @@ const MOST_WAITING: usize = PacketStore::AUDIO_SLOTS;
 struct Arrived {
     track: TrackKey,
     encoding: EncodingIndex,
-    /// Its place among all that wait.
+    /// Its place among all packets that wait.
     place: usize,
     seq: ExtSeq,
 }
 
 /// Packets that wait to be handed on, and how far that has come.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingFanOut {
     packets: Vec<Arrived>,
-    /// So many of them, in their order, have been given to everybody.
-    done: usize,
-    /// Subscribers that have been given those of the next encoding.
-    given: usize,
+    /// Number of packets, in their order, that all their subscribers have been given.
+    packets_done: usize,
+    /// Number of subscribers that have been given the packets of the next chunk.
+    subscriber_cursor: usize,
+}
+
+impl PendingFanOut {
+    fn has_begun(&self) -> bool {
+        self.packets_done + self.subscriber_cursor > 0
+    }
+
+    fn is_one_track(&self) -> bool {
+        self.packets.first().map(|packet| packet.track) == self.packets.last().map(|packet| packet.track)
+    }
+
+    /// The next packets that are all of one encoding, and the number of subscribers that have been given them.
+    #[inline]
+    fn next_chunk(&mut self) -> Option<(&[Arrived], &mut usize)> {
+        let is_alike = |a: &Arrived, b: &Arrived| (a.track, a.encoding) == (b.track, b.encoding);
+        let chunk = self.packets.get(self.packets_done..)?.chunk_by(is_alike).next()?;
+        Some((chunk, &mut self.subscriber_cursor))
+    }
+
+    /// Notes that all subscribers have been given a chunk of this many packets.
+    #[inline]
+    fn finish_chunk(&mut self, packets: usize) {
+        self.packets_done += packets;
+        self.subscriber_cursor = 0;
+    }
+
+    fn clear_when_done(&mut self) {
+        if self.packets_done == self.packets.len() {
+            self.packets.clear();
+            self.packets_done = 0;
+        }
+    }
 }
 
 impl Engine {
-    /// A packet is in the store.
+    /// Notes that a packet is in the store.
     pub(super) fn arrived(&mut self, now: Instant, track: TrackKey, encoding: EncodingIndex, seq: ExtSeq) {
-        let has_begun = self.waiting.done + self.waiting.given > 0;
-        if has_begun || self.waiting.packets.len() >= MOST_WAITING {
+        if self.waiting.has_begun() || self.waiting.packets.len() >= MOST_WAITING {
             self.fan_out(now);
         }
         let place = self.waiting.packets.len();
@@ -58,8 +91,8 @@ impl Engine {
         }
     }
 
-    /// The same for the next few subscribers, who are to be served before the others: then what is known of them is still in the cache. False where no
-    /// packet waits.
+    /// As [`Engine::fan_out`], for the next few subscribers only. They are served before the others, while their state
+    /// is still in the cache. False where no packet waits.
     #[inline]
     pub(super) fn fan_out_next(&mut self, now: Instant) -> bool {
         let waits = !self.waiting.packets.is_empty();
@@ -69,34 +102,32 @@ impl Engine {
         waits
     }
 
-    /// Hands on the packets of the next encoding, to at most so many of its subscribers. Those of several tracks are handed on all at once: whoever
-    /// subscribes to more than one of them is served with all of them together.
-    fn fan_out_some(&mut self, now: Instant, most: usize) {
-        let Waiting { mut packets, mut done, mut given } = std::mem::take(&mut self.waiting);
-        if done + given == 0 {
-            packets.sort_unstable();
+    /// Hands on the packets of the next encoding, to at most `limit` of its subscribers. Packets of several tracks are
+    /// handed on all at once: a participant that subscribes to more than one of the tracks is served with all of them
+    /// together.
+    fn fan_out_some(&mut self, now: Instant, limit: usize) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if !waiting.has_begun() {
+            waiting.packets.sort_unstable();
         }
-        let is_one_track = packets.first().map(|packet| packet.track) == packets.last().map(|packet| packet.track);
-        let most = if is_one_track { most } else { usize::MAX };
-        while let Some(rest) = packets.get(done..).filter(|rest| !rest.is_empty()) {
-            let is_alike = |a: &Arrived, b: &Arrived| (a.track, a.encoding) == (b.track, b.encoding);
-            let next = rest.chunk_by(is_alike).next().unwrap_or_default();
-            if self.give(now, next, &mut given, most) {
+        let is_one_track = waiting.is_one_track();
+        let limit = if is_one_track { limit } else { usize::MAX };
+        while let Some((chunk, subscriber_cursor)) = waiting.next_chunk() {
+            let packets = chunk.len();
+            if self.give(now, chunk, subscriber_cursor, limit) {
                 break;
             }
-            (done, given) = (done + next.len(), 0);
+            waiting.finish_chunk(packets);
             if is_one_track {
                 break;
             }
         }
-        if done == packets.len() {
-            packets.clear();
-            done = 0;
-        }
-        self.waiting = Waiting { packets, done, given };
+        waiting.clear_when_done();
+        self.waiting = waiting;
     }
 
-    /// Has what subscribers' packets take fetched, whose state has left the cache since the last ones. What is found by what was fetched first, second.
+    /// Prefetches the state of subscribers that their packets need; it has left the cache since the last packets. It
+    /// goes in three steps, since each step finds its addresses in what the step before has fetched.
     fn prefetch<'a>(&self, subscribers: impl Iterator<Item = &'a Subscriber> + Clone) {
         let receivers = || subscribers.clone().filter_map(|s| Some((self.participants.get(s.participant)?, s.slot)));
         receivers().for_each(|(receiver, _)| receiver.prefetch());
@@ -104,28 +135,29 @@ impl Engine {
         receivers().for_each(|(receiver, slot)| receiver.prefetch_numbers(slot));
     }
 
-    /// Gives packets of one encoding to at most so many subscribers behind the first `done`, and counts on. True where there are more.
-    fn give(&mut self, now: Instant, packets: &[Arrived], done: &mut usize, most: usize) -> bool {
-        let end = done.saturating_add(most);
-        // Where one subscriber's part panics, the others behind it get the packets nevertheless.
+    /// Gives packets of one encoding to at most `limit` subscribers from `cursor` on, and moves it on. True where there
+    /// are more subscribers.
+    fn give(&mut self, now: Instant, packets: &[Arrived], cursor: &mut usize, limit: usize) -> bool {
+        let end = cursor.saturating_add(limit);
+        // Where the work for one subscriber panics, the subscribers after it still get the packets.
         loop {
-            if let Some(more) = self.isolate(self.at_work, |engine| engine.give_each(now, packets, done, end)) {
+            if let Some(more) = self.isolate(self.at_work, |engine| engine.give_each(now, packets, cursor, end)) {
                 return more;
             }
         }
     }
 
-    fn give_each(&mut self, now: Instant, packets: &[Arrived], done: &mut usize, end: usize) -> bool {
+    fn give_each(&mut self, now: Instant, packets: &[Arrived], cursor: &mut usize, end: usize) -> bool {
         let Some(Arrived { track: key, encoding, .. }) = packets.first().copied() else { return false };
         let Some(track) = self.tracks.get(key) else { return false };
         let Some(store) = track.encoding(encoding).map(|encoding| &encoding.store) else { return false };
         let views = track.views();
-        self.prefetch(track.subscribers.iter().skip(*done).take(AT_ONCE).filter(|s| s.takes(encoding)));
-        for subscriber in track.subscribers.iter().skip(*done) {
-            if *done >= end {
+        self.prefetch(track.subscribers.iter().skip(*cursor).take(AT_ONCE).filter(|s| s.takes(encoding)));
+        for subscriber in track.subscribers.iter().skip(*cursor) {
+            if *cursor >= end {
                 return true;
             }
-            *done += 1;
+            *cursor += 1;
             if !subscriber.takes(encoding) {
                 continue;
             }

@@ -1,9 +1,11 @@
-//! A panic costs whoever was being worked for, and nobody else anything.
+//! A panic affects only the participant, room or track that the work was about.
 //!
-//! The engine does not panic by itself (lints deny it), but the crates under it might, on what a stranger sent. Every step of work says whom
-//! it is about: a participant, a room, or another shard's track. After a panic that is thrown away and made anew, once the step is over:
-//! a participant as after its join, and its client is told to offer again; a room's ranking of speakers; a track's mirror. A panic about
-//! nobody has changed nothing yet, so that the step is left out. Only a panic while making something anew goes on upwards and ends the shard.
+//! The engine itself does not panic (lints forbid it), but the crates that it uses might, on input from the network.
+//! Every step of work names its subject: a participant, a room, or the mirror of another shard's track. After a panic
+//! the subject is thrown away and created again, once the step is over: a participant as it was after its join, and its
+//! client is told to offer again; a room's ranking of speakers; a mirror. A step without a subject has not changed
+//! anything yet when it panics, so it is skipped. Only a panic while a subject is created again is passed on, and ends
+//! the shard.
 
 use super::keys::{ParticipantKey, RoomKey, TrackKey};
 use super::{Engine, Owner};
@@ -23,14 +25,14 @@ pub(super) fn checkpoint(place: &'static str) {
 }
 
 impl Engine {
-    /// From here on until the step ends, or the next call, the work is for this participant.
+    /// Names the subject of the work that follows, until the step ends or the next call: this participant.
     #[inline]
     pub(super) fn work_for(&mut self, key: ParticipantKey) {
         self.at_work = Some(Owner::Participant(key));
         checkpoint("participant");
     }
 
-    /// The same for whoever owns a track.
+    /// Names the owner of a track as the subject: the participant that publishes it, or its mirror.
     pub(super) fn work_for_track(&mut self, key: TrackKey) {
         self.at_work = self.tracks.get(key).map(|track| match track.origin {
             Origin::Participant(owner) => Owner::Participant(owner),
@@ -39,12 +41,12 @@ impl Engine {
         checkpoint("track");
     }
 
-    /// Does a step of work about somebody, or about nobody yet. `None` where it panicked: what it was about is made anew by the next
-    /// [`Engine::recover`].
+    /// Does a step of work about a subject, or about none yet. `None` where it panicked: then the next
+    /// [`Engine::recover`] creates the subject again.
     #[inline]
     pub(super) fn isolate<T>(&mut self, about: Option<Owner>, step: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let outer = std::mem::replace(&mut self.at_work, about);
-        // What the step left half done is thrown away, or is counters and queues, of which each change is whole.
+        // A half-changed subject is thrown away; counters and queues are never half changed.
         let done = catch_unwind(AssertUnwindSafe(|| step(self)));
         let about = std::mem::replace(&mut self.at_work, outer);
         match done {
@@ -68,7 +70,9 @@ impl Engine {
         self.panicked.extend(about);
     }
 
-    /// Makes anew what panicked. At the end of whatever is done from outside.
+    /// Creates again what panicked. Every call from outside that is given the time ends with this. After
+    /// [`Engine::handle_closed`] and [`Engine::close`], which are not or which stop everything, the next such call does
+    /// it, at the latest [`Engine::poll_transmit`]; work on a half-changed subject until then is thrown away with it.
     #[inline]
     pub(super) fn recover(&mut self, now: Instant) {
         if !self.panicked.is_empty() {
@@ -78,7 +82,7 @@ impl Engine {
 
     #[cold]
     fn renew_all(&mut self, now: Instant) {
-        // Who subscribes to what is about to change.
+        // Subscriptions are about to change, so the packets that wait go to the subscribers of now.
         self.fan_out(now);
         while let Some(about) = self.panicked.pop() {
             match about {
@@ -94,9 +98,9 @@ impl Engine {
         let Some(failed) = self.participants.get(key) else { return };
         let (id, permissions, room) = (failed.id, failed.permissions, failed.room);
         let Some(room) = self.rooms.get(room).map(|room| room.id) else { return };
-        // It may be what is broken, so it says no goodbye; signaling tells the client.
+        // The transport itself may be broken, so no DTLS close is sent; signaling tells the client.
         drop(self.take_transport(key));
-        // The new one first, or the room might end in between.
+        // The new participant joins before the old one leaves, or the room might end in between.
         self.participant_keys.remove(&id);
         self.join(now, room, id, permissions);
         let fresh = self.key(id);
@@ -105,17 +109,18 @@ impl Engine {
         self.lost_to_a_fault(id);
     }
 
-    /// A participant's client is told to start over.
+    /// Tells a participant's client to start over.
     pub(super) fn lost_to_a_fault(&mut self, participant: crate::ids::ParticipantId) {
         self.counters.count_disconnect(DisconnectReason::InternalError);
         self.events.push_back(Event::Disconnected { participant, reason: DisconnectReason::InternalError });
     }
 
-    /// Members and tracks of a room are theirs; what is the room's own is who speaks, and what other shards know of it.
+    /// Keeps the members and tracks of a room, which do not belong to it alone; its ranking of speakers and what other
+    /// shards know of it are made again.
     fn renew_room(&mut self, key: RoomKey) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.start_ranking_anew(self.config.max_talkers, &self.tracks);
-        // What other shards have heard already they ignore.
+        // Other shards ignore what they know already.
         self.outbox.say_all(&room.peers, &Message::Hello { room: room.id });
         for track in room.tracks.clone() {
             if self.tracks.get(track).is_some_and(|track| track.owner().is_some()) {
@@ -131,7 +136,7 @@ impl Engine {
         let Some(home) = track.mirror().map(|mirror| mirror.home) else { return };
         let Some(description) = self.rooms.get(track.room).map(|room| track.description(room.id)) else { return };
         self.end_track(key);
-        // Nobody takes the new one yet.
+        // The new mirror has no subscribers yet.
         self.outbox.say(home, Message::Interest { track: description.track, encodings: 0 });
         self.mirror_track(now, home, &description);
     }

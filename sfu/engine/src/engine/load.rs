@@ -1,8 +1,11 @@
-//! Whether the engine keeps up. Where datagrams always wait before they are taken, everything that is sent is late, and what the socket has no room for is
-//! lost: sound, and feedback, without which receivers' estimates fall. So less is sent before that happens: no probes, and the smallest pictures to some
-//! receivers, to more of them until nothing waits any more; where that is not enough, no pictures.
+//! Whether the engine keeps up. Where all datagrams wait before the engine takes them, everything that is sent is late,
+//! and datagrams for which the socket has no room are lost. Among them are sound and feedback, without which the
+//! estimates of receivers fall. The engine therefore sends less before that happens: it sends no probes, and it sends
+//! only the smallest pictures to some receivers, and to more of them until no datagrams wait any more. Where that is
+//! not enough, it sends some receivers no pictures.
 //!
-//! What counts is the least that a datagram has waited in a while (as in CoDel, RFC 8289): bursts make datagrams wait, and are over soon.
+//! The measure is the shortest wait of a datagram in a window of time (as in CoDel, RFC 8289): a burst makes many
+//! datagrams wait, but not all of them for long.
 
 use super::keys::ParticipantKey;
 use crate::downlink::Relief;
@@ -10,20 +13,23 @@ use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
-/// The least wait is looked at this often.
+/// The length of the window over which the shortest wait is taken.
 const WINDOW: Duration = Duration::from_millis(200);
-/// The engine is late where all datagrams of a window waited longer, and in time where one waited less.
+/// The engine is late where all datagrams of a window waited longer than this.
 const LATE: Duration = Duration::from_millis(30);
+/// The engine is in time where one datagram of a window waited less than this.
 const IN_TIME: Duration = Duration::from_millis(10);
-/// Fewer datagrams in a window are no load: each may have waited for a processor that slept.
+/// Fewer datagrams than this in a window are no load: each may have waited for a processor that slept.
 const FEWEST: u32 = 10;
-/// Share of the receivers that are relieved, or relieved more, after each window in which it is late.
+/// Share of the receivers that are relieved, or relieved more, after each window in which the engine is late.
 const STEP: f64 = 0.05;
-/// Nobody else is relieved where the least wait has fallen to this share of what it was in the window before: what waits is being worked off.
+/// No more receivers are relieved where the shortest wait has fallen to this share of that in the window before: the
+/// queue is getting shorter already.
 const FALLS: f64 = 0.9;
-/// Share of the receivers that are relieved no more, or less, in each second in which it is in time.
+/// Share of the receivers whose relief is reduced in each second in which the engine is in time.
 const EASED_PER_SECOND: f64 = 0.05;
-/// Easing begins so long after it was late for the last time: twice as long, up to the second value, where that made it late again.
+/// Relief is first reduced this long after the engine was last late. Where that makes the engine late again, the time
+/// doubles, up to the second value.
 const HOLD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// The load of one engine.
@@ -38,7 +44,7 @@ pub(super) struct Load {
     held_until: Option<Instant>,
 }
 
-/// What came in a while.
+/// The datagrams of one window.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     began: Instant,
@@ -54,7 +60,7 @@ impl Default for Load {
 }
 
 impl Load {
-    /// A datagram is taken that waited so long.
+    /// Notes that a datagram is taken which waited this long.
     #[inline]
     pub(super) fn note(&mut self, now: Instant, waited: Duration) {
         if let Some(window) = &mut self.window
@@ -69,12 +75,12 @@ impl Load {
         }
     }
 
-    /// Whether links may be explored: not while the engine is late, nor until it is to send more again.
+    /// Whether probes may be sent: not while the engine is late, nor before relief may be reduced again.
     pub(super) fn allows_probes(&self, now: Instant) -> bool {
         self.held_until.is_none_or(|until| now >= until)
     }
 
-    /// What is taken off a receiver. Who is relieved first is told by its key, so that it is always the same ones.
+    /// How much less a receiver is sent. A hash of the key orders the receivers, so the same ones always yield first.
     pub(super) fn relief(&self, receiver: ParticipantKey) -> Relief {
         if self.relieved <= 0.0 {
             return Relief::None;

@@ -1,8 +1,11 @@
 //! The engine: every room, participant and track of one shard.
 //!
-//! The files follow a packet: `receive` takes a datagram to its track, `fan_out` hands it to the subscribers' downlinks, `transmit` seals it and
-//! gives it out, `relay` takes it to other shards. `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time.
-//! `isolate` keeps a panic to whom it is about.
+//! The files follow a packet: `receive` takes a datagram to its track, `fan_out` hands the packet to the downlinks of
+//! the subscribers, `round` chooses the participants that are served together, `transmit` encrypts their packets and
+//! returns them, `relay` exchanges packets with other shards. `data` forwards the messages of data channels.
+//! `negotiate` answers offers, `subscribe` binds tracks to slots, `serve` does what is due by time. `bottleneck`
+//! divides a queue among the receivers that share it, `load` notices when the engine does not keep up. `isolate` limits
+//! the effect of a panic to the participant, room or track that the work was about.
 
 mod bottleneck;
 mod data;
@@ -66,37 +69,37 @@ pub struct Engine {
     room_keys: FxHashMap<RoomId, RoomKey>,
     demux: Demux<ParticipantKey>,
     timers: Timers<Owner>,
-    /// Stored packets that their subscribers are given next.
-    waiting: fan_out::Waiting,
-    /// Participants with something to send or to say, in the order in which it came up.
+    /// Stored packets that have not been given to all subscribers yet.
+    waiting: fan_out::PendingFanOut,
+    /// Participants with something to send or to report, in the order in which it came up.
     queue: VecDeque<ParticipantKey>,
-    /// Those of them that are being served.
+    /// The participants that are being served.
     round: Round,
-    /// Rooms whose members are to be bound anew.
+    /// Rooms in which the slots of the members must be bound to tracks again.
     rooms_to_rebind: Vec<RoomKey>,
-    /// Last words of transports that are gone.
+    /// The last datagrams of transports that are gone: each tells its client that the transport is closed.
     farewells: VecDeque<(Tuple, Vec<u8>)>,
-    /// Tracks that live on other shards.
+    /// Mirrors: copies of tracks that are published on other shards.
     mirrors: FxHashMap<TrackId, TrackKey>,
-    /// Mirrors that may have something to tell home.
+    /// Mirrors that may have a message for the shard on which their track is published.
     mirrors_to_serve: Vec<TrackKey>,
-    /// What other shards are to be told and given.
+    /// Messages and packets for other shards.
     outbox: Outbox,
     events: VecDeque<Event>,
     drops: DropCounters,
     counters: Counters,
-    /// Scratch memory for the choice of layers: who chooses needs it for a moment only.
+    /// Memory for the choice of layers. It is used only during one choice, so all participants share it.
     allocator: Allocator,
-    /// Room for what one feedback reports.
+    /// Memory for the packet reports of one feedback message.
     reports: Vec<PacketReport>,
     load: Load,
-    /// Whom or what the present step of work is about.
+    /// The participant, room or mirror that the current step of work is about.
     at_work: Option<Owner>,
-    /// What panicked and is to be made anew.
+    /// The participants, rooms and mirrors whose work panicked. They are created again.
     panicked: Vec<Owner>,
 }
 
-/// Who is woken by a timer, and whom work is about.
+/// A participant, room or mirror: timers wake it, and steps of work are about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Participant(ParticipantKey),
@@ -124,7 +127,7 @@ impl Engine {
             room_keys: FxHashMap::default(),
             demux: Demux::new(),
             timers: Timers::default(),
-            waiting: fan_out::Waiting::default(),
+            waiting: fan_out::PendingFanOut::default(),
             queue: VecDeque::new(),
             round: Round::default(),
             rooms_to_rebind: Vec::new(),
@@ -143,28 +146,28 @@ impl Engine {
         }
     }
 
-    /// Does what the control plane asks. A command about something that is gone is ignored.
+    /// Carries out a command of the control plane. A command about something that is gone is ignored.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         self.fan_out(now);
-        let (comes, goes) = match &command {
+        let (joining, leaving) = match &command {
             Command::Join { participant, .. } => (Some(*participant), None),
             Command::Leave { participant } => (None, Some(*participant)),
             _ => (None, None),
         };
-        let done = self.isolate(None, |engine| engine.obey(now, command));
+        let done = self.isolate(None, |engine| engine.apply_command(now, command));
         self.recover(now);
         if done.is_none() {
-            // Who should leave is there anew, without anything that could fail.
-            if let Some(key) = goes.and_then(|id| self.key(id)) {
+            // A participant whose leave panicked was re-created; remove it now.
+            if let Some(key) = leaving.and_then(|id| self.key(id)) {
                 self.leave(now, key);
             }
-            if let Some(id) = comes.filter(|id| !self.has_participant(*id)) {
+            if let Some(id) = joining.filter(|id| !self.has_participant(*id)) {
                 self.lost_to_a_fault(id);
             }
         }
     }
 
-    fn obey(&mut self, now: Instant, command: Command) {
+    fn apply_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Join { room, participant, permissions, others } => {
                 self.join(now, room, participant, permissions);
@@ -173,7 +176,8 @@ impl Engine {
             Command::Offer { participant, request, sdp, published, codecs } => {
                 if let Some(key) = self.key(participant) {
                     self.work_for(key);
-                    // The answer goes first: whoever waits for it knows that what follows is no longer about the time before.
+                    // The answer is the first event: a client that waits for it knows that all later events are about
+                    // the new state.
                     let place = self.events.len();
                     let result = self.negotiate(now, key, &sdp, &published, &codecs);
                     if let Some(participant) = self.participants.get_mut(key).filter(|_| result.is_ok()) {
@@ -236,7 +240,8 @@ impl Engine {
         }
     }
 
-    /// Says goodbye to every participant, since the server stops; the goodbyes come out of [`Engine::poll_transmit`].
+    /// Closes the transport of every participant, since the server stops. [`Engine::poll_transmit`] returns the
+    /// datagrams that tell the clients.
     pub fn close(&mut self, now: Instant) {
         for key in self.participants.keys().collect::<Vec<_>>() {
             self.isolate(None, |engine| {
@@ -251,16 +256,17 @@ impl Engine {
         self.events.pop_front()
     }
 
-    /// When [`Engine::handle_timeout`] wants to be called.
+    /// The time at which [`Engine::handle_timeout`] must be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// Wakes whoever is due; what they have to send comes out of [`Engine::poll_transmit`].
+    /// Wakes every participant, room and mirror that is due. [`Engine::poll_transmit`] returns what they have to send.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.fan_out(now);
         while let Some((at, owner)) = self.timers.pop_due(now) {
-            // Whoever was woken earlier, or noted an earlier time since, left a time behind that means nothing any more.
+            // A timer is out of date, and is ignored, where its owner was woken earlier or has noted an earlier time
+            // since.
             match owner {
                 Owner::Participant(key) => {
                     let Some(participant) = self.participants.get_mut(key) else { continue };
@@ -294,18 +300,18 @@ impl Engine {
         EngineSnapshot::new(&self.counters, &self.drops, &self.rooms, &self.participants, &self.tracks)
     }
 
-    /// What the engine believes that a participant's downlink can carry; `None` where there is no such participant.
+    /// The estimated capacity of a participant's downlink; `None` where there is no such participant.
     pub fn downlink_estimate(&mut self, participant: ParticipantId) -> Option<crate::units::Bitrate> {
         let key = self.key(participant)?;
         Some(self.participants.get_mut(key)?.downlink.estimator().estimate())
     }
 
-    /// Bytes of messages that wait for a participant; `None` where there is no such participant.
+    /// Bytes of data channel messages that wait to be sent to a participant; `None` where there is no such participant.
     pub fn data_queued(&self, participant: ParticipantId) -> Option<usize> {
         Some(self.participants.get(self.key(participant)?)?.data.queued_bytes())
     }
 
-    /// Whose packets go between these addresses.
+    /// The participant that uses this pair of addresses.
     pub fn participant_at(&self, tuple: &Tuple) -> Option<ParticipantId> {
         Some(self.participants.get(self.demux.by_tuple(tuple)?)?.id)
     }
@@ -385,22 +391,25 @@ impl Engine {
         self.touch_mirrors(room);
     }
 
+    /// Mutes or unmutes a track that is published on this shard, and tells the control plane and the room's other
+    /// shards.
     fn set_muted(&mut self, id: TrackId, muted: bool) {
         let Some(key) = self.track_key(id) else { return };
+        let Some(room) = self.apply_muted(key, muted).and_then(|room| self.rooms.get(room)) else { return };
+        self.events.push_back(Event::TrackMuted { room: room.id, track: id, muted });
+        self.outbox.say_all(&room.peers, &Message::Muted { track: id, muted });
+    }
+
+    /// Mutes or unmutes a track, which may be a mirror. Returns its room where that is a change.
+    fn apply_muted(&mut self, key: TrackKey, muted: bool) -> Option<RoomKey> {
         self.work_for_track(key);
-        let Some(track) = self.tracks.get_mut(key) else { return };
-        if track.muted == muted {
-            return;
-        }
+        let track = self.tracks.get_mut(key).filter(|track| track.muted != muted)?;
         track.muted = muted;
-        let room_key = track.room;
-        self.rank(room_key, |room| room.speakers.set_muted(key, muted));
-        if let Some(room) = self.rooms.get_mut(room_key) {
-            self.events.push_back(Event::TrackMuted { room: room.id, track: id, muted });
-            self.outbox.say_all(&room.peers, &Message::Muted { track: id, muted });
-        }
+        let room = track.room;
+        self.rank(room, |room| room.speakers.set_muted(key, muted));
         self.refresh_subscribers(key);
-        self.wake_room(room_key);
+        self.wake_room(room);
+        Some(room)
     }
 
     fn key(&self, id: ParticipantId) -> Option<ParticipantKey> {
@@ -422,7 +431,7 @@ impl Engine {
         self.queue_for(key, Service::Everything);
     }
 
-    /// Puts a participant in that queue, or lets it have more service there.
+    /// Puts a participant in that queue. Where it is there already, it gets the larger of both services.
     fn queue_for(&mut self, key: ParticipantKey, service: Service) {
         let Some(participant) = self.participants.get_mut(key) else { return };
         if participant.queued.is_none() {

@@ -105,7 +105,8 @@ impl Engine {
         Some(transport)
     }
 
-    /// The client's ICE credentials and certificates. A client that stopped everything describes none any more: the old ones hold.
+    /// The client's ICE credentials and certificates. A client that stopped everything describes none any more: the old
+    /// ones hold.
     fn remote_transport(
         &self,
         key: ParticipantKey,
@@ -199,7 +200,6 @@ impl Engine {
     /// Begins, keeps and ends tracks so that they match the sections on which the client sends.
     fn apply_published(
         &mut self,
-
         key: ParticipantKey,
         sections: &[Section],
         published: &[PublishHint],
@@ -253,10 +253,7 @@ impl Engine {
         participant.uplink.add_track(section.index, track);
         self.rooms.get_mut(room_key)?.tracks.push(track);
         if hint.source == Source::Microphone {
-            self.rank(room_key, |room| {
-                room.speakers.add(track);
-                room.speakers.set_muted(track, hint.muted);
-            });
+            self.rank(room_key, |room| room.add_microphone(track, hint.muted));
         }
         let room = self.rooms.get(room_key)?;
         let (mid, source, muted) = (hint.mid, hint.source, hint.muted);
@@ -333,7 +330,7 @@ impl Engine {
         }
         downlink.expect_feedback();
         // A client ignores what it is told while it waits for an answer, so it hears again what is missing now.
-        downlink.report_missing(0, 0);
+        downlink.forget_reported_missing();
         self.rebind(key);
     }
 }

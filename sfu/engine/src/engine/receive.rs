@@ -18,8 +18,8 @@ use crate::uplink::track::Track;
 use std::time::Instant;
 
 impl Engine {
-    /// Takes one datagram, which reached the machine at `arrival`, at or before `now`: congestion control judges by that. Whatever is
-    /// wrong with a datagram is counted and changes nothing.
+    /// Takes one datagram, which reached the machine at `arrival`, at or before `now`: congestion control judges by
+    /// that. Whatever is wrong with a datagram is counted and changes nothing.
     pub fn handle_datagram(&mut self, now: Instant, arrival: Instant, tuple: Tuple, datagram: &mut [u8]) {
         // When what comes on TCP has reached the machine is not known.
         if tuple.protocol == Protocol::Udp {
@@ -90,7 +90,8 @@ impl Engine {
         let key = self.demux.by_tuple(&tuple).ok_or(DropReason::UnknownTuple)?;
         self.work_for(key);
         let participant = self.participants.get_mut(key).ok_or(DropReason::UnknownTuple)?;
-        // Feedback is most of it, and concerns who has left the cache since its last packets: what it takes comes while it is decrypted.
+        // Feedback is most of it, and concerns who has left the cache since its last packets: what it takes comes while
+        // it is decrypted.
         participant.prefetch();
         participant.prefetch_for_feedback();
         let transport = participant.transport.as_mut().ok_or(DropReason::UnknownTuple)?;
@@ -198,9 +199,7 @@ impl Engine {
 
     /// Lets every subscriber of a track choose its layers now.
     pub(super) fn choose_layers_of(&mut self, now: Instant, key: TrackKey) {
-        let subscribers: Vec<_> =
-            self.tracks.get(key).map(|t| t.subscribers.iter().map(|s| s.participant).collect()).unwrap_or_default();
-        for subscriber in subscribers {
+        for subscriber in self.subscribers_of(key) {
             self.isolate(None, |engine| engine.choose_layers(now, subscriber));
             self.touch(subscriber);
         }

@@ -30,17 +30,17 @@ impl Engine {
     /// Takes what another shard tells. What is about things that are gone is ignored.
     pub fn handle_relay_message(&mut self, now: Instant, from: ShardId, message: Message) {
         self.fan_out(now);
-        self.isolate(None, |engine| engine.hear(now, from, message));
+        self.isolate(None, |engine| engine.apply_message(now, from, message));
         self.recover(now);
     }
 
-    fn hear(&mut self, now: Instant, from: ShardId, message: Message) {
+    fn apply_message(&mut self, now: Instant, from: ShardId, message: Message) {
         match message {
-            Message::Hello { room } => self.meet(room, from),
+            Message::Hello { room } => self.add_peer(room, from),
             Message::Goodbye { room } => {
                 if let Some(room) = self.room_keys.get(&room).copied() {
                     self.at_work = Some(Owner::Room(room));
-                    self.part(room, from);
+                    self.remove_peer(room, from);
                 }
             }
             Message::Track(description) => self.mirror_track(now, from, &description),
@@ -70,8 +70,10 @@ impl Engine {
                 if let Some(track) = self.tracks.get_mut(key) {
                     track.set_taker(from, encodings);
                     for index in track.encoding_indices() {
-                        let parameters = track.parameters_message(index).filter(|_| encodings & (1 << index.0) != 0);
-                        parameters.into_iter().for_each(|message| self.outbox.say(from, message));
+                        let is_taken = encodings & (1 << index.0) != 0;
+                        if let Some(message) = track.parameters_message(index).filter(|_| is_taken) {
+                            self.outbox.say(from, message);
+                        }
                     }
                 }
                 self.tell_layers(now, key, true);
@@ -119,14 +121,14 @@ impl Engine {
     pub(super) fn span(&mut self, room: RoomId, others: &[ShardId]) {
         for other in others {
             if *other != self.config.shard {
-                self.meet(room, *other);
+                self.add_peer(room, *other);
             }
         }
     }
 
-    /// Greets a shard on which a room has members, unless that has been done. Before its first member comes here the room is made for it,
-    /// so that whoever comes knows.
-    fn meet(&mut self, id: RoomId, shard: ShardId) {
+    /// Greets a shard on which a room has members, unless that has been done. Before its first member comes here the
+    /// room is made for it, so that whoever comes knows.
+    fn add_peer(&mut self, id: RoomId, shard: ShardId) {
         let key = self.room_key(id);
         let own = self.config.shard;
         let Some(room) = self.rooms.get_mut(key) else { return };
@@ -157,7 +159,7 @@ impl Engine {
     }
 
     /// Another shard has no members of the room any more.
-    fn part(&mut self, key: RoomKey, shard: ShardId) {
+    fn remove_peer(&mut self, key: RoomKey, shard: ShardId) {
         let own = self.config.shard;
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.peers.retain(|peer| *peer != shard);
@@ -281,24 +283,16 @@ impl Engine {
         room.tracks.push(key);
         self.work_for_track(key);
         if description.source == Source::Microphone {
-            self.rank(room_key, |room| {
-                room.speakers.add(key);
-                room.speakers.set_muted(key, description.muted);
-            });
+            self.rank(room_key, |room| room.add_microphone(key, description.muted));
         }
         self.rebind_room(room_key);
         self.serve_speakers(room_key);
     }
 
     fn mirror_muted(&mut self, home: ShardId, id: TrackId, muted: bool) {
-        let Some(key) = self.mirror_key(home, id) else { return };
-        self.work_for_track(key);
-        let Some(track) = self.tracks.get_mut(key) else { return };
-        track.muted = muted;
-        let room_key = track.room;
-        self.rank(room_key, |room| room.speakers.set_muted(key, muted));
-        self.refresh_subscribers(key);
-        self.wake_room(room_key);
+        if let Some(key) = self.mirror_key(home, id) {
+            self.apply_muted(key, muted);
+        }
     }
 
     fn take_talkers(&mut self, from: ShardId, id: RoomId, dominant: Option<ParticipantId>, talking: Vec<TrackId>) {

@@ -1,25 +1,25 @@
-//! Participants that have something to send are served in rounds of a few: first all of a round do what is due by time, then all send, then all note
-//! when they want to be woken. The code of each of these steps, which together are more than a processor's instruction cache holds, is so fetched once for
-//! all of them.
+//! Participants that have something to send are served in rounds of a few. In each round, first all members do what is
+//! due by time, then all members send, then all members note when they must be woken. Running each step for the whole
+//! round keeps its code in the instruction cache; the code of all steps together is larger than the cache.
 
 use super::Engine;
 use super::keys::ParticipantKey;
 use crate::participant::Service;
 use std::time::Instant;
 
-/// Participants of one round: as many as are handed packets at once, whose state the cache can hold.
+/// Participants of one round. The same number of subscribers is given packets at once: the cache can hold their state.
 pub(super) const AT_ONCE: usize = 32;
 
-/// Those that are being served.
+/// The participants that are being served.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     members: Vec<(ParticipantKey, Option<Service>)>,
-    /// So many of them have sent all that they had.
+    /// Number of members that have finished sending.
     sent: usize,
 }
 
 impl Round {
-    /// Who sends next.
+    /// The member that sends next.
     #[inline]
     pub(super) fn next(&self) -> Option<ParticipantKey> {
         self.members.get(self.sent).map(|(key, _)| *key)
@@ -27,8 +27,8 @@ impl Round {
 }
 
 impl Engine {
-    /// Ends the round that there is, and begins one with the next in the queue: they do what is due before their packets are sent. False where nobody is
-    /// queued.
+    /// Ends the current round and begins one with the next participants of the queue: they do what is due before their
+    /// packets are sent. False where the queue is empty.
     pub(super) fn next_round(&mut self, now: Instant) -> bool {
         self.end_round(now);
         let mut members = std::mem::take(&mut self.round.members);
@@ -50,7 +50,8 @@ impl Engine {
         count > 0
     }
 
-    /// The member of the round whose turn it was has nothing left to send now. What comes for it from here on is for another round.
+    /// Notes that the member whose turn it was has nothing left to send now. What comes for it from here on waits for
+    /// another round.
     pub(super) fn sent_for(&mut self, key: ParticipantKey) {
         let service = self.participants.get_mut(key).and_then(|participant| participant.queued.take());
         if let Some(member) = self.round.members.get_mut(self.round.sent) {

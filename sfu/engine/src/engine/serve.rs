@@ -1,4 +1,5 @@
-//! What is due for one participant: transport timers, reports, feedback, repairs, key frame requests, the choice of layers.
+//! What is due for one participant: transport timers, reports, feedback, repairs, key frame requests, the choice of
+//! layers.
 
 use super::isolate::checkpoint;
 use super::keys::ParticipantKey;
@@ -6,7 +7,7 @@ use super::{Engine, Owner};
 use crate::config::WallClock;
 use crate::downlink::DEFAULT_RTT;
 use crate::drops::DropReason;
-use crate::event::Event;
+use crate::event::{DisconnectReason, Event};
 use crate::net::Protocol;
 use crate::participant::{Participant, Service};
 use crate::progress::JoinPhase;
@@ -15,7 +16,8 @@ use crate::snapshot::{RtcpKind, add};
 use crate::transport::TransportEvent;
 use std::time::{Duration, Instant};
 
-/// Connection quality is told this often, and what is due within some time together: it wakes another thread, which tells the clients.
+/// Connection quality is told this often, and what is due within some time together: it wakes another thread, which
+/// tells the clients.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(2);
 const QUALITY_TOGETHER: Duration = Duration::from_millis(250);
 
@@ -96,50 +98,68 @@ impl Engine {
         at.into_iter().chain(connected.into_iter().flatten()).min()
     }
 
+    /// Runs the timers of a participant's transport and handles its events.
     fn serve_transport(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        let Some(transport) = participant.transport.as_mut() else { return };
+        let Some(transport) = self.participants.get_mut(key).and_then(|p| p.transport.as_mut()) else { return };
         if transport.poll_timeout().is_some_and(|at| at <= now) {
             transport.handle_timeout(now);
         }
         let mut lost = Vec::new();
-        let mut suspended = None;
-        while let Some(event) = transport.poll_event() {
+        while let Some(event) = self.poll_transport_event(key) {
             match event {
-                TransportEvent::HandshakeCompleted => {
-                    self.counters.handshakes_completed += 1;
-                    self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Dtls);
-                }
-                TransportEvent::Disconnected(reason) => {
-                    self.counters.count_disconnect(reason);
-                    participant.connected = false;
-                    participant.quality_at = None;
-                    participant.downlink.suspend(key, &mut self.tracks);
-                    suspended = Some(participant.room);
-                    self.events.push_back(Event::Disconnected { participant: participant.id, reason });
-                }
+                TransportEvent::HandshakeCompleted => self.on_handshake_completed(now, key),
+                TransportEvent::Disconnected(reason) => self.on_disconnected(key, reason),
                 TransportEvent::TupleLost(tuple) => lost.push(tuple),
             }
         }
-        // Also after an ICE restart that followed the loss of consent.
-        if transport.is_ready() && !participant.connected {
-            participant.connected = true;
-            let is_tcp = transport.selected().is_some_and(|tuple| tuple.protocol == Protocol::Tcp);
-            let is_ipv6 = transport.selected().is_some_and(|tuple| tuple.remote.ip().to_canonical().is_ipv6());
-            if let Some(by_family) = self.counters.connected.get_mut(usize::from(is_tcp)) {
-                add(by_family, usize::from(is_ipv6), 1);
-            }
-            participant.quality_at = Some(next_quality(now, &self.config.wall_clock));
-            participant.downlink.allocate_soon();
-            self.events.push_back(Event::Connected { participant: participant.id });
-        }
+        self.note_connected(now, key);
         for tuple in lost {
             self.forget_tuple(key, tuple);
         }
-        if let Some(room) = suspended {
-            self.rooms.get_mut(room).into_iter().for_each(|room| room.bottlenecks.remove(key));
-            self.touch_mirrors(room);
+    }
+
+    #[inline]
+    fn poll_transport_event(&mut self, key: ParticipantKey) -> Option<TransportEvent> {
+        self.participants.get_mut(key)?.transport.as_mut()?.poll_event()
+    }
+
+    fn on_handshake_completed(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        self.counters.handshakes_completed += 1;
+        self.counters.distributions.note_phase(now, &mut participant.progress, JoinPhase::Dtls);
+    }
+
+    /// A transport carries no media any more: its participant's slots are suspended.
+    fn on_disconnected(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        self.counters.count_disconnect(reason);
+        participant.connected = false;
+        participant.quality_at = None;
+        participant.downlink.suspend(key, &mut self.tracks);
+        self.events.push_back(Event::Disconnected { participant: participant.id, reason });
+        let room_key = participant.room;
+        if let Some(room) = self.rooms.get_mut(room_key) {
+            room.bottlenecks.remove(key);
         }
+        self.touch_mirrors(room_key);
+    }
+
+    /// Notes that a transport has begun to carry media, where it has: for the first time, or again after an ICE restart
+    /// that followed the loss of consent.
+    fn note_connected(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key).filter(|participant| !participant.connected) else {
+            return;
+        };
+        let Some(transport) = participant.transport.as_ref().filter(|transport| transport.is_ready()) else { return };
+        participant.connected = true;
+        let is_tcp = transport.selected().is_some_and(|tuple| tuple.protocol == Protocol::Tcp);
+        let is_ipv6 = transport.selected().is_some_and(|tuple| tuple.remote.ip().to_canonical().is_ipv6());
+        if let Some(by_family) = self.counters.connected.get_mut(usize::from(is_tcp)) {
+            add(by_family, usize::from(is_ipv6), 1);
+        }
+        participant.quality_at = Some(next_quality(now, &self.config.wall_clock));
+        participant.downlink.allocate_soon();
+        self.events.push_back(Event::Connected { participant: participant.id });
     }
 
     /// Notices encodings that stopped, and tells the publisher which ones somebody takes.
@@ -172,7 +192,9 @@ impl Engine {
             self.counters.nacks.sent += asked.packets as u64;
             add(&mut self.counters.rtp_lost_in, track.kind as usize, asked.given_up);
             other_layers.extend(asked.review.changed.then_some(key));
-            asked.review.fell.into_iter().for_each(|cause| add(&mut self.counters.shortfalls, cause as usize, 1));
+            if let Some(cause) = asked.review.fell {
+                add(&mut self.counters.shortfalls, cause as usize, 1);
+            }
         }
         if participant.uplink.report_is_due(now) {
             participant.downlink.write_sender_reports(now, &self.config.wall_clock, &self.tracks, &mut rtcp);
@@ -197,8 +219,8 @@ impl Engine {
         }
     }
 
-    /// Sets the pace and chooses layers where that is due. Needed now and then also where only packets are sent: a probe begins with media, and
-    /// what is sent now may be more than the budget carries.
+    /// Sets the pace and chooses layers where that is due. Needed now and then also where only packets are sent: a
+    /// probe begins with media, and what is sent now may be more than the budget carries.
     pub(super) fn serve_downlink(&mut self, now: Instant, key: ParticipantKey) {
         self.share_bottleneck(now, key);
         let Some(participant) = self.participants.get_mut(key) else { return };

@@ -10,8 +10,8 @@ use crate::room::Room;
 use std::time::Instant;
 
 impl Engine {
-    /// Everybody in a room is to be bound anew: a track began or ended, or other people talk. Done once before the next packets are
-    /// sent, however many such changes come together.
+    /// Everybody in a room is to be bound anew: a track began or ended, or other people talk. Done once before the next
+    /// packets are sent, however many such changes come together.
     pub(super) fn rebind_room(&mut self, key: RoomKey) {
         if let Some(room) = self.rooms.get_mut(key)
             && !std::mem::replace(&mut room.rebind, true)
@@ -35,7 +35,8 @@ impl Engine {
         }
     }
 
-    /// Puts the tracks that a participant wants most behind the slots that it has, and asks it for more slots where they lack.
+    /// Puts the tracks that a participant wants most behind the slots that it has, and asks it for more slots where
+    /// they lack.
     pub(super) fn rebind(&mut self, key: ParticipantKey) {
         let Some(participant) = self.participants.get(key) else { return };
         if !participant.permissions.subscribe {
@@ -108,14 +109,18 @@ impl Engine {
 
     /// A track's state changed (muted, codec, encodings): its subscribers decide anew.
     pub(super) fn refresh_subscribers(&mut self, key: TrackKey) {
-        let subscribers: Vec<_> =
-            self.tracks.get(key).map(|t| t.subscribers.iter().map(|s| s.participant).collect()).unwrap_or_default();
-        for subscriber in subscribers {
+        for subscriber in self.subscribers_of(key) {
             if let Some(participant) = self.participants.get_mut(subscriber) {
                 participant.downlink.allocate_soon();
             }
             self.touch(subscriber);
         }
+    }
+
+    /// The participants that are subscribed to a track.
+    pub(super) fn subscribers_of(&self, key: TrackKey) -> Vec<ParticipantKey> {
+        let subscribers = self.tracks.get(key).map(|track| track.subscribers.iter());
+        subscribers.into_iter().flatten().map(|subscriber| subscriber.participant).collect()
     }
 
     /// Speech goes on in a room: the dominant speaker and the talkers that are heard.

@@ -1,4 +1,5 @@
-//! A packet's way out: participants that have something to send are taken from the queue in rounds (`round`), each as runs of datagrams to one address.
+//! A packet's way out: participants that have something to send are taken from the queue in rounds (`round`). Each of
+//! them sends runs of datagrams to one address.
 
 use super::Engine;
 use super::keys::ParticipantKey;
@@ -7,6 +8,7 @@ use crate::downlink::run::Run;
 use crate::net::{Protocol, Transmit, Tuple};
 use crate::progress::JoinPhase;
 use crate::snapshot::add;
+use std::cmp::Ordering;
 use std::time::Instant;
 
 /// Datagrams in one run: the kernel's limit for UDP_SEGMENT is 64 (UDP_MAX_SEGMENTS) and 64 KiB together.
@@ -41,7 +43,7 @@ impl Engine {
             }
         }
         self.serve_mirrors(now);
-        // Who was made anew over the rooms and mirrors above has nothing to send yet.
+        // A participant that is created again after work on the mirrors above has nothing to send yet.
         self.recover(now);
         None
     }
@@ -65,17 +67,17 @@ impl Engine {
         let tuple = transport.selected()?;
         let sent_us = self.config.wall_clock.micros(now);
         let begin = buffer.len();
-        buffer.append(&mut participant.carried.bytes);
-        let mut segment = buffer.len() - begin;
-        // Only UDP gains by packets of one size: on TCP each is a frame.
-        let joins = tuple.protocol == Protocol::Udp;
-        let mut run = Run { plain: (joins && segment > 0).then_some(participant.carried.plain), joins };
+        let mut run = OpenRun::new(tuple.protocol);
+        if !participant.carried.bytes.is_empty() {
+            run.push(participant.carried.plain, participant.carried.bytes.len());
+            buffer.append(&mut participant.carried.bytes);
+        }
         for _ in 0..MAX_RUN {
             let start = buffer.len();
             if start - begin > MAX_RUN_BYTES {
                 break;
             }
-            let Some(written) = participant.downlink.poll_packet(now, sent_us, run, &self.tracks, buffer) else {
+            let Some(written) = participant.downlink.poll_packet(now, sent_us, run.hint, &self.tracks, buffer) else {
                 break;
             };
             let plain = buffer.len() - start;
@@ -96,19 +98,59 @@ impl Engine {
                     self.counters.distributions.note_phase(now, progress, JoinPhase::FirstMedia);
                 }
             }
-            if segment == 0 {
-                segment = length;
-                run.plain = joins.then_some(plain);
-            } else if length > segment {
-                participant.carried.bytes.extend_from_slice(buffer.get(start..).unwrap_or_default());
-                participant.carried.plain = plain;
-                buffer.truncate(start);
-                break;
-            } else if length < segment {
-                break;
+            match run.push(plain, length) {
+                Pushed::Joined => {}
+                Pushed::Ended => break,
+                Pushed::TooLong => {
+                    participant.carried.bytes.extend_from_slice(buffer.get(start..).unwrap_or_default());
+                    participant.carried.plain = plain;
+                    buffer.truncate(start);
+                    break;
+                }
             }
         }
-        (segment > 0).then_some(Transmit { tuple, len: buffer.len() - begin, segment_size: segment })
+        let segment_size = run.segment_size;
+        (segment_size > 0).then_some(Transmit { tuple, len: buffer.len() - begin, segment_size })
+    }
+}
+
+/// A run of RTP packets that is being written.
+struct OpenRun {
+    /// Length of its first packet as it is sent; 0 before there is one.
+    segment_size: usize,
+    /// What the downlink has to know to write a packet that can join.
+    hint: Run,
+}
+
+/// What a packet means for the run that it was written for.
+enum Pushed {
+    /// It begins the run, or is as long as the others: more can follow.
+    Joined,
+    /// It is shorter than the others, so it is the last one.
+    Ended,
+    /// It is longer than the others, so it does not belong to the run but begins the next one.
+    TooLong,
+}
+
+impl OpenRun {
+    fn new(protocol: Protocol) -> OpenRun {
+        // Only UDP gains by packets of one size: on TCP each packet is a frame.
+        OpenRun { segment_size: 0, hint: Run { plain: None, joins: protocol == Protocol::Udp } }
+    }
+
+    /// Adds a packet: `plain` is its length before encryption, `length` after it.
+    #[inline]
+    fn push(&mut self, plain: usize, length: usize) -> Pushed {
+        if self.segment_size == 0 {
+            self.segment_size = length;
+            self.hint.plain = self.hint.joins.then_some(plain);
+            return Pushed::Joined;
+        }
+        match length.cmp(&self.segment_size) {
+            Ordering::Less => Pushed::Ended,
+            Ordering::Equal => Pushed::Joined,
+            Ordering::Greater => Pushed::TooLong,
+        }
     }
 }
 

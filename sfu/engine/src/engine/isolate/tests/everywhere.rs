@@ -1,5 +1,7 @@
-//! A call over three shards in which everything happens once, and in which some checkpoint panics. Whichever it is, the others' calls go on,
-//! and whom it was about can come back.
+//! A call over three shards in which everything happens at least once. It is repeated with one panic each: at every
+//! checkpoint the first and the last time that the call reaches it, and at the checkpoint `fan-out` also three times in
+//! the middle; the times between are not tried. The calls of the others must go on, and the participant that the panic
+//! was about must be able to come back.
 
 use super::harness::{Access, Publish, World, millis, seconds};
 use super::{FAULT, REACHED};
@@ -156,7 +158,7 @@ fn whichever_checkpoint_panics_the_others_calls_go_on() {
         let times = places[place];
         let mut picked = BTreeSet::from([0, times - 1]);
         if place == "fan-out" {
-            // Whoever of a track's subscribers on one shard it is.
+            // Several subscribers of one track on the same shard.
             picked.extend(times / 2..times / 2 + 3);
         }
         for nth in picked {
