@@ -59,10 +59,11 @@ pub enum Rtcp<'a> {
 /// unreadable. Unknown kinds, and extended reports (RFC 3611), which nobody here needs, are skipped without a trace.
 pub fn parse<'a>(packet: &'a [u8], mut visit: impl FnMut(Rtcp<'a>)) -> usize {
     let mut malformed = 0;
+    let mut statuses = twcc::MAX_STATUSES;
     let mut rest = ByteReader::new(packet);
     while !rest.is_empty() {
         let Some(part) = SubPacket::read(&mut rest) else { return malformed + 1 };
-        if part.visit(&mut visit).is_none() {
+        if part.visit(&mut statuses, &mut visit).is_none() {
             malformed += 1;
         }
     }
@@ -113,14 +114,19 @@ impl<'a> SubPacket<'a> {
     }
 
     /// Visits what this sub-packet says; `None` where it is malformed.
-    fn visit(self, visit: &mut impl FnMut(Rtcp<'a>)) -> Option<()> {
+    /// Reads it, and takes what transport-wide feedback describes off the packet `statuses` that are left for this datagram.
+    fn visit(self, statuses: &mut u16, visit: &mut impl FnMut(Rtcp<'a>)) -> Option<()> {
         let body = self.body?;
         let value = match (self.kind, self.count) {
             (kind::SENDER_REPORT, count) => Rtcp::SenderReport(SenderReport::read(body, count)?),
             (kind::RECEIVER_REPORT, count) => Rtcp::ReceiverReport(ReceiverReport::read(body, count)?),
             (kind::GOODBYE, count) => Rtcp::Goodbye(Goodbye::read(body, count)?),
             (kind::TRANSPORT_FEEDBACK, format::NACK) => Rtcp::Nack(Nack::read(body)?),
-            (kind::TRANSPORT_FEEDBACK, format::TWCC) => Rtcp::TransportFeedback(TransportFeedback::read(body)?),
+            (kind::TRANSPORT_FEEDBACK, format::TWCC) => {
+                let feedback = TransportFeedback::read(body, *statuses)?;
+                *statuses -= feedback.count;
+                Rtcp::TransportFeedback(feedback)
+            }
             (kind::TRANSPORT_FEEDBACK, format::CCFB) => Rtcp::Ccfb(Ccfb::read(body)?),
             (kind::PAYLOAD_FEEDBACK, format::PLI) => feedback::read_pli(body)?,
             (kind::PAYLOAD_FEEDBACK, format::FIR) => Rtcp::Fir(Fir::read(body)?),

@@ -287,6 +287,13 @@ fn feedback_claiming_65_thousand_packets_is_refused() {
     };
     only(&claiming(8192), |value| assert!(matches!(value, Rtcp::TransportFeedback(_))));
     assert_eq!(parse(&claiming(u16::MAX), |value| panic!("{value:?}")), 1);
+    // Neither can many parts of one datagram, each of which costs its sender 24 bytes.
+    let (mut described, parts) = (0, [claiming(5000), claiming(5000), claiming(3192), claiming(1)].concat());
+    let malformed = parse(&parts, |value| match value {
+        Rtcp::TransportFeedback(feedback) => described += feedback.packets().count(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!((described, malformed), (8192, 2));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::byte_reader::ByteReader;
 use crate::units::{SeqNo, Ssrc};
 
-/// Packets that one feedback may describe: several seconds of the fastest sender. It bounds the work that a lie costs.
+/// Packets that the feedback of one datagram may describe: several seconds of the fastest sender. It bounds the work that
+/// a lie costs: a chunk of two bytes can describe 8191 packets.
 pub(super) const MAX_STATUSES: u16 = 8192;
 /// One tick of an arrival delta, in microseconds.
 pub(super) const DELTA_US: i64 = 250;
@@ -32,11 +33,12 @@ pub struct TransportFeedback<'a> {
 }
 
 impl<'a> TransportFeedback<'a> {
-    pub(super) fn read(mut body: ByteReader<'a>) -> Option<Self> {
+    /// Reads feedback about `most` packets at most.
+    pub(super) fn read(mut body: ByteReader<'a>, most: u16) -> Option<Self> {
         let (sender, media) = (Ssrc(body.u32()?), Ssrc(body.u32()?));
         let (base, count) = (SeqNo(body.u16()?), body.u16()?);
         let (reference, feedback_number) = (body.u24()?, body.u8()?);
-        if count == 0 || count > MAX_STATUSES {
+        if count == 0 || count > most {
             return None;
         }
         let chunks = chunks_for(body, usize::from(count))?;
