@@ -132,6 +132,7 @@ export class LocalTrack extends Emitter {
    */
   async setMuted(muted) {
     if (this.muted === muted) return;
+    if (!muted) await this.#reopen();
     if (this.kind === "audio") {
       if (this.track) this.track.enabled = !muted;
     } else if (muted) {
@@ -140,23 +141,38 @@ export class LocalTrack extends Emitter {
         this.track?.stop();
         this.track = null;
       }
-    } else {
-      if (this.#recapture) this.track = this.#prepare(await this.#recapture());
-      await this.#send(this.track);
     }
     this.muted = muted;
     this.emit("change", null);
   }
 
+  /** Before it is unmuted: opens the device that was released, or one in place of that which was unplugged. */
+  async #reopen() {
+    const gone = this.kind === "video" || this.track?.readyState === "ended";
+    if (gone && this.#recapture) this.track = this.#prepare(await this.#recapture());
+    if (gone) await this.#send(this.track);
+  }
+
+  /**
+   * Goes on with another device: now, or where that is released while muted, when it is unmuted.
+   * @param {() => Promise<MediaStreamTrack>} recapture opens it
+   */
+  async change(recapture) {
+    if (this.muted && this.kind === "video" && this.#recapture) this.#recapture = recapture;
+    else await this.replace(await recapture(), recapture);
+  }
+
   /**
    * Sends another track in place of this one: another device, or another source of pixels.
    * @param {MediaStreamTrack} track
-   * @param {() => Promise<MediaStreamTrack>} [recapture]
+   * @param {() => Promise<MediaStreamTrack>} [recapture] what unmuting opens; while muted, video that comes with it is not kept open
    */
   async replace(track, recapture) {
     const old = this.track;
-    this.track = this.#prepare(track);
+    const isReleased = this.muted && this.kind === "video" && recapture;
+    this.track = isReleased ? null : this.#prepare(track);
     this.#recapture = recapture;
+    if (isReleased) track.stop();
     if (this.kind === "audio") track.enabled = !this.muted;
     if (this.kind === "audio" || !this.muted) await this.#send(track);
     old?.stop();

@@ -1,4 +1,3 @@
-import { capture } from "./capture.js";
 import { Connection } from "./connection.js";
 import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
@@ -56,6 +55,8 @@ export class Room extends Emitter {
   #subscriptions;
   /** @type {Promise<import("./stats.js").StatsSampler> | undefined} loaded when it is asked for */
   #stats;
+  /** @type {Promise<import("./devices.js").Devices> | undefined} loaded when something is switched on */
+  #opened;
   /** What is broken now. */
   #trouble = { signaling: false, media: false };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -113,16 +114,8 @@ export class Room extends Emitter {
    * @param {import("./capture.js").CaptureOptions & { track?: MediaStreamTrack }} [options] `track`: one that is open already
    * @throws {import("./errors.js").MediaError}
    */
-  async enable(source, { track, ...constraints } = {}) {
-    const local = this.local(source);
-    if (local) return this.setMuted(local, false);
-    const captured = track ? { [track.kind]: track } : await capture(source, constraints);
-    const kind = source === "microphone" ? "audio" : "video";
-    const main = captured[kind];
-    if (!main) return;
-    const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
-    await this.publish(main, source === "screen" ? { source } : { source, recapture });
-    if (source === "screen" && captured.audio) await this.publish(captured.audio, { source: "screen-audio" });
+  async enable(source, options = {}) {
+    return (await this.#devices()).enable(source, options);
   }
 
   /**
@@ -130,9 +123,7 @@ export class Room extends Emitter {
    * @param {"camera" | "microphone" | "screen"} source
    */
   async disable(source) {
-    const local = this.local(source);
-    if (local && source === "screen") await this.unpublish(local);
-    else if (local) await this.setMuted(local, true);
+    return (await this.#devices()).disable(source);
   }
 
   /**
@@ -197,12 +188,7 @@ export class Room extends Emitter {
    * @param {import("./capture.js").CaptureOptions} constraints
    */
   async switchDevice(source, constraints) {
-    const local = this.local(source);
-    if (!local) return;
-    const kind = local.kind;
-    const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
-    await local.replace(await recapture(), recapture);
-    this.emit("local-track", local);
+    return (await this.#devices()).change(source, constraints);
   }
 
   /**
@@ -581,6 +567,10 @@ export class Room extends Emitter {
 
   get #isClosed() {
     return this.state.state === "closed";
+  }
+
+  #devices() {
+    return (this.#opened ??= import("./devices.js").then(({ Devices }) => new Devices(this)));
   }
 
   /** Failures of work that nobody awaits come out as `error`. @param {Promise<unknown> | undefined} work */
