@@ -163,6 +163,7 @@ export class Connection extends Emitter {
       if (payloadType !== undefined) await local.setCodec(payloadType);
     }
     for (const kind of KINDS) this.#answered[kind] = offered.filter((offer) => offer === kind).length;
+      await local.onNegotiated();
     this.emit("negotiated", null);
   }
 

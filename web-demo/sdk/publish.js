@@ -51,6 +51,8 @@ export class LocalTrack extends Emitter {
   #payloadType = null;
   /** @type {RTCRtpTransceiver | null} */
   #transceiver = null;
+  /** Whether its section has been told all that cannot be said when it is added. */
+  #isTuned = false;
   /** @type {Set<string>} rids, or "" for an encoding without, that the server says nobody takes */
   #unwanted = new Set();
   /** @type {Set<string>} rids that this side switched off */
@@ -115,7 +117,14 @@ export class LocalTrack extends Emitter {
     this.#transceiver = transceiver;
     encryption?.send(transceiver.sender);
     this.#preferCodec(transceiver, encryption);
-    void this.#enqueue(() => this.#applyParameters());
+    this.#isTuned = false;
+  }
+
+  /** Its section is answered: what a new one cannot be told is said now. Called by `Connection`. */
+  async onNegotiated() {
+    if (this.#isTuned) return;
+    this.#isTuned = true;
+    await this.#enqueue(() => this.#applyParameters());
   }
 
   /** Stops its section; with the whole connection gone there is none to stop. */
@@ -256,7 +265,11 @@ export class LocalTrack extends Emitter {
       if (mode) encoding.scalabilityMode = /vp8|h264/i.test(codec.mimeType) ? mode.replace(/^\w\d(T\d).*/, "L1$1") : mode;
     }
     if (this.kind === "video") parameters.degradationPreference = this.source === "screen" ? "maintain-resolution" : "balanced";
-    await sender.setParameters(parameters);
+    try {
+      await sender.setParameters(parameters);
+    } catch (error) {
+      if (sender === this.sender) throw error; // else it was of a connection that has been replaced meanwhile
+    }
   }
 
   /**
