@@ -319,14 +319,21 @@ export class Room extends Emitter {
     this.name = joined.name;
     this.permissions = joined.permissions ?? null;
     this.#iceServers = joined.iceServers ?? [];
-    if (!first && !joined.resumed) this.#replaceConnection();
-    else this.#connection.setIceServers(this.#iceServers);
+    this.#subscriptions.allowed = this.#mayReceive;
+    if (first && this.#mayReceive) this.#connection.receive();
+    if (!first && !joined.resumed) {
+      // Another session, perhaps of a server that was started again: its ids may name others.
+      for (const id of [...this.participants.keys()]) this.#removeParticipant(id, "connection-lost");
+      this.#replaceConnection();
+    } else {
+      this.#connection.setIceServers(this.#iceServers);
+    }
     const present = new Set(joined.participants.map(({ id }) => id));
     for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
     for (const info of joined.participants) this.#addParticipant(info);
     this.#onSlots(joined.slots);
     this.#setSpeaking(joined.speaker);
-    if (this.#options.subscribe === false) this.#signaling.send({ type: "subscribe", tracks: [], default: { enabled: false } });
+    if (this.#options.subscribe === false && this.#mayReceive) this.#signaling.send({ type: "subscribe", tracks: [], default: { enabled: false } });
     if (joined.resumed) this.#sayAgain();
     else this.#requestSlots();
     this.#setTrouble({ signaling: false });
@@ -442,9 +449,9 @@ export class Room extends Emitter {
   #requestSlots() {
     const count = { audio: 0, video: 0 };
     for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
-    const { subscribe } = this.#options;
+    const receives = this.#options.subscribe !== false && this.#mayReceive;
     // Data channels want a connection where there is no track, too.
-    this.#report(Promise.all([subscribe !== false && this.#connection.addSlots(count), this.#connection.negotiate()]));
+    this.#report(Promise.all([receives && this.#connection.addSlots(count), this.#connection.negotiate()]));
   }
 
   // The media path.
@@ -490,6 +497,7 @@ export class Room extends Emitter {
     }
     this.#subscriptions.forget(this.tracks.values());
     this.#connection = this.#newConnection();
+    if (this.#mayReceive) this.#connection.receive();
     for (const local of this.localTracks) this.#report(this.#connection.publish(local));
   }
 
@@ -563,6 +571,10 @@ export class Room extends Emitter {
     if (this.state.cause === cause) return;
     this.state = { state: cause ? "reconnecting" : "connected", cause };
     this.emit("state", this.state);
+  }
+
+  get #mayReceive() {
+    return this.permissions?.subscribe ?? true;
   }
 
   get #isClosed() {
