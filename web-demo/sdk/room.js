@@ -2,7 +2,7 @@ import { Connection } from "./connection.js";
 import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
 import { ClosedError, DataError, ServerError, SluiceError } from "./errors.js";
-import { Participant, RemoteTrack } from "./participant.js";
+import { assignSlots, Participant, RemoteTrack } from "./participant.js";
 import { Signaling } from "./signaling.js";
 import { Speakers } from "./speakers.js";
 import { Subscriptions } from "./subscriptions.js";
@@ -285,11 +285,11 @@ export class Room extends Emitter {
       case "participant-left": return this.#removeParticipant(message.participant, message.reason);
       case "track-published": return this.#addTrack(message.track);
       case "track-ended": return this.#removeTrack(message.track);
-      case "track-muted": return this.#setRemoteMuted(message.track, message.muted);
+      case "track-muted": return this.#onMuted(message.track, message.muted);
       case "slots": return this.#onSlots(message.slots);
       case "slots-wanted": return this.#report(this.#connection.addSlots(message));
       case "speaker": return this.#setSpeaking(message.participant);
-      case "encodings": return this.#report([...this.localTracks].find(({ id }) => id === message.track)?.setWanted(message.encodings));
+      case "encodings": return this.#report(this.#localById(message.track)?.setWanted(message.encodings));
       case "codec": return this.#report(this.#connection.setCodec(message.track, message.payloadType));
       case "connection": return this.#onServerSide(message);
       case "going-away": return this.emit("going-away", message.reason);
@@ -400,6 +400,21 @@ export class Room extends Emitter {
   }
 
   /** @param {string} id @param {boolean} muted */
+  #onMuted(id, muted) {
+    const local = this.#localById(id);
+    if (!local) return this.#setRemoteMuted(id, muted);
+    if (local.muted === muted) return;
+    // Others may mute what we publish, and only we unmute it: where they tried, the server hears that it is muted.
+    this.#report(this.setMuted(local, true));
+    if (muted) this.emit("muted-by-server", local);
+  }
+
+  /** @param {string} id */
+  #localById(id) {
+    return [...this.localTracks].find((local) => local.id === id);
+  }
+
+  /** @param {string} id @param {boolean} muted */
   #setRemoteMuted(id, muted) {
     const track = this.tracks.get(id);
     if (!track || track.muted === muted) return;
@@ -409,23 +424,7 @@ export class Room extends Emitter {
 
   /** @param {import("./protocol.js").SlotInfo[]} slots */
   #onSlots(slots) {
-    /** @type {Set<RemoteTrack>} */
-    const changed = new Set();
-    for (const { mid } of slots) {
-      for (const track of this.tracks.values()) {
-        if (track.mid !== mid) continue;
-        track.mid = track.state = null;
-        changed.add(track);
-      }
-    }
-    for (const { mid, track: id, state } of slots) {
-      const track = id === null ? undefined : this.tracks.get(id);
-      if (!track) continue;
-      track.mid = mid;
-      track.state = state;
-      changed.add(track);
-    }
-    for (const track of changed) this.#refresh(track);
+    for (const track of assignSlots(this.tracks, slots)) this.#refresh(track);
   }
 
   /** @param {RemoteTrack} track */
