@@ -44,6 +44,9 @@ export class DataError extends SluiceError {}
  * `device-busy`, `unsupported`.
  */
 export class MediaError extends SluiceError {
+  /** @type {import("./protocol.js").Source | undefined} what could not be opened */
+  source;
+
   /**
    * @param {unknown} cause what getUserMedia or getDisplayMedia threw
    * @param {import("./protocol.js").Source} source
@@ -51,7 +54,7 @@ export class MediaError extends SluiceError {
   static from(cause, source) {
     const name = cause instanceof Error ? cause.name : "";
     const [code, text, hint] = CAPTURE_ERRORS[name] ?? ["unsupported", `cannot be opened (${cause})`, "Try another device or browser."];
-    return new MediaError(code, `The ${source} ${text}.`, { hint, cause });
+    return Object.assign(new MediaError(code, `The ${source} ${text}.`, { hint, cause }), { source });
   }
 
   static insecureContext() {
