@@ -413,3 +413,43 @@ describe("files", () => {
     assert.match(await ada.page.$$eval(".file [role=status]", (all) => all.at(-1).textContent), /^Grace: Too many of your files wait/);
   });
 });
+
+describe("tiles", () => {
+  for (const [size, width, height] of [["beside a screen", 1280, 800], ["on a phone", 390, 780]]) {
+    test(`nothing on a tile covers anything else, ${size}`, async () => {
+      const people = ["Grace Hopper", "Alan Mathison Turing", "Emmy Noether", "Sofja Kowalewskaja", "Alan Kay"].map((name, index) => ({
+        id: `p${index + 1}`, name, tracks: [{ id: `p${index + 1}t1`, participant: `p${index + 1}`, kind: "video", source: "camera", muted: false }],
+      }));
+      people[0].tracks.push({ id: "p1t2", participant: "p1", kind: "video", source: "screen", muted: false });
+      mock.joined = { participants: people };
+      const ada = await join(CHROMIUM, {}, { width, height });
+      await openData(ada);
+      mock.send({
+        type: "slots", slots: people.flatMap(({ tracks }) => tracks).map(({ id }, index) => (
+          { mid: String(index + 50), kind: "video", track: id, state: { type: "sending", encoding: 0, rid: "f", spatial: 0, temporal: 2, codec: "VP8", height: 180 } })),
+      });
+      for (const { id } of people) {
+        mock.send({ type: "quality", participant: "p100", score: 5, others: [{ participant: id, score: 5 }] });
+        await hear(ada, id, "together", { type: "hand", raised: true });
+      }
+      await ada.room((room) => {
+        const { stats } = room;
+        room.stats = async () => ({ ...(await stats.call(room)), receive: [...room.tracks.values()].map(({ id }) => ({ track: id, height: 180, kbps: 153, framesDecoded: 9 })) });
+      });
+      await until("the last one has it all", () => ada.page.$eval("[data-participant=p5]", (tile) => tile.querySelector(".quality:not([hidden])") && tile.querySelector(".layer").textContent === "180p · f · 153 kb/s"));
+      const covered = () => ada.page.$$eval(".tile:not([hidden])", (tiles) => tiles.flatMap((tile) => {
+        const parts = [...tile.querySelectorAll(".pin, .layer, .hand, figcaption > *:not(.hand)")].filter((part) => part.checkVisibility());
+        const boxes = parts.map((part) => [part.getAttribute("class"), part.getBoundingClientRect()]);
+        const outside = boxes.filter(([, box]) => box.right > tile.getBoundingClientRect().right).map(([name]) => `${name} leaves the tile`);
+        const meet = ([, one], [, other]) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+        return [...outside, ...boxes.flatMap((one, index) => boxes.slice(index + 1).filter((other) => meet(one, other)).map(([name]) => `${one[0]} and ${name} of ${tile.ariaLabel}`))];
+      }));
+      assert.deepEqual(await covered(), []);
+      if (width < 760) return; // there a panel takes the place of the tiles
+      await ada.room((room) => (room.stats = async () => new Promise(() => {}))); // the panel is of no interest here
+      await ada.click("Statistics");
+      assert.deepEqual(await covered(), []);
+      assert.ok(await ada.page.$eval("[data-participant=p5] .layer", (layer) => layer.checkVisibility()), "who looks at figures has them");
+    });
+  }
+});
