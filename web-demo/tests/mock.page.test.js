@@ -345,6 +345,23 @@ describe("notes", () => {
     assert.deepEqual(await notes(ada.page), []);
   });
 
+  test("connections that follow one another leave no error that nobody handles", async () => {
+    const ada = await join(CHROMIUM, { publish: "camera,mic" }, {
+      before: () => {
+        window.unhandled = [];
+        addEventListener("unhandledrejection", ({ reason }) => window.unhandled.push(String(reason)));
+      },
+    });
+    for (const source of ["camera", "microphone"]) await published(ada, source);
+    for (const passphrase of ["a", "", "b", ""]) {
+      await ada.room((room, passphrase) => Promise.all([room.setPassphrase(passphrase), room.setPassphrase(passphrase && "c")]), passphrase);
+      await until("both are published again", () => ada.room((room) => room.peerConnection.signalingState === "stable" && [...room.localTracks].every(({ id }) => id)));
+    }
+    assert.deepEqual(await ada.page.evaluate(() => window.unhandled), []);
+    assert.deepEqual(await notes(ada.page), []);
+    assert.deepEqual(await ada.room((room) => room.local("camera").sender.getParameters().degradationPreference), "balanced");
+  });
+
   test("an error of the browser is one in words, too", () => {
     assert.deepEqual(problem(new DOMException("It is closed.", "InvalidStateError")), { code: "unexpected", title: "It is closed.", text: "" });
   });
