@@ -324,11 +324,12 @@ export class Call {
       type: "button",
       "data-source": source,
       onclick: async (/** @type {MouseEvent} */ event) => {
+        const hadKeyboard = event.detail === 0 && document.activeElement === button;
         button.disabled = true;
         await (this.#isOn(source) ? this.#attempt(() => this.#room.disable(source)) : this.enable(source));
         button.disabled = false;
-        // Back to where the keyboard was. After a click of the pointer Space is for talking.
-        if (event.detail === 0) button.focus();
+        // Back to where the keyboard was. After a click of the pointer, or a shortcut, Space is for talking.
+        if (hadKeyboard) button.focus();
         else button.blur();
       },
     });

@@ -57,6 +57,7 @@ export class LocalTrack extends Emitter {
   #unwanted = new Set();
   /** @type {Set<string>} rids that this side switched off */
   #disabled = new Set();
+  #isOver = false;
   /** @type {Promise<unknown>} changes to the sender, one after the other */
   #queue = Promise.resolve();
 
@@ -159,6 +160,7 @@ export class LocalTrack extends Emitter {
   async #reopen() {
     const gone = this.kind === "video" || this.track?.readyState === "ended";
     if (gone && this.#recapture) this.track = this.#prepare(await this.#recapture());
+    if (this.#isOver) return this.stop();
     if (gone) await this.#send(this.track);
   }
 
@@ -221,8 +223,9 @@ export class LocalTrack extends Emitter {
     return Boolean(encoding?.codec);
   }
 
-  /** Stops capturing. */
+  /** Stops capturing for good. */
   stop() {
+    this.#isOver = true;
     this.track?.stop();
     this.track = null;
   }

@@ -94,6 +94,15 @@ describe("devices", () => {
       await until("it is off where the key cannot be heard of", () => muted(ada, "microphone"));
       await keyboard.up(" ");
       assert.equal(await muted(ada, "microphone"), true);
+
+      for (const off of [false, true]) {
+        await keyboard.press("m");
+        await until("it is as the key says", async () => (await muted(ada, "microphone")) === off && ada.page.$("button[data-source=microphone]:enabled"));
+      }
+      await keyboard.down(" ");
+      await until("one talks after the key, too", async () => !(await muted(ada, "microphone")));
+      await keyboard.up(" ");
+      await until("and no longer", () => muted(ada, "microphone"));
     });
   }
 
@@ -130,6 +139,19 @@ describe("devices", () => {
     await ada.click("Turn camera off");
     await until("it is off", () => muted(ada, "camera"));
     assert.equal(await live(ada), 0);
+  });
+
+  test("who leaves while a camera is being opened leaves none open", async () => {
+    const ada = await join(CHROMIUM, { publish: "camera" }, { before: watchDevices });
+    await published(ada, "camera");
+    await ada.click("Turn camera off");
+    await until("it is off", () => muted(ada, "camera"));
+    await ada.page.evaluate(() => (window.hold = true));
+    await ada.click("Turn camera on");
+    await until("it is being opened", () => ada.page.evaluate(() => window.asked.length === 2));
+    await ada.click("Leave");
+    await ada.page.evaluate(() => window.letThrough());
+    await until("it was opened, and closed", async () => (await ada.page.evaluate(() => window.opened.length)) === 2 && (await live(ada)) === 0);
   });
 
   test("who joins while the browser still asks for the devices has them in the call", async () => {

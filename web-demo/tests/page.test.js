@@ -157,7 +157,6 @@ describe("panels and windows", () => {
       await until("the camera is off", () => muted("camera"));
       await ada.page.keyboard.press("m");
       await until("the microphone is off", () => muted("microphone"));
-      await ada.page.evaluate(() => document.activeElement.blur());
       await ada.page.keyboard.down(" ");
       await until("one talks while Space is held", async () => !(await muted("microphone")));
       await ada.page.keyboard.up(" ");
