@@ -19,18 +19,14 @@ export async function capture(source, { deviceId, width = 1280, height = 720, fr
     : media.getUserMedia({ audio: { ...device, echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
   try {
     const stream = await open(deviceId ? { deviceId: { exact: deviceId } } : {}).catch((error) => {
-      if (deviceId && isAbsent(error)) return open({});
+      // It is not plugged in: then the browser's own choice does.
+      if (deviceId && /^(Overconstrained|NotFound)Error$/.test(error.name)) return open({});
       throw error;
     });
     return { video: stream.getVideoTracks()[0], audio: stream.getAudioTracks()[0] };
   } catch (error) {
     throw MediaError.from(error, source);
   }
-}
-
-/** Whether the device that was asked for is not plugged in: then the browser's own choice does. @param {unknown} error */
-function isAbsent(error) {
-  return error instanceof Error && (error.name === "OverconstrainedError" || error.name === "NotFoundError");
 }
 
 /**

@@ -69,7 +69,6 @@ const CAPTURE_ERRORS = {
   NotAllowedError: ["permission-denied", "is not allowed", "Allow it in the address bar's site settings, then try again."],
   SecurityError: ["permission-denied", "is not allowed on this page", "Allow it in the browser's or the system's privacy settings."],
   NotFoundError: ["no-device", "was not found", "Plug one in, then try again."],
-  OverconstrainedError: ["no-device", "does not have what was asked for", "Choose another device."],
   NotReadableError: ["device-busy", "cannot be read", "Close other programs that use it, then try again."],
   AbortError: ["device-busy", "stopped while it was opened", "Try again."],
 };

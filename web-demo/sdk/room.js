@@ -321,15 +321,11 @@ export class Room extends Emitter {
     this.#iceServers = joined.iceServers ?? [];
     this.#subscriptions.allowed = this.#mayReceive;
     if (first && this.#mayReceive) this.#connection.receive();
-    if (!first && !joined.resumed) {
-      // Another session, perhaps of a server that was started again: its ids may name others.
-      for (const id of [...this.participants.keys()]) this.#removeParticipant(id, "connection-lost");
-      this.#replaceConnection();
-    } else {
-      this.#connection.setIceServers(this.#iceServers);
-    }
-    const present = new Set(joined.participants.map(({ id }) => id));
-    for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
+    // The ids of another session, perhaps of a server that was started again, may name others.
+    const known = new Set(joined.resumed ? joined.participants.map(({ id }) => id) : []);
+    for (const id of [...this.participants.keys()]) if (!known.has(id)) this.#removeParticipant(id, "connection-lost");
+    if (first || joined.resumed) this.#connection.setIceServers(this.#iceServers);
+    else this.#replaceConnection();
     for (const info of joined.participants) this.#addParticipant(info);
     this.#onSlots(joined.slots);
     this.#setSpeaking(joined.speaker);
