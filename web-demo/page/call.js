@@ -109,7 +109,7 @@ export class Call {
     for (const control of [this.#buttons.hand, react, this.#tools.chat]) control.hidden = room.permissions?.data === false;
     this.#buttons.screen.hidden ||= !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
     this.#panel.hidden = true;
-    this.#panel.onkeydown = ({ key }) => void (key === "Escape" && this.#open && this.#togglePanel(this.#open));
+    this.#panel.onkeydown = ({ key, isComposing }) => void (key === "Escape" && !isComposing && this.#open && this.#togglePanel(this.#open));
     this.#setView("auto");
     this.#acceptDrops(app);
     this.#addPerson("own", `${room.name} (you)`);
