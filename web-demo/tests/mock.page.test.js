@@ -52,16 +52,20 @@ const hear = (person, from, topic, ...messages) => person.room((room, from, topi
 }, from, topic, messages);
 const somebody = (...names) => ({ participants: names.map((name, index) => ({ id: `p${index + 1}`, name, tracks: [] })) });
 
-/** Runs in the page: keeps what was asked for and opened, and with `window.hold` opens nothing until `window.letThrough()`. */
+/** Runs in the page: keeps what was asked for and opened, and with `window.hold`, or `hold` in the address, opens nothing until `window.letThrough()`. */
 function watchDevices() {
   const { getUserMedia } = MediaDevices.prototype;
   window.asked = [];
   window.opened = [];
-  let through = () => {};
-  window.letThrough = () => ((window.hold = false), through());
+  window.hold = location.search.includes("hold");
+  const waiting = [];
+  window.letThrough = () => {
+    window.hold = false;
+    for (const go of waiting) go();
+  };
   MediaDevices.prototype.getUserMedia = async function (wish) {
     window.asked.push(wish);
-    if (window.hold) await new Promise((resolve) => (through = resolve));
+    if (window.hold) await new Promise((resolve) => waiting.push(resolve));
     const { deviceId: _, ...rest } = wish.video ?? {};
     if ((wish.video ?? wish.audio).deviceId?.exact === "gone") throw new DOMException("gone", "OverconstrainedError");
     const stream = await getUserMedia.call(this, wish.video ? { video: rest } : { audio: true });
@@ -155,17 +159,13 @@ describe("devices", () => {
   });
 
   test("who joins while the browser still asks for the devices has them in the call", async () => {
-    const page = await open(CHROMIUM, "/?room=r&name=Ada", { before: watchDevices });
-    await page.evaluate(() => (window.hold = true)); // the first two may be on their way: others come
-    await page.click("[data-source=camera]");
-    await page.evaluate(() => (window.hold = true));
-    const before = await page.evaluate(() => window.asked.length);
-    await page.click("[data-source=camera]");
-    await until("the camera is asked for", () => page.evaluate((before) => window.asked.length > before, before));
+    const page = await open(CHROMIUM, "/?room=r&name=Ada&hold", { before: watchDevices });
+    await until("both are asked for", () => page.evaluate(() => window.asked.length === 2));
     await page.click("form .primary");
     await isInTheRoom(page);
     await page.evaluate(() => window.letThrough());
-    await until("it is published", () => page.evaluate(() => window.sluice.local("camera")?.id));
+    await until("both are published", () => page.evaluate(() => window.sluice.local("camera")?.id && window.sluice.local("microphone")?.id));
+    assert.equal(await page.evaluate(() => window.opened.length), 2);
   });
 
   test("who closes the window that asks for a screen is told nothing; what fails is told by what it is", async () => {
