@@ -1,17 +1,17 @@
 import { Files } from "../sdk/files.js";
 import { Chat } from "./chat.js";
 import { deviceChooser, presentDevice } from "./devices.js";
-import { dialog, h, icon, notice } from "./dom.js";
+import { dialog, h, icon } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { showEncryption } from "./encryption.js";
 import { showInvite } from "./invite.js";
 import { listenForKeys } from "./keys.js";
 import { Layout } from "./layout.js";
 import { People } from "./people.js";
+import { Problems } from "./problems.js";
 import { toggleTheme } from "./theme.js";
 import { Tile } from "./tile.js";
 import { REACTIONS, Together } from "./together.js";
-import { problem } from "./words.js";
 
 /** @typedef {import("../sdk/index.js").Room} Room */
 /** @typedef {import("../sdk/index.js").RemoteTrack} RemoteTrack */
@@ -34,7 +34,7 @@ export class Call {
   #screens = new Map();
   #buttons;
   #banner = h("div", { class: "banner", role: "status" });
-  #problems = h("div", { class: "problems" });
+  #problems = new Problems();
   #count = h("span", { class: "count" });
   #news = h("p", { class: "unseen", role: "status" });
   #panel = h("aside", { class: "panel" });
@@ -47,22 +47,25 @@ export class Call {
   #drawer;
   #keys;
   #passphrase;
+  #onPassphrase;
   #hear = h("button", { class: "hear", type: "button", onclick: () => this.#room.startAudio() }, icon("sound"), "Click to hear the others");
 
   /**
    * @param {HTMLElement} app
    * @param {Room} room
-   * @param {{ roomName: string, size: import("../sdk/capture.js").CaptureOptions, passphrase: string }} options
+   * @param {{
+   *   roomName: string, size: import("../sdk/capture.js").CaptureOptions, passphrase: string, token?: string, onPassphrase: (passphrase: string) => void,
+   * }} options `onPassphrase`: it is another one from now on
    */
-  constructor(app, room, { roomName, size, passphrase }) {
+  constructor(app, room, { roomName, size, passphrase, token, onPassphrase }) {
     this.#room = room;
     this.#size = size;
     this.#passphrase = passphrase;
+    this.#onPassphrase = onPassphrase;
     this.#together = new Together(room);
-    this.#chat = new Chat(room, this.#together, new Files(room), (error) => this.#complain(error));
+    this.#chat = new Chat(room, this.#together, new Files(room), (error) => this.complain(error));
     this.#list = new People(room, this.#together);
     this.#drawer = new Drawer(room);
-    this.#keys = listenForKeys(this.#shortcuts());
     this.#buttons = {
       microphone: this.#control("microphone"),
       camera: this.#control("camera"),
@@ -79,7 +82,7 @@ export class Call {
       },
     }, icon("smile"));
     this.#tools = {
-      invite: tool("invite", "Invite others", () => showInvite(roomName, this.#passphrase)),
+      invite: tool("invite", "Invite others", () => showInvite(roomName, this.#passphrase, Boolean(token))),
       encryption: tool("lock-open", "", () => this.#choosePassphrase()),
       view: tool("view-auto", "", () => this.#nextView()),
       chat: tool("chat", "Chat", () => this.#togglePanel("chat")),
@@ -89,6 +92,7 @@ export class Call {
       theme: tool("theme", "Light or dark", () => void toggleTheme()),
       help: tool("help", "Keyboard shortcuts", () => this.#keys.showHelp()),
     };
+    this.#keys = listenForKeys(this.#shortcuts());
     app.replaceChildren(
       h("div", { class: "call" },
         h("header", {},
@@ -101,9 +105,11 @@ export class Call {
           h("div", { class: "controls", role: "toolbar", "aria-label": "Call" },
             this.#buttons.microphone, this.#buttons.camera, this.#buttons.screen, this.#buttons.hand, react,
             h("button", { class: "control leave", type: "button", title: "Leave", "aria-label": "Leave", onclick: room.leave }, icon("leave")))),
-        this.#problems));
+        this.#problems.element));
+    for (const control of [this.#buttons.hand, react, this.#tools.chat]) control.hidden = room.permissions?.data === false;
     this.#buttons.screen.hidden ||= !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
     this.#panel.hidden = true;
+    this.#panel.onkeydown = ({ key, isComposing }) => void (key === "Escape" && !isComposing && this.#open && this.#togglePanel(this.#open));
     this.#setView("auto");
     this.#acceptDrops(app);
     this.#addPerson("own", `${room.name} (you)`);
@@ -119,10 +125,10 @@ export class Call {
   /**
    * Publishes, and says in words why it cannot.
    * @param {Publishable} source
-   * @param {MediaStreamTrack} [track] opened already
+   * @param {Promise<MediaStreamTrack>} [opened] or being opened already
    */
-  async enable(source, track) {
-    await this.#attempt(async () => this.#room.enable(source, { track, ...this.#size, deviceId: await presentDevice(source) }));
+  async enable(source, opened) {
+    await this.#attempt(async () => this.#room.enable(source, { track: await opened, ...this.#size, deviceId: await presentDevice(source) }));
   }
 
   #listen() {
@@ -152,11 +158,17 @@ export class Call {
     room.on("local-track", () => this.#updateOwn());
     room.on("local-track-ended", () => this.#updateOwn());
     room.on("speaker", () => this.#markSpeaker());
-    room.on("state", () => this.#updateBanner());
+    let lost = false;
+    room.on("state", ({ cause }) => {
+      if (lost && cause !== "signaling") this.#problems.remove("going-away"); // the server that is reached again stays
+      lost = cause === "signaling";
+      this.#updateBanner();
+    });
     room.on("audio-blocked", () => this.#updateBanner());
-    room.on("going-away", () => this.#complain({ code: "going-away" }));
-    room.on("device-lost", ({ source }) => this.#complain({ code: "device-lost", message: `The ${source} is gone.`, hint: "Plug it in and switch it on again." }));
-    room.on("error", (error) => this.#complain(error));
+    room.on("going-away", () => this.complain({ code: "going-away" }));
+    room.on("device-lost", ({ source }) => this.complain({ code: "device-lost", message: `The ${source} is gone.`, hint: "Plug it in and switch it on again." }));
+    room.on("muted-by-server", ({ source }) => this.complain({ code: "muted-by-server", message: `Your ${source} was muted by who runs this call.`, hint: "Switch it on again when it is your turn." }));
+    room.on("error", (error) => this.complain(error));
     this.#updateOwn();
     this.#updateBanner();
     this.#markSpeaker();
@@ -260,7 +272,7 @@ export class Call {
     const stats = await this.#room.stats();
     const { receive, publish, transport } = stats;
     if (this.#open === "stats") this.#drawer.update(stats);
-    if (transport.protocol === "tcp") this.#complain({ code: "udp-blocked" });
+    if (transport.protocol === "tcp") this.#problems.add({ code: "udp-blocked" }, { once: true });
     for (const track of this.#room.tracks.values()) {
       const tile = track.source === "screen" ? this.#screens.get(track.id) : track.source === "camera" && this.#people.get(track.participant.id);
       if (tile) tile.update(receive.find((row) => row.track === track.id));
@@ -311,11 +323,14 @@ export class Call {
       class: "control",
       type: "button",
       "data-source": source,
-      onclick: async () => {
+      onclick: async (/** @type {MouseEvent} */ event) => {
+        const hadKeyboard = event.detail === 0 && document.activeElement === button;
         button.disabled = true;
         await (this.#isOn(source) ? this.#attempt(() => this.#room.disable(source)) : this.enable(source));
         button.disabled = false;
-        button.focus();
+        // Back to where the keyboard was. After a click of the pointer, or a shortcut, Space is for talking.
+        if (hadKeyboard) button.focus();
+        else button.blur();
       },
     });
     return button;
@@ -354,6 +369,7 @@ export class Call {
   /** Files that are dropped on the page are offered in the chat. @param {HTMLElement} area */
   #acceptDrops(area) {
     const call = /** @type {HTMLElement} */ (area.firstElementChild);
+    if (this.#tools.chat.hidden) return;
     call.ondragover = (event) => event.preventDefault();
     call.ondrop = (event) => {
       event.preventDefault();
@@ -389,7 +405,8 @@ export class Call {
     this.#panel.setAttribute("aria-label", PANELS[name]);
     this.#panel.replaceChildren(h("header", {}, h("h2", {}, PANELS[name]), close), content);
     if (name === "chat") this.#tools.chat.classList.remove("unread");
-    close.focus();
+    if (name === "chat") this.#chat.focus();
+    else close.focus();
     if (name === "stats") void this.#showStats();
   }
 
@@ -404,6 +421,7 @@ export class Call {
     showEncryption(this.#passphrase, async (passphrase) => {
       await this.#room.setPassphrase(passphrase);
       this.#passphrase = passphrase;
+      this.#onPassphrase(passphrase);
       this.#showEncryption();
     });
   }
@@ -419,29 +437,31 @@ export class Call {
 
   /** @returns {import("./keys.js").Shortcut[]} */
   #shortcuts() {
-    const press = (/** @type {Publishable} */ source) => () => this.#buttons[source].click();
+    const press = (/** @type {HTMLButtonElement} */ button) => button.hidden || button.click();
+    const { microphone, camera, screen, hand } = this.#buttons;
+    const { chat, people, stats, invite } = this.#tools;
     /** Whether Space has unmuted us and shall mute us again. */
     let talking = false;
     return [
-      { key: "m", label: "Microphone on or off", run: press("microphone") },
-      { key: "v", label: "Camera on or off", run: press("camera") },
-      { key: "s", label: "Share the screen, or stop", run: press("screen") },
+      { key: "m", label: "Microphone on or off", run: () => press(microphone) },
+      { key: "v", label: "Camera on or off", run: () => press(camera) },
+      { key: "s", label: "Share the screen, or stop", run: () => press(screen) },
       {
         key: " ", label: "Talk while held",
         run: () => {
-          talking = !this.#isOn("microphone");
+          talking = !microphone.hidden && !this.#isOn("microphone");
           if (talking) void this.enable("microphone");
         },
         release: () => {
           if (talking) void this.#attempt(() => this.#room.disable("microphone"));
         },
       },
-      { key: "h", label: "Raise or lower the hand", run: () => this.#buttons.hand.click() },
-      { key: "c", label: "Chat", run: () => this.#togglePanel("chat") },
+      { key: "h", label: "Raise or lower the hand", run: () => press(hand) },
+      { key: "c", label: "Chat", run: () => press(chat) },
       { key: "l", label: "Next view", run: () => this.#nextView() },
-      { key: "p", label: "People", run: () => this.#togglePanel("people") },
-      { key: "e", label: "Statistics", run: () => this.#togglePanel("stats") },
-      { key: "i", label: "Invite others", run: () => this.#tools.invite.click() },
+      { key: "p", label: "People", run: () => press(people) },
+      { key: "e", label: "Statistics", run: () => press(stats) },
+      { key: "i", label: "Invite others", run: () => press(invite) },
       { key: "PageDown", label: "Next page of tiles", run: () => this.#layout.turn(1) },
       { key: "PageUp", label: "Previous page of tiles", run: () => this.#layout.turn(-1) },
     ];
@@ -457,16 +477,15 @@ export class Call {
     try {
       await action();
     } catch (error) {
-      this.#complain(error);
+      this.complain(error);
     }
   }
 
-  /** @param {unknown} error */
-  #complain(error) {
-    const { code, title, text } = problem(error);
-    if (this.#problems.querySelector(`[data-code="${code}"]`)) return;
-    const note = notice(title, text, { code, onDismiss: () => note.remove() });
-    this.#problems.append(note);
+  /** Says in words what is wrong. @param {unknown} error */
+  complain(error) {
+    const { code, source } = /** @type {{ code?: unknown, source?: string }} */ (Object(error));
+    if (code === "permission-denied" && source === "screen") return; // who closed the browser's window knows
+    this.#problems.add(error);
   }
 }
 

@@ -6,6 +6,8 @@ import { h, icon } from "./dom.js";
 /** @typedef {import("./together.js").Message} Message */
 
 const MOST_SHOWN = 300;
+/** Pixels from the end that still count as there. */
+const NEAR_END = 60;
 
 /** The panel with messages and files. Files can be dropped anywhere on the page. */
 export class Chat {
@@ -13,6 +15,7 @@ export class Chat {
   #room;
   #files;
   #fail;
+  #text;
   element;
 
   /**
@@ -25,7 +28,7 @@ export class Chat {
     this.#room = room;
     this.#files = files;
     this.#fail = fail;
-    const text = h("input", { id: "chat-text", placeholder: "Write to everybody", maxLength: 1000, autocomplete: "off" });
+    const text = this.#text = h("input", { id: "chat-text", placeholder: "Write to everybody", maxLength: 1000, autocomplete: "off" });
     const picker = h("input", {
       id: "chat-file", type: "file", multiple: true, hidden: true, "aria-label": "Files to send",
       onchange: () => this.offer(picker.files),
@@ -39,7 +42,7 @@ export class Chat {
           const said = text.value.trim();
           if (!said) return;
           text.value = "";
-          together.say(said).catch(fail);
+          together.say(said).then(() => this.#showEnd()).catch(fail);
         },
       },
         h("label", { for: "chat-text", class: "unseen" }, "Message"), text, picker,
@@ -48,6 +51,12 @@ export class Chat {
     together.on("message", (message) => this.#append(line(message)));
     together.on("history", () => this.#list.prepend(...together.messages.filter(({ at }) => !this.#list.querySelector(`[data-at="${at}"]`)).map(line)));
     files.on("offer", (incoming) => this.#showIncoming(incoming));
+  }
+
+  /** As the panel opens. */
+  focus() {
+    this.#showEnd();
+    this.#text.focus();
   }
 
   /** @param {Iterable<File> | ArrayLike<File> | null} list */
@@ -73,6 +82,7 @@ export class Chat {
     outgoing.on("done", ({ to }) => (said.textContent = `${nameOf(to)} has it`));
     outgoing.on("failed", ({ to, error }) => (said.textContent = `${nameOf(to)}: ${error.message}`));
     this.#append(h("li", { class: "file" }, h("strong", {}, "You"), h("span", {}, `${file.name}, ${sizeText(file.size)}`), bar, h("div", { class: "row" }, said, cancel)));
+    this.#showEnd();
   }
 
   /** @param {import("../sdk/files.js").IncomingFile} incoming */
@@ -84,32 +94,36 @@ export class Chat {
     const cancel = h("button", { class: "plain", type: "button", "aria-label": `Cancel ${name}`, title: "Cancel", hidden: true, onclick: incoming.cancel }, icon("close"));
     const row = h("div", { class: "row" }, take, said, cancel);
     incoming.on("progress", (bytes) => (bar.value = bytes));
-    incoming.on("cancelled", () => {
+    incoming.on("cancelled", (error) => {
       take.remove();
       cancel.remove();
-      said.textContent ||= "cancelled";
+      said.textContent = error.message;
     });
     this.#append(h("li", { class: "file" }, h("strong", {}, this.#room.participants.get(from)?.name ?? "Somebody"), h("span", {}, `${name}, ${sizeText(size)}`), bar, row));
 
     async function accept() {
       take.remove();
       bar.hidden = cancel.hidden = false;
-      try {
-        const blob = await incoming.accept();
-        cancel.remove();
-        const link = h("a", { href: URL.createObjectURL(blob), download: name }, "Save");
-        said.replaceChildren("received ", link);
-      } catch (error) {
-        said.textContent = /** @type {Error} */ (error).message;
-      }
+      const blob = await incoming.accept().catch(() => null); // then `cancelled` says why
+      if (!blob) return;
+      cancel.remove();
+      said.replaceChildren("received ", h("a", { href: URL.createObjectURL(blob), download: name }, "Save"));
     }
   }
 
   /** @param {HTMLElement} item */
   #append(item) {
+    const scroller = this.#list.closest(".scroll");
+    // Who reads further up is not moved away from there.
+    const follows = scroller && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END;
     this.#list.append(item);
     if (this.#list.childElementCount > MOST_SHOWN) this.#list.firstElementChild?.remove();
-    item.scrollIntoView({ block: "nearest" });
+    if (follows) this.#showEnd();
+  }
+
+  #showEnd() {
+    const scroller = this.#list.closest(".scroll");
+    if (scroller) scroller.scrollTop = scroller.scrollHeight;
   }
 }
 

@@ -1,5 +1,6 @@
 import { devices, onDevicesChange } from "../sdk/index.js";
 import { h, icon } from "./dom.js";
+import { recall, remember } from "./memory.js";
 
 /** @typedef {"camera" | "microphone" | "speaker"} DeviceKind */
 
@@ -8,11 +9,7 @@ const LABELS = { camera: "Camera", microphone: "Microphone", speaker: "Speaker" 
 
 /** The device last chosen, or undefined for the browser's own choice. @param {DeviceKind} kind */
 export function chosenDevice(kind) {
-  try {
-    return localStorage.getItem(KEY + kind) ?? undefined;
-  } catch {
-    return undefined;
-  }
+  return recall(KEY + kind) ?? undefined;
 }
 
 /** The device last chosen, where it is plugged in. @param {"camera" | "microphone" | "screen"} source */
@@ -40,9 +37,7 @@ export function deviceChooser(onChoose) {
 
   /** @param {DeviceKind} kind @param {string} deviceId */
   function choose(kind, deviceId) {
-    try {
-      localStorage.setItem(KEY + kind, deviceId);
-    } catch {} // a private window may refuse: then it is for this call only
+    remember(KEY + kind, deviceId);
     onChoose(kind, deviceId);
   }
 

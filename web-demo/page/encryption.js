@@ -1,5 +1,18 @@
 import { dialog, h } from "./dom.js";
+import { recall, remember } from "./memory.js";
 import { problem } from "./words.js";
+
+const STORED = "sluice-encrypted-";
+
+/** Whether the room was encrypted when we were in it last. @param {string} room */
+export function wasEncrypted(room) {
+  return recall(STORED + room) !== null;
+}
+
+/** Remembers that, but not the passphrase. @param {string} room @param {string} passphrase */
+export function rememberEncryption(room, passphrase) {
+  remember(STORED + room, passphrase ? "yes" : null);
+}
 
 /**
  * The window in which encryption is turned on, off, or to another passphrase.

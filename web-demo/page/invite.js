@@ -5,11 +5,14 @@ import { qrCode } from "./qr.js";
 /** Modules of white around the code, as scanners want it. */
 const QUIET = 4;
 
-/** Shows the link to a room, to copy or to scan. @param {string} roomName @param {string} passphrase of an encrypted call, which the link contains */
-export function showInvite(roomName, passphrase) {
+/** Shows the link to a room, to copy or to scan. @param {string} roomName @param {string} passphrase of an encrypted call, which the link contains @param {boolean} needsToken */
+export function showInvite(roomName, passphrase, needsToken) {
   const link = shareLink(roomName, passphrase);
   const field = h("input", { id: "invite-link", value: link, readOnly: true, onfocus: () => field.select() });
-  const said = h("p", { class: "small", role: "status" }, `Everybody who opens this link joins the room${passphrase && " and has its passphrase: give it to those only who may listen"}.`);
+  const said = h("p", { class: "small", role: "status" }, [
+    needsToken ? "This server lets in invited people only: who opens this link needs a token of their own, which who invited you gives out." : "Everybody who opens this link joins the room.",
+    passphrase && "The link has the passphrase in it: give it to those only who may listen.",
+  ].filter(Boolean).join(" "));
   const copy = h("button", {
     class: "primary",
     type: "button",

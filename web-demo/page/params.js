@@ -41,6 +41,17 @@ export function shareLink(room, passphrase) {
   return new URL(`/r/${encodeURIComponent(room)}${key}`, location.href).href;
 }
 
+/**
+ * The address of the page while in a room. The passphrase stays in it where it came with it.
+ * @param {URL} url the present one
+ * @param {string} room
+ * @param {string} passphrase
+ */
+export function addressOf(url, room, passphrase) {
+  const came = new URLSearchParams(url.hash.slice(1)).get("key");
+  return `/r/${encodeURIComponent(room)}${url.search}${passphrase && passphrase === came ? url.hash : ""}`;
+}
+
 /** @param {string} list @returns {Set<Publishable>} */
 function readPublish(list) {
   const known = /** @type {Record<string, Publishable>} */ ({ camera: "camera", mic: "microphone", microphone: "microphone", screen: "screen" });

@@ -41,7 +41,7 @@ export class People {
     return h("li", { class: id === this.#room.speaker ? "speaking" : "" },
       h("span", { class: "name" }, name),
       quality !== null && h("span", { class: "small" }, qualityText(quality).replace("Connection: ", "")),
-      this.#together.hands.has(id) && sign("hand", "Hand raised"),
+      this.#together.hasRaised(id) && sign("hand", "Hand raised"),
       track("screen") && sign("screen", "Shares a screen"),
       sign(on("microphone") ? "microphone" : "microphone-off", on("microphone") ? "Microphone on" : "Microphone off"),
       sign(on("camera") ? "camera" : "camera-off", on("camera") ? "Camera on" : "Camera off"));

@@ -1,10 +1,11 @@
 /** Light or dark: as the system has it, until the person says otherwise. */
+import { recall, remember } from "./memory.js";
 
 const KEY = "sluice-theme";
 
 /** Applies what was chosen earlier. */
 export function restoreTheme() {
-  const stored = read();
+  const stored = recall(KEY);
   if (stored) document.documentElement.dataset.theme = stored;
 }
 
@@ -14,16 +15,6 @@ export function toggleTheme() {
   const present = root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   const theme = present === "dark" ? "light" : "dark";
   root.dataset.theme = theme;
-  try {
-    localStorage.setItem(KEY, theme);
-  } catch {} // a private window may refuse: then it is for this visit only
+  remember(KEY, theme);
   return theme;
-}
-
-function read() {
-  try {
-    return localStorage.getItem(KEY);
-  } catch {
-    return null;
-  }
 }

@@ -39,9 +39,8 @@ export class Tile {
       this.#video,
       this.#avatar,
       this.#locked,
-      h("figcaption", {}, this.#lock, kind === "person" && this.#badge, h("span", { class: "name" }, name), kind === "person" && this.#quality),
+      h("figcaption", {}, this.#hand, this.#lock, kind === "person" && this.#badge, h("span", { class: "name" }, name), kind === "person" && this.#quality),
       this.#layer,
-      this.#hand,
       this.#pin);
     this.#badge.hidden = this.#quality.hidden = true;
     this.#video.addEventListener("resize", () => this.update());

@@ -2,18 +2,24 @@
 
 /** @typedef {import("../sdk/protocol.js").SlotState} SlotState */
 
-/** @type {Record<string, [title: string, text: string] | undefined>} by error code; others bring their own words */
+/** @type {Record<string, [title: string, text: string] | undefined>} by error code, and source where another text suits that; others bring their own words */
 const PROBLEMS = {
   "insecure-context": [
     "The browser keeps camera and microphone off on this address.",
     "Open the page over https, or on the server's own machine as http://localhost. You can still join to watch and listen.",
   ],
   "permission-denied": [
-    "Camera or microphone is not allowed.",
+    "The {source} is not allowed.",
     "Click the icon left of the address, allow it for this site, then switch it on again. You can still join to watch and listen.",
   ],
-  "no-device": ["No camera or microphone was found.", "Plug one in and switch it on again. You can still join to watch and listen."],
-  "device-busy": ["The camera or microphone cannot be opened.", "Another program probably uses it: close that, then switch it on again."],
+  "no-device": ["No {source} was found.", "Plug one in and switch it on again. You can still join to watch and listen."],
+  "no-device screen": ["No screen can be shared here.", "The browser found none. Try another browser, or share from another machine."],
+  "device-busy": ["The {source} cannot be opened.", "Another program probably uses it: close that, then switch it on again."],
+  "device-busy screen": ["The screen cannot be shared.", "The system does not show it to the browser: look into its privacy settings, then share it again."],
+  "bad-message": [
+    "The server does not take this name or room.",
+    "A name has 1 to 64 visible characters, a room 1 to 64 letters A to Z, digits and - . _ ~, but not . or .. alone. If yours has, reload the page: it may be older than the server.",
+  ],
   "unreachable": ["The server cannot be reached.", "Check that it runs, that the address is right, and that you are online. Then try again."],
   "lost": ["The connection to the server was lost.", "Check your network, then join again."],
   "room-full": ["This room is full.", "Ask somebody to leave, or meet in another room."],
@@ -24,6 +30,10 @@ const PROBLEMS = {
     "Sound and picture take a detour over TCP.",
     "UDP does not get through to the server, which a firewall may block. The call works, but may lag. Who runs this network can open the server's UDP media port.",
   ],
+  "was-encrypted": [
+    "This room was encrypted when you were here last.",
+    "Without its passphrase the server could see and hear what you send, and who has the passphrase does not. Type it again.",
+  ],
   "token-required": ["This server lets in invited people only.", "Ask who invited you for a link with a token in it."],
   "left": ["You left the room.", "See you next time."],
 };
@@ -33,13 +43,16 @@ const PROBLEMS = {
  * @returns {{ code: string, title: string, text: string }}
  */
 export function problem(error) {
-  const { code = "unexpected", message = String(error), hint = "" } = /** @type {{ code?: string, message?: string, hint?: string }} */ (error ?? {});
+  const said = /** @type {{ code?: unknown, source?: string, message?: string, hint?: string }} */ (Object(error));
+  const { message = String(error), hint = "", source = "device" } = said;
+  // Those of the browser have numbers.
+  const code = typeof said.code === "string" ? said.code : "unexpected";
   if (code.startsWith("token-") && !PROBLEMS[code]) {
     return { code, title: "This invitation does not let you in.", text: `${message} Ask who invited you for a new link.` };
   }
   if (code === "kicked") return { code, title: "You were removed from the room.", text: message };
-  const [title, text] = PROBLEMS[code] ?? [message, hint];
-  return { code, title, text };
+  const [title, text] = PROBLEMS[`${code} ${source}`] ?? PROBLEMS[code] ?? [message, hint];
+  return { code, title: title.replace("{source}", source), text };
 }
 
 /** @type {Record<import("../sdk/protocol.js").PauseReason, string>} */

@@ -1,7 +1,7 @@
 import { MediaError } from "./errors.js";
 
 /** @typedef {import("./protocol.js").Source} Source */
-/** @typedef {{ deviceId?: string, width?: number, height?: number, frameRate?: number }} CaptureOptions */
+/** @typedef {{ deviceId?: string, width?: number, height?: number, frameRate?: number, sound?: boolean }} CaptureOptions `sound`: of a screen */
 
 /**
  * Opens camera, microphone or screen. A screen may come with its sound.
@@ -10,15 +10,19 @@ import { MediaError } from "./errors.js";
  * @returns {Promise<{ video?: MediaStreamTrack, audio?: MediaStreamTrack }>}
  * @throws {MediaError}
  */
-export async function capture(source, { deviceId, width = 1280, height = 720, frameRate = 30 } = {}) {
+export async function capture(source, { deviceId, width = 1280, height = 720, frameRate = 30, sound = true } = {}) {
   const media = navigator.mediaDevices;
   if (!media) throw MediaError.insecureContext();
-  const device = deviceId ? { deviceId: { exact: deviceId } } : {};
+  const open = (/** @type {MediaTrackConstraints} */ device) =>
+    source === "screen" ? media.getDisplayMedia({ video: { frameRate: 15 }, audio: sound })
+    : source === "camera" ? media.getUserMedia({ video: { ...device, width, height, frameRate } })
+    : media.getUserMedia({ audio: { ...device, echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
   try {
-    const stream =
-      source === "screen" ? await media.getDisplayMedia({ video: { frameRate: 15 }, audio: true })
-      : source === "camera" ? await media.getUserMedia({ video: { ...device, width, height, frameRate } })
-      : await media.getUserMedia({ audio: { ...device, echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
+    const stream = await open(deviceId ? { deviceId: { exact: deviceId } } : {}).catch((error) => {
+      // It is not plugged in: then the browser's own choice does.
+      if (deviceId && /^(Overconstrained|NotFound)Error$/.test(error.name)) return open({});
+      throw error;
+    });
     return { video: stream.getVideoTracks()[0], audio: stream.getAudioTracks()[0] };
   } catch (error) {
     throw MediaError.from(error, source);

@@ -8,7 +8,7 @@ import { ServerError } from "./errors.js";
 const KINDS = /** @type {Kind[]} */ (["audio", "video"]);
 /**
  * Slots above what is needed now, so that the next tracks show without a negotiation. As these never stop, an offer always has
- * a section to bundle on, which Chromium insists on.
+ * a section to bundle on, which Chromium insists on; who may not receive has only that of the data channels.
  */
 const SPARE_SLOTS = 1;
 
@@ -54,6 +54,10 @@ export class Connection extends Emitter {
     this.#configuration = { bundlePolicy: "max-bundle", iceTransportPolicy: forceRelay ? "relay" : "all", iceServers };
     this.pc = new RTCPeerConnection(this.#configuration);
     this.pc.onconnectionstatechange = () => this.emit("state", this.pc.connectionState);
+  }
+
+  /** Makes the spare slots, ahead of what is published. Not where the server would refuse them. */
+  receive() {
     for (const kind of KINDS) this.#growTo(kind, SPARE_SLOTS);
   }
 
@@ -159,6 +163,7 @@ export class Connection extends Emitter {
       throw error;
     }
     for (const local of locals) {
+      await local.onNegotiated();
       const payloadType = this.#codecs.get(local.id ?? "");
       if (payloadType !== undefined) await local.setCodec(payloadType);
     }

@@ -44,6 +44,9 @@ export class DataError extends SluiceError {}
  * `device-busy`, `unsupported`.
  */
 export class MediaError extends SluiceError {
+  /** @type {import("./protocol.js").Source | undefined} what could not be opened */
+  source;
+
   /**
    * @param {unknown} cause what getUserMedia or getDisplayMedia threw
    * @param {import("./protocol.js").Source} source
@@ -51,7 +54,7 @@ export class MediaError extends SluiceError {
   static from(cause, source) {
     const name = cause instanceof Error ? cause.name : "";
     const [code, text, hint] = CAPTURE_ERRORS[name] ?? ["unsupported", `cannot be opened (${cause})`, "Try another device or browser."];
-    return new MediaError(code, `The ${source} ${text}.`, { hint, cause });
+    return Object.assign(new MediaError(code, `The ${source} ${text}.`, { hint, cause }), { source });
   }
 
   static insecureContext() {
@@ -66,7 +69,6 @@ const CAPTURE_ERRORS = {
   NotAllowedError: ["permission-denied", "is not allowed", "Allow it in the address bar's site settings, then try again."],
   SecurityError: ["permission-denied", "is not allowed on this page", "Allow it in the browser's or the system's privacy settings."],
   NotFoundError: ["no-device", "was not found", "Plug one in, then try again."],
-  OverconstrainedError: ["no-device", "does not have what was asked for", "Choose another device."],
   NotReadableError: ["device-busy", "cannot be read", "Close other programs that use it, then try again."],
   AbortError: ["device-busy", "stopped while it was opened", "Try again."],
 };

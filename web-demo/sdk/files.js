@@ -2,7 +2,7 @@
  * Files over a room's data messages: offered to everybody or to some, taken by who wants them, paced by what each receiver
  * acknowledges, so that a slow one delays nobody. An entry of its own: `import { Files } from "/sdk/files.js"`.
  *
- * On topic `file`, as JSON: `offer {id, name, size, mime}`, `accept {id}`, `ack {id, bytes}`, `cancel {id}`; as bytes: the id (4 bytes, big
+ * On topic `file`, as JSON: `offer {id, name, size, mime}`, `accept {id}`, `refuse {id}`, `ack {id, bytes}`, `cancel {id}`; as bytes: the id (4 bytes, big
  * endian), then a piece of the file. Ids are the sender's own.
  */
 import { Emitter } from "./emitter.js";
@@ -13,10 +13,13 @@ const TOPIC = "file";
 const PIECE = 32 * 1024;
 const ACK_EVERY = 64 * 1024;
 const WINDOW = 256 * 1024;
-/** Offers of one participant that wait for an answer; further ones are not shown. */
+/** Offers of one participant that wait for an answer; further ones are refused. */
 const MOST_OFFERS = 32;
 
-/** A transfer that came to nothing: `file-cancelled`, or `file-lost` when the connection or the other one went away. */
+/**
+ * A transfer that came to nothing: `file-cancelled`, `file-lost` when the connection or the other one went away, `file-refused` when too
+ * many wait for an answer there.
+ */
 export class FileError extends SluiceError {}
 
 /** A file that we offer. @extends {Emitter<{ progress: { to: string, bytes: number }, done: { to: string }, failed: { to: string, error: FileError } }>} */
@@ -39,7 +42,7 @@ export class OutgoingFile extends Emitter {
   }
 }
 
-/** A file that somebody offers to us. @extends {Emitter<{ progress: number, cancelled: null }>} */
+/** A file that somebody offers to us. @extends {Emitter<{ progress: number, cancelled: FileError }>} */
 export class IncomingFile extends Emitter {
   /** @type {Uint8Array<ArrayBuffer>[]} */
   pieces = [];
@@ -78,7 +81,7 @@ export class IncomingFile extends Emitter {
     this.pieces = [];
     this.waiting?.reject(error);
     this.waiting = null;
-    this.emit("cancelled", null);
+    this.emit("cancelled", error);
   }
 }
 
@@ -100,7 +103,7 @@ export class Files extends Emitter {
       if (typeof data === "string") this.#onMessage(from, parse(data));
       else this.#onPiece(from, data);
     });
-    room.on("participant-left", ({ participant }) => this.#lose((id) => id === participant.id));
+    room.on("participant-left", ({ participant }) => this.#lose((id) => id === participant.id, { offers: true }));
     // What was on its way may be gone.
     room.on("data-lost", () => this.#lose(() => true, { sending: false }));
     room.on("data-state", (open) => open || this.#lose(() => true));
@@ -136,7 +139,7 @@ export class Files extends Emitter {
     const outgoing = this.#outgoing.get(id);
     const receiver = outgoing?.receivers.get(from);
     if (type === "offer" && typeof message.name === "string" && Number.isInteger(message.size) && message.size >= 0) {
-      if ([...this.#incoming.values()].filter((incoming) => incoming.from === from).length >= MOST_OFFERS) return;
+      if ([...this.#incoming.values()].filter((incoming) => incoming.from === from).length >= MOST_OFFERS) return this.#say({ type: "refuse", id }, [from]);
       const offer = { id, name: message.name.slice(0, 255), size: message.size, mime: String(message.mime ?? "") };
       const incoming = new IncomingFile(from, offer, (type) => {
         if (type === "cancel") this.#incoming.delete(key);
@@ -144,6 +147,8 @@ export class Files extends Emitter {
       });
       this.#incoming.set(key, incoming);
       this.emit("offer", incoming);
+    } else if (type === "refuse" && outgoing && !receiver) {
+      outgoing.emit("failed", { to: from, error: new FileError("file-refused", "Too many of your files wait for an answer there. Offer this one again when some are taken.") });
     } else if (type === "accept" && outgoing && !receiver) {
       void this.#stream(outgoing, from);
     } else if (type === "ack" && receiver && Number.isInteger(message.bytes)) {
@@ -212,12 +217,12 @@ export class Files extends Emitter {
 
   /**
    * @param {(id: string) => boolean} who has gone
-   * @param {{ sending?: boolean }} [options]
+   * @param {{ sending?: boolean, offers?: boolean }} [options] `offers`: and what was offered cannot be had any more
    */
-  #lose(who, { sending = true } = {}) {
-    const lost = () => new FileError("file-lost", "The connection was lost while the file was on its way.");
+  #lose(who, { sending = true, offers = false } = {}) {
+    const lost = () => new FileError("file-lost", offers ? "The other one has left." : "The connection was lost while the file was on its way.");
     for (const [key, incoming] of this.#incoming) {
-      if (!who(incoming.from) || !incoming.waiting) continue;
+      if (!who(incoming.from) || !(incoming.waiting || offers)) continue;
       this.#incoming.delete(key);
       this.#say({ type: "cancel", id: incoming.id }, [incoming.from]);
       incoming.fail(lost());

@@ -116,3 +116,29 @@ export class RemoteTrack {
     }
   }
 }
+
+/**
+ * Has tracks arrive where the server says.
+ * @param {Map<string, RemoteTrack>} tracks by id
+ * @param {import("./protocol.js").SlotInfo[]} slots that changed
+ * @returns {Set<RemoteTrack>} the tracks that this concerns
+ */
+export function assignSlots(tracks, slots) {
+  /** @type {Set<RemoteTrack>} */
+  const changed = new Set();
+  for (const { mid } of slots) {
+    for (const track of tracks.values()) {
+      if (track.mid !== mid) continue;
+      track.mid = track.state = null;
+      changed.add(track);
+    }
+  }
+  for (const { mid, track: id, state } of slots) {
+    const track = id === null ? undefined : tracks.get(id);
+    if (!track) continue;
+    track.mid = mid;
+    track.state = state;
+    changed.add(track);
+  }
+  return changed;
+}

@@ -51,10 +51,13 @@ export class LocalTrack extends Emitter {
   #payloadType = null;
   /** @type {RTCRtpTransceiver | null} */
   #transceiver = null;
+  /** Whether its section has been told all that cannot be said when it is added. */
+  #isTuned = false;
   /** @type {Set<string>} rids, or "" for an encoding without, that the server says nobody takes */
   #unwanted = new Set();
   /** @type {Set<string>} rids that this side switched off */
   #disabled = new Set();
+  #isOver = false;
   /** @type {Promise<unknown>} changes to the sender, one after the other */
   #queue = Promise.resolve();
 
@@ -115,7 +118,14 @@ export class LocalTrack extends Emitter {
     this.#transceiver = transceiver;
     encryption?.send(transceiver.sender);
     this.#preferCodec(transceiver, encryption);
-    void this.#enqueue(() => this.#applyParameters());
+    this.#isTuned = false;
+  }
+
+  /** Its section is answered: what a new one cannot be told is said now. Called by `Connection`. */
+  async onNegotiated() {
+    if (this.#isTuned) return;
+    this.#isTuned = true;
+    await this.#enqueue(() => this.#applyParameters());
   }
 
   /** Stops its section; with the whole connection gone there is none to stop. */
@@ -132,6 +142,7 @@ export class LocalTrack extends Emitter {
    */
   async setMuted(muted) {
     if (this.muted === muted) return;
+    if (!muted) await this.#reopen();
     if (this.kind === "audio") {
       if (this.track) this.track.enabled = !muted;
     } else if (muted) {
@@ -140,23 +151,39 @@ export class LocalTrack extends Emitter {
         this.track?.stop();
         this.track = null;
       }
-    } else {
-      if (this.#recapture) this.track = this.#prepare(await this.#recapture());
-      await this.#send(this.track);
     }
     this.muted = muted;
     this.emit("change", null);
   }
 
+  /** Before it is unmuted: opens the device that was released, or one in place of that which was unplugged. */
+  async #reopen() {
+    const gone = this.kind === "video" || this.track?.readyState === "ended";
+    if (gone && this.#recapture) this.track = this.#prepare(await this.#recapture());
+    if (this.#isOver) return this.stop();
+    if (gone) await this.#send(this.track);
+  }
+
+  /**
+   * Goes on with another device: now, or where that is released while muted, when it is unmuted.
+   * @param {() => Promise<MediaStreamTrack>} recapture opens it
+   */
+  async change(recapture) {
+    if (this.muted && this.kind === "video" && this.#recapture) this.#recapture = recapture;
+    else await this.replace(await recapture(), recapture);
+  }
+
   /**
    * Sends another track in place of this one: another device, or another source of pixels.
    * @param {MediaStreamTrack} track
-   * @param {() => Promise<MediaStreamTrack>} [recapture]
+   * @param {() => Promise<MediaStreamTrack>} [recapture] what unmuting opens; while muted, video that comes with it is not kept open
    */
   async replace(track, recapture) {
     const old = this.track;
-    this.track = this.#prepare(track);
+    const isReleased = this.muted && this.kind === "video" && recapture;
+    this.track = isReleased ? null : this.#prepare(track);
     this.#recapture = recapture;
+    if (isReleased) track.stop();
     if (this.kind === "audio") track.enabled = !this.muted;
     if (this.kind === "audio" || !this.muted) await this.#send(track);
     old?.stop();
@@ -196,8 +223,9 @@ export class LocalTrack extends Emitter {
     return Boolean(encoding?.codec);
   }
 
-  /** Stops capturing. */
+  /** Stops capturing for good. */
   stop() {
+    this.#isOver = true;
     this.track?.stop();
     this.track = null;
   }
@@ -240,7 +268,11 @@ export class LocalTrack extends Emitter {
       if (mode) encoding.scalabilityMode = /vp8|h264/i.test(codec.mimeType) ? mode.replace(/^\w\d(T\d).*/, "L1$1") : mode;
     }
     if (this.kind === "video") parameters.degradationPreference = this.source === "screen" ? "maintain-resolution" : "balanced";
-    await sender.setParameters(parameters);
+    try {
+      await sender.setParameters(parameters);
+    } catch (error) {
+      if (sender === this.sender) throw error; // else it was of a connection that has been replaced meanwhile
+    }
   }
 
   /**

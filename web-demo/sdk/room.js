@@ -1,9 +1,8 @@
-import { capture } from "./capture.js";
 import { Connection } from "./connection.js";
 import { DataLanes } from "./data.js";
 import { Emitter } from "./emitter.js";
 import { ClosedError, DataError, ServerError, SluiceError } from "./errors.js";
-import { Participant, RemoteTrack } from "./participant.js";
+import { assignSlots, Participant, RemoteTrack } from "./participant.js";
 import { Signaling } from "./signaling.js";
 import { Speakers } from "./speakers.js";
 import { Subscriptions } from "./subscriptions.js";
@@ -56,6 +55,8 @@ export class Room extends Emitter {
   #subscriptions;
   /** @type {Promise<import("./stats.js").StatsSampler> | undefined} loaded when it is asked for */
   #stats;
+  /** @type {Promise<import("./devices.js").Devices> | undefined} loaded when something is switched on */
+  #opened;
   /** What is broken now. */
   #trouble = { signaling: false, media: false };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -113,16 +114,8 @@ export class Room extends Emitter {
    * @param {import("./capture.js").CaptureOptions & { track?: MediaStreamTrack }} [options] `track`: one that is open already
    * @throws {import("./errors.js").MediaError}
    */
-  async enable(source, { track, ...constraints } = {}) {
-    const local = this.local(source);
-    if (local) return this.setMuted(local, false);
-    const captured = track ? { [track.kind]: track } : await capture(source, constraints);
-    const kind = source === "microphone" ? "audio" : "video";
-    const main = captured[kind];
-    if (!main) return;
-    const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
-    await this.publish(main, source === "screen" ? { source } : { source, recapture });
-    if (source === "screen" && captured.audio) await this.publish(captured.audio, { source: "screen-audio" });
+  async enable(source, options = {}) {
+    return (await this.#devices()).enable(source, options);
   }
 
   /**
@@ -130,9 +123,7 @@ export class Room extends Emitter {
    * @param {"camera" | "microphone" | "screen"} source
    */
   async disable(source) {
-    const local = this.local(source);
-    if (local && source === "screen") await this.unpublish(local);
-    else if (local) await this.setMuted(local, true);
+    return (await this.#devices()).disable(source);
   }
 
   /**
@@ -197,12 +188,7 @@ export class Room extends Emitter {
    * @param {import("./capture.js").CaptureOptions} constraints
    */
   async switchDevice(source, constraints) {
-    const local = this.local(source);
-    if (!local) return;
-    const kind = local.kind;
-    const recapture = async () => /** @type {MediaStreamTrack} */ ((await capture(source, constraints))[kind]);
-    await local.replace(await recapture(), recapture);
-    this.emit("local-track", local);
+    return (await this.#devices()).change(source, constraints);
   }
 
   /**
@@ -299,11 +285,11 @@ export class Room extends Emitter {
       case "participant-left": return this.#removeParticipant(message.participant, message.reason);
       case "track-published": return this.#addTrack(message.track);
       case "track-ended": return this.#removeTrack(message.track);
-      case "track-muted": return this.#setRemoteMuted(message.track, message.muted);
+      case "track-muted": return this.#onMuted(message.track, message.muted);
       case "slots": return this.#onSlots(message.slots);
       case "slots-wanted": return this.#report(this.#connection.addSlots(message));
       case "speaker": return this.#setSpeaking(message.participant);
-      case "encodings": return this.#report([...this.localTracks].find(({ id }) => id === message.track)?.setWanted(message.encodings));
+      case "encodings": return this.#report(this.#localById(message.track)?.setWanted(message.encodings));
       case "codec": return this.#report(this.#connection.setCodec(message.track, message.payloadType));
       case "connection": return this.#onServerSide(message);
       case "going-away": return this.emit("going-away", message.reason);
@@ -333,14 +319,17 @@ export class Room extends Emitter {
     this.name = joined.name;
     this.permissions = joined.permissions ?? null;
     this.#iceServers = joined.iceServers ?? [];
-    if (!first && !joined.resumed) this.#replaceConnection();
-    else this.#connection.setIceServers(this.#iceServers);
-    const present = new Set(joined.participants.map(({ id }) => id));
-    for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#removeParticipant(id, "connection-lost");
+    this.#subscriptions.allowed = this.#mayReceive;
+    if (first && this.#mayReceive) this.#connection.receive();
+    // The ids of another session, perhaps of a server that was started again, may name others.
+    const known = new Set(joined.resumed ? joined.participants.map(({ id }) => id) : []);
+    for (const id of [...this.participants.keys()]) if (!known.has(id)) this.#removeParticipant(id, "connection-lost");
+    if (first || joined.resumed) this.#connection.setIceServers(this.#iceServers);
+    else this.#replaceConnection();
     for (const info of joined.participants) this.#addParticipant(info);
     this.#onSlots(joined.slots);
     this.#setSpeaking(joined.speaker);
-    if (this.#options.subscribe === false) this.#signaling.send({ type: "subscribe", tracks: [], default: { enabled: false } });
+    if (this.#options.subscribe === false && this.#mayReceive) this.#signaling.send({ type: "subscribe", tracks: [], default: { enabled: false } });
     if (joined.resumed) this.#sayAgain();
     else this.#requestSlots();
     this.#setTrouble({ signaling: false });
@@ -407,6 +396,21 @@ export class Room extends Emitter {
   }
 
   /** @param {string} id @param {boolean} muted */
+  #onMuted(id, muted) {
+    const local = this.#localById(id);
+    if (!local) return this.#setRemoteMuted(id, muted);
+    if (local.muted === muted) return;
+    // Others may mute what we publish, and only we unmute it: where they tried, the server hears that it is muted.
+    this.#report(this.setMuted(local, true));
+    if (muted) this.emit("muted-by-server", local);
+  }
+
+  /** @param {string} id */
+  #localById(id) {
+    return [...this.localTracks].find((local) => local.id === id);
+  }
+
+  /** @param {string} id @param {boolean} muted */
   #setRemoteMuted(id, muted) {
     const track = this.tracks.get(id);
     if (!track || track.muted === muted) return;
@@ -416,23 +420,7 @@ export class Room extends Emitter {
 
   /** @param {import("./protocol.js").SlotInfo[]} slots */
   #onSlots(slots) {
-    /** @type {Set<RemoteTrack>} */
-    const changed = new Set();
-    for (const { mid } of slots) {
-      for (const track of this.tracks.values()) {
-        if (track.mid !== mid) continue;
-        track.mid = track.state = null;
-        changed.add(track);
-      }
-    }
-    for (const { mid, track: id, state } of slots) {
-      const track = id === null ? undefined : this.tracks.get(id);
-      if (!track) continue;
-      track.mid = mid;
-      track.state = state;
-      changed.add(track);
-    }
-    for (const track of changed) this.#refresh(track);
+    for (const track of assignSlots(this.tracks, slots)) this.#refresh(track);
   }
 
   /** @param {RemoteTrack} track */
@@ -456,9 +444,9 @@ export class Room extends Emitter {
   #requestSlots() {
     const count = { audio: 0, video: 0 };
     for (const { kind } of this.tracks.values()) count[kind] = Math.min(count[kind] + 1, FIRST_SLOTS[kind]);
-    const { subscribe } = this.#options;
+    const receives = this.#options.subscribe !== false && this.#mayReceive;
     // Data channels want a connection where there is no track, too.
-    this.#report(Promise.all([subscribe !== false && this.#connection.addSlots(count), this.#connection.negotiate()]));
+    this.#report(Promise.all([receives && this.#connection.addSlots(count), this.#connection.negotiate()]));
   }
 
   // The media path.
@@ -504,6 +492,7 @@ export class Room extends Emitter {
     }
     this.#subscriptions.forget(this.tracks.values());
     this.#connection = this.#newConnection();
+    if (this.#mayReceive) this.#connection.receive();
     for (const local of this.localTracks) this.#report(this.#connection.publish(local));
   }
 
@@ -579,8 +568,16 @@ export class Room extends Emitter {
     this.emit("state", this.state);
   }
 
+  get #mayReceive() {
+    return this.permissions?.subscribe ?? true;
+  }
+
   get #isClosed() {
     return this.state.state === "closed";
+  }
+
+  #devices() {
+    return (this.#opened ??= import("./devices.js").then(({ Devices }) => new Devices(this)));
   }
 
   /** Failures of work that nobody awaits come out as `error`. @param {Promise<unknown> | undefined} work */

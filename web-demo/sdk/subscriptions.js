@@ -8,6 +8,8 @@ import { Viewport } from "./viewport.js";
  * Only changes are sent. Used by `Room` alone.
  */
 export class Subscriptions {
+  /** Whether the token lets us ask for anything. */
+  allowed = true;
   #signaling;
   #maxHeight;
   #viewport = new Viewport((needs) => this.#onViewport(needs));
@@ -76,7 +78,7 @@ export class Subscriptions {
 
   /** Sends what changed of these tracks' preferences. @param {RemoteTrack[]} tracks */
   #send(tracks) {
-    if (!this.#signaling.up) return;
+    if (!this.#signaling.up || !this.allowed) return;
     const changed = [];
     for (const track of tracks) {
       const preference = this.#preference(track);

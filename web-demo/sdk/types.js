@@ -43,6 +43,7 @@ export {};
  *   "local-track": LocalTrack,
  *   "local-track-ended": LocalTrack,
  *   "device-lost": LocalTrack,
+ *   "muted-by-server": LocalTrack,
  *   "speaker": string | null,
  *   "quality": { participant: string, score: number, details?: import("./protocol.js").QualityDetails },
  *   "audio-blocked": boolean,

@@ -28,9 +28,15 @@ pub enum InvalidName {
     /// A character that a link would have to escape.
     #[error("a room's name has only letters A-Z a-z, digits and - . _ ~")]
     RoomCharacters,
+    /// `.` and `..`, which browsers take out of a link.
+    #[error("a room's name is neither . nor .., which links take for folders")]
+    RoomDots,
     /// A control character, or one that reorders or hides text.
     #[error("a name has only printable characters")]
     Unprintable,
+    /// Nothing but characters that show nothing.
+    #[error("a name has a visible character")]
+    Invisible,
 }
 
 impl RoomName {
@@ -53,7 +59,10 @@ impl TryFrom<String> for RoomName {
     fn try_from(name: String) -> Result<Self, InvalidName> {
         check_length(&name)?;
         let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
-        if name.chars().all(unreserved) { Ok(RoomName(name)) } else { Err(InvalidName::RoomCharacters) }
+        if !name.chars().all(unreserved) {
+            return Err(InvalidName::RoomCharacters);
+        }
+        if matches!(name.as_str(), "." | "..") { Err(InvalidName::RoomDots) } else { Ok(RoomName(name)) }
     }
 }
 
@@ -63,7 +72,10 @@ impl TryFrom<String> for DisplayName {
     fn try_from(name: String) -> Result<Self, InvalidName> {
         let name = name.trim();
         check_length(name)?;
-        if name.chars().any(is_unprintable) { Err(InvalidName::Unprintable) } else { Ok(DisplayName(name.to_owned())) }
+        if name.chars().any(is_unprintable) {
+            return Err(InvalidName::Unprintable);
+        }
+        if name.chars().all(is_invisible) { Err(InvalidName::Invisible) } else { Ok(DisplayName(name.to_owned())) }
     }
 }
 
@@ -103,6 +115,14 @@ fn is_unprintable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// What joins, separates or changes other characters and shows nothing alone (most of Unicode's `Default_Ignorable_Code_Point`).
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +133,10 @@ mod tests {
         assert_eq!(RoomName::try_from("a/b".to_owned()), Err(InvalidName::RoomCharacters));
         assert_eq!(RoomName::try_from(String::new()), Err(InvalidName::Length));
         assert_eq!(RoomName::try_from("x".repeat(65)), Err(InvalidName::Length));
+        for dots in [".", ".."] {
+            assert_eq!(RoomName::try_from(dots.to_owned()), Err(InvalidName::RoomDots));
+        }
+        assert!(RoomName::try_from("...".to_owned()).is_ok());
     }
 
     #[test]
@@ -123,6 +147,8 @@ mod tests {
         assert_eq!(name(" \t "), Err(InvalidName::Length));
         assert_eq!(name("a\u{0}b"), Err(InvalidName::Unprintable));
         assert_eq!(name("ana\u{202e}nimda"), Err(InvalidName::Unprintable));
+        assert_eq!(name("\u{200b}"), Err(InvalidName::Invisible));
+        assert_eq!(name("\u{200d}\u{fe0f} \u{3164}"), Err(InvalidName::Invisible));
         assert_eq!(name(&"ë".repeat(64)), Ok("ë".repeat(64)));
         assert_eq!(name(&"ë".repeat(65)), Err(InvalidName::Length));
     }
