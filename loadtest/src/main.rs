@@ -38,7 +38,7 @@ enum Command {
         #[arg(long, conflicts_with = "seeds")]
         seed: Option<u64>,
         /// Run so many seeds, instead of what each file says
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
         seeds: Option<u64>,
         /// Begin with this seed instead of 1: what is tuned on the scoreboard's seeds fits them
         #[arg(long, value_name = "SEED", default_value_t = 1, conflicts_with = "seed")]
@@ -101,7 +101,7 @@ fn scenarios(
     let entries = Entry::read(&files)?;
     let seeds = |entry: &Entry| match seed {
         Some(seed) => vec![seed],
-        None => (first_seed..).take(seeds.unwrap_or(entry.scenario.repeat.seeds).max(1) as usize).collect(),
+        None => (first_seed..).take(seeds.unwrap_or(entry.scenario.repeat.seeds) as usize).collect(),
     };
     let jobs: Vec<_> = entries.iter().map(|entry| (&entry.scenario, seeds(entry))).collect();
     let draw = |place: usize, seed: u64, truth: &loadtest::metrics::Truth<'_>| match plots {
