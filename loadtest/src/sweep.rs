@@ -52,8 +52,8 @@ impl Outcome {
 /// For each expectation the values of one run.
 type Values = Vec<Vec<Option<f64>>>;
 
-/// Runs each scenario with its seeds, and hands every run to `look` with the scenario's place and the seed. One that cannot be run takes
-/// nothing from the others.
+/// Runs each scenario with its seeds, and hands every run to `look` with the scenario's place and the seed. One that
+/// cannot be run takes nothing from the others.
 pub fn sweep_all(
     scenarios: &[(&Scenario, Vec<u64>)],
     look: impl Fn(usize, u64, &Truth<'_>) -> Result<(), String> + Sync,
@@ -135,7 +135,8 @@ pub fn measure(scenario: &Scenario, expectation: &Expectation, truth: &Truth<'_>
     }
 }
 
-/// Who is meant: `*` means everybody that is there in the window and receives, or for what concerns publishers, publishes.
+/// Who is meant: `*` means everybody that is there in the window and receives, or for what concerns publishers,
+/// publishes.
 fn places(scenario: &Scenario, expectation: &Expectation) -> Vec<usize> {
     let cast = cast(scenario);
     let (from, to) = expectation.window(scenario.duration_s);

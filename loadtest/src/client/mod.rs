@@ -171,7 +171,8 @@ impl Client {
         self.transport.handle_answer(now, &answer);
     }
 
-    /// The server says that media cannot flow. The client makes a new connection, as the page does: true where it is to offer that.
+    /// The server says that media cannot flow. The client makes a new connection, as the page does: true where it is to
+    /// offer that.
     pub fn handle_disconnected(&mut self) -> bool {
         let begins_anew = self.transport.start_over().is_ok();
         if begins_anew {

@@ -4,7 +4,8 @@ use super::FULL_PACKET;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Packets in flight that the receiver has room for (4 MB, of the order of Linux's largest), and bits per second of the sender's own link.
+/// Packets in flight that the receiver has room for (4 MB, of the order of Linux's largest), and bits per second of the
+/// sender's own link.
 const RECEIVE_WINDOW: f64 = 4e6 / FULL_PACKET as f64;
 const SENDER_RATE: f64 = 1e9;
 /// First congestion window (RFC 6928).

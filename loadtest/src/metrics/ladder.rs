@@ -162,8 +162,9 @@ impl Ladder {
             .collect()
     }
 
-    /// What a publisher's own way to the server leaves of a track's encodings; empty where that is not limited. All its video shares it as its
-    /// encoders do, track after track; the path is shared equally with whoever else sends or receives over it.
+    /// What a publisher's own way to the server leaves of a track's encodings; empty where that is not limited. All its
+    /// video shares it as its encoders do, track after track; the path is shared equally with whoever else sends or
+    /// receives over it.
     fn affordable(&self, member: &Member, publish: &Publish, second: f64) -> Vec<f64> {
         let Some(path) = member.up else { return Vec::new() };
         let Some(limit) = self.limits.get(path).and_then(|limits| limits.at(second).limit()) else {
@@ -183,7 +184,8 @@ impl Ladder {
         affordable((limit - audio) / UPLINK_HEADERS, &rates, &[]).split_off(before)
     }
 
-    /// What competing traffic takes of a path at a second: bits per second, and so many connections that take what they get.
+    /// What competing traffic takes of a path at a second: bits per second, and so many connections that take what they
+    /// get.
     fn flows_on(&self, path: usize, second: f64) -> (f64, usize) {
         let active = self.flows.iter().filter(|flow| {
             Some(&flow.path) == self.paths.get(path)

@@ -2,7 +2,8 @@
 
 use super::record::{Record, Screen};
 
-/// A temporal layer counts as gone when none of its frames was shown for so long, and for so many frames of the rate at its fastest.
+/// A temporal layer counts as gone when none of its frames was shown for so long, and for so many frames of the rate at
+/// its fastest.
 const TEMPORAL_MEMORY_S: f64 = 0.4;
 const TEMPORAL_MEMORY_FRAMES: usize = 4;
 /// Switches further apart than this do not go back on each other.

@@ -70,8 +70,8 @@ pub(super) fn freeze_count(record: &Record, from: f64, to: f64) -> f64 {
     record.screens.values().map(|screen| freezes(screen, from, to).len()).sum::<usize>() as f64
 }
 
-/// 99th percentile over time of the gap between audio packets that a moment is in; the worst track counts. A gap that lasts to the
-/// window's end is one as far as that.
+/// 99th percentile over time of the gap between audio packets that a moment is in; the worst track counts. A gap that
+/// lasts to the window's end is one as far as that.
 pub(super) fn audio_gap_p99_ms(record: &Record, from: f64, to: f64) -> Option<f64> {
     let worst = |sound: &Sound| {
         let mut gaps: Vec<f64> = Vec::new();

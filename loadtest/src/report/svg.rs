@@ -11,7 +11,8 @@ const PANEL: f64 = 190.0;
 const LANE: f64 = 22.0;
 const GAP: f64 = 46.0;
 const TOP: f64 = 34.0;
-/// Height of a line beside a panel, and its distance from it: the last label of the time axis reaches beyond the panel's end.
+/// Height of a line beside a panel, and its distance from it: the last label of the time axis reaches beyond the
+/// panel's end.
 const LEGEND: f64 = 15.0;
 const LEGEND_GAP: f64 = 26.0;
 /// Lines of a panel, and of the time axis, at most.

@@ -1,4 +1,5 @@
-//! Numbers with a range, and lists of them. What is out of range is refused where it stands in the file, with the range.
+//! Numbers with a range, and lists of them. What is out of range is refused where it stands in the file, with the
+//! range.
 //!
 //! Fields hold plain numbers: `#[serde(deserialize_with = "checked::<_, Seconds, _>")]` reads them.
 

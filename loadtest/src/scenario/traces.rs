@@ -12,7 +12,8 @@ pub fn opportunities(file: &Path) -> Result<Trace, String> {
     Trace::parse(&read(file)?).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Delays of one packet after the other: milliseconds, one number to a line; empty lines and those after `#` are passed over.
+/// Delays of one packet after the other: milliseconds, one number to a line; empty lines and those after `#` are passed
+/// over.
 pub fn delays(file: &Path) -> Result<Vec<Duration>, String> {
     let text = read(file)?;
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));

@@ -1,5 +1,5 @@
-//! Media packets behind which nothing newer has arrived. A receiver counts what is missing when something newer comes; what is lost at the
-//! very end only the sender knows of.
+//! Media packets behind which nothing newer has arrived. A receiver counts what is missing when something newer comes;
+//! what is lost at the very end only the sender knows of.
 
 use crate::client::payload::RTX;
 use std::collections::{BTreeMap, VecDeque};
