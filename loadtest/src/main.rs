@@ -1,7 +1,7 @@
 //! The command line of the load generator.
 
 use clap::{CommandFactory, Parser, Subcommand};
-use loadtest::report::{json, plot, table};
+use loadtest::report::{json, plot, stems, table};
 use loadtest::run::file;
 use loadtest::scoreboard::{self, Board, Entry, Targets};
 use loadtest::sweep::{Outcome, sweep_all};
@@ -38,7 +38,7 @@ enum Command {
         #[arg(long, conflicts_with = "seeds")]
         seed: Option<u64>,
         /// Run so many seeds, instead of what each file says
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
         seeds: Option<u64>,
         /// Begin with this seed instead of 1: what is tuned on the scoreboard's seeds fits them
         #[arg(long, value_name = "SEED", default_value_t = 1, conflicts_with = "seed")]
@@ -101,17 +101,23 @@ fn scenarios(
     let entries = Entry::read(&files)?;
     let seeds = |entry: &Entry| match seed {
         Some(seed) => vec![seed],
-        None => (first_seed..).take(seeds.unwrap_or(entry.scenario.repeat.seeds).max(1) as usize).collect(),
+        None => (first_seed..).take(seeds.unwrap_or(entry.scenario.repeat.seeds) as usize).collect(),
     };
     let jobs: Vec<_> = entries.iter().map(|entry| (&entry.scenario, seeds(entry))).collect();
+    let stems = stems(&files);
     let draw = |place: usize, seed: u64, truth: &loadtest::metrics::Truth<'_>| match plots {
-        Some(folder) if jobs[place].1.first() == Some(&seed) => plot(jobs[place].0, truth, folder, &files[place]),
+        Some(folder) if jobs[place].1.first() == Some(&seed) => plot(jobs[place].0, truth, folder, &stems[place]),
         _ => Ok(()),
     };
-    let outcomes =
-        sweep_all(&jobs, draw).map_err(|(place, problem)| format!("{}: {problem}", files[place].display()))?;
+    let (mut outcomes, mut problems) = (Vec::new(), Vec::new());
+    for (outcome, file) in sweep_all(&jobs, draw).into_iter().zip(&files) {
+        match outcome {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(problem) => problems.push(format!("{}: {problem}", file.display())),
+        }
+    }
     print!("{}", if as_json { json(&outcomes) } else { table(&outcomes) });
-    Ok(outcomes.iter().all(Outcome::holds))
+    if problems.is_empty() { Ok(outcomes.iter().all(Outcome::holds)) } else { Err(problems.join("\n")) }
 }
 
 fn write_scoreboard() -> Result<bool, String> {

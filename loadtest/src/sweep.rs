@@ -3,7 +3,7 @@
 use crate::metrics::record::RunRecord;
 use crate::metrics::{Metric, Summary, Truth};
 use crate::scenario::{Expectation, Scenario};
-use crate::sim::{cast, run};
+use crate::sim::{Member, cast, run};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -52,35 +52,37 @@ impl Outcome {
 /// For each expectation the values of one run.
 type Values = Vec<Vec<Option<f64>>>;
 
-/// Runs each scenario with its seeds, and hands every run to `look` with the scenario's place and the seed. Fails with the place of the
-/// scenario that could not be run.
+/// Runs each scenario with its seeds, and hands every run to `look` with the scenario's place and the seed. One that
+/// cannot be run takes nothing from the others.
 pub fn sweep_all(
     scenarios: &[(&Scenario, Vec<u64>)],
     look: impl Fn(usize, u64, &Truth<'_>) -> Result<(), String> + Sync,
-) -> Result<Vec<Outcome>, (usize, String)> {
+) -> Vec<Result<Outcome, String>> {
     let seeds = |(place, (_, seeds)): (usize, &(&Scenario, Vec<u64>))| {
         seeds.iter().map(|seed| (place, *seed)).collect::<Vec<_>>()
     };
     let jobs: Vec<(usize, u64)> = scenarios.iter().enumerate().flat_map(seeds).collect();
-    let results = parallel(&jobs, |(place, seed)| {
-        let result = one(scenarios[*place].0, *seed, |truth| look(*place, *seed, truth));
-        result.map_err(|problem| (*place, problem))
-    });
-    let mut measured: Vec<Values> =
-        scenarios.iter().map(|(scenario, _)| vec![Vec::new(); scenario.expectations.len()]).collect();
+    let results = parallel(&jobs, |(place, seed)| one(scenarios[*place].0, *seed, |truth| look(*place, *seed, truth)));
+    let mut measured: Vec<Result<Values, String>> =
+        scenarios.iter().map(|(scenario, _)| Ok(vec![Vec::new(); scenario.expectations.len()])).collect();
     for ((place, _), result) in jobs.iter().zip(results) {
-        measured[*place].iter_mut().zip(result?).for_each(|(row, values)| row.extend(values));
+        match (&mut measured[*place], result) {
+            (Ok(rows), Ok(values)) => rows.iter_mut().zip(values).for_each(|(row, values)| row.extend(values)),
+            (whole @ Ok(_), Err(problem)) => *whole = Err(problem),
+            (Err(_), _) => {}
+        }
     }
     let outcomes = scenarios.iter().zip(measured).map(|((scenario, seeds), rows)| {
+        let rows = rows?;
         let rows = scenario.expectations.iter().zip(rows).map(|(expectation, values)| Row {
             window: expectation.window(scenario.duration_s),
             summary: Summary::of(&values, expectation.bound, expectation.over),
             expectation: expectation.clone(),
             values,
         });
-        Outcome { scenario: scenario.name.clone(), seeds: seeds.clone(), rows: rows.collect() }
+        Ok(Outcome { scenario: scenario.name.clone(), seeds: seeds.clone(), rows: rows.collect() })
     });
-    Ok(outcomes.collect())
+    outcomes.collect()
 }
 
 /// As [`sweep_all`], of one scenario.
@@ -89,8 +91,8 @@ pub fn sweep(
     seeds: &[u64],
     look: impl Fn(u64, &Truth<'_>) -> Result<(), String> + Sync,
 ) -> Result<Outcome, String> {
-    let outcomes = sweep_all(&[(scenario, seeds.to_vec())], |_, seed, truth| look(seed, truth));
-    outcomes.map_err(|(_, problem)| problem)?.pop().ok_or_else(|| "nothing was run".into())
+    let mut outcomes = sweep_all(&[(scenario, seeds.to_vec())], |_, seed, truth| look(seed, truth));
+    outcomes.pop().unwrap_or_else(|| Err("nothing was run".into()))
 }
 
 /// Does every job, on as many threads as there are cores. The results are in the order of the jobs.
@@ -133,13 +135,17 @@ pub fn measure(scenario: &Scenario, expectation: &Expectation, truth: &Truth<'_>
     }
 }
 
-/// Who is meant: `*` means everybody that receives, or for what concerns publishers, everybody that publishes.
+/// Who is meant: `*` means everybody that is there in the window and receives, or for what concerns publishers,
+/// publishes.
 fn places(scenario: &Scenario, expectation: &Expectation) -> Vec<usize> {
     let cast = cast(scenario);
+    let (from, to) = expectation.window(scenario.duration_s);
+    let is_there = |member: &Member| member.join_s < to && member.leave_s > from.max(member.join_s);
     let receives = |place: usize| cast[place].wanted_tracks(&cast) != (0, 0);
     let meant = |place: usize| {
         let member = &cast[place];
         expectation.who.names.iter().any(|name| match name.as_str() {
+            "*" if !is_there(member) => false,
             "*" if expectation.metric == Metric::KeyframeRequests => !member.spec.publish.is_empty(),
             "*" => receives(place),
             name => member.name == name || member.spec.name == name,

@@ -187,9 +187,12 @@ fn parts_that_do_not_fit_together_are_refused_with_line_and_hint() {
     let wrong = [
         ("down = \"nowhere\"\n".into(), 3, "there is none at all"),
         (format!("down = \"nowhere\"\n{path}"), 3, "there is \"p\""),
-        ("count = 0\n".into(), 3, "1 or more"),
+        ("[[participant]]\nname = \"alice\"\ncount = 2\n".into(), 5, "two participants"),
+        ("[[participant]]\nname = \"*\"\n".into(), 5, "take one"),
+        ("[[participant]]\nname = \" \"\n".into(), 5, "take one"),
         ("join_s = 1\nleave_s = 1\n".into(), 3, "leaves before"),
-        ("[[participant]]\nname = \"alice\"\n".into(), 1, "two participants"),
+        ("[[participant]]\nname = \"alice\"\n".into(), 5, "two participants"),
+        ("count = 40000\n[[participant]]\nname = \"bob\"\ncount = 40000\n".into(), 1, "65535"),
         (format!("{publish}encodings = [{{ rate = \"1M\" }}, {{ rate = \"2M\" }}]\n"), 3, "rid each"),
         (format!("{publish}encodings = [{{ rate = \"unlimited\" }}]\n"), 3, "above 0"),
         (format!("{publish}temporal_layers = 4\n"), 3, "1 to 3"),
@@ -200,22 +203,130 @@ fn parts_that_do_not_fit_together_are_refused_with_line_and_hint() {
         (format!("{path}{path}"), 7, "same name"),
         (format!("{path}jitter = {{ model = \"normal\" }}\n"), 5, "sd_ms"),
         (format!("{path}jitter = {{ model = \"trace\", file = \"nowhere\" }}\n"), 5, "relative to"),
+        (format!("{path}jitter = {{ model = \"normal\", sd_ms = 5, max_ms = 9 }}\n"), 5, "no max_ms"),
+        (
+            format!("{path}jitter = {{ model = \"trace\", file = \"{}\" }}\n", sample("empty", "# none\n")),
+            5,
+            "no delay in it",
+        ),
+        (format!("{path}jitter = {{ model = \"trace\", file = \"{}\" }}\n", sample("delays", "1\n-2\n")), 5, "line 2"),
+        (format!("{path}opportunities = \"{}\"\n", sample("backwards", "5\n3\n")), 5, "line 2 is earlier"),
+        (format!("{path}opportunities = \"{}\"\n", sample("words", "5\nsix\n")), 5, "line 2 is not a whole number"),
         (format!("{path}opportunities = \"nowhere\"\n"), 5, "relative to"),
         (format!("{path}rate = \"1M\"\nopportunities = \"x\"\n"), 5, "one of them"),
         (format!("{path}rate = [[0, \"1M\"], [1, \"0k\"]]\n"), 5, "outage"),
         (format!("{path}loss = 1.5\n"), 5, "0 to 1"),
         (format!("{path}loss = {{ model = \"policer\", rate = \"1M\" }}\n"), 5, "bucket"),
+        (format!("{path}loss = {{ model = \"policer\", rate = \"1M\", bucket = \"0B\" }}\n"), 5, "16KB"),
         (format!("{path}loss = {{ model = \"gilbert-elliott\", mean = 0.1 }}\n"), 5, "burst"),
+        (format!("{path}loss = {{ model = \"gilbert-elliott\", mean = 0.1, burst = inf }}\n"), 5, "1000000"),
+        (
+            format!("{path}loss = {{ model = \"gilbert-elliott\", mean = 0.1, burst = 2, rate = \"1M\" }}\n"),
+            5,
+            "no rate",
+        ),
         (format!("{path}outage = [[2, 1]]\n"), 5, "below"),
         (format!("{path}pauses = {{ every_s = 1, for_ms = 1000 }}\n"), 5, "shorter"),
         ("[[flow]]\nkind = \"tcp\"\npath = \"p\"\n".into(), 5, "none at all"),
         (format!("{path}[[flow]]\nkind = \"udp\"\nrate = \"unlimited\"\npath = \"p\"\n"), 7, "500k"),
+        (format!("{path}[[flow]]\nkind = \"udp\"\nrate = \"100G\"\npath = \"p\"\n"), 7, "1G"),
+        (format!("{path}[[flow]]\nkind = \"web\"\npath = \"p\"\nsize = [\"50KB\", \"30KB\"]\n"), 7, "smallest"),
+        (format!("{publish}encodings = [{{ rate = \"100G\" }}]\n"), 3, "1G"),
+        (format!("{publish}rate_schedule = [[0, 900]]\n"), 3, "rate_schedule"),
+        (format!("{publish}encodings = [{{ rate = \"1M\", height = 0 }}]\n"), 3, "height above 0"),
         ("[[expect]]\nwho = \"zoe\"\nmetric = \"freezes\"\nbound = \"<= 1\"\n".into(), 5, "\"alice\""),
         (format!("{expect}from_s = 3\n"), 5, "empty"),
     ];
     for (part, line, hint) in wrong {
         let message = refusal(&format!("{SMALL}{part}"));
         assert!(message.starts_with(&format!("some.toml:{line}: ")) && message.contains(hint), "{part}\n{message}");
+    }
+}
+
+/// A file of this text, to be named in scenarios.
+fn sample(name: &str, text: &str) -> String {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// Keys in their tables, what they may not be, and what the refusal says that they may be.
+#[test]
+fn numbers_out_of_range_are_refused_where_they_stand_with_the_range() {
+    let seconds: &[&str] = &["-1", "nan", "inf", "1e300", "86401", "\"5\""];
+    let millis: &[&str] = &["-1", "nan", "inf", "1e300", "\"50\""];
+    let path = "[[path]]\nname = \"p\"\n";
+    let publish = "[[participant.publish]]\nsource = \"camera\"\n";
+    let flow = "[[path]]\nname = \"p\"\n[[flow]]\nkind = \"web\"\npath = \"p\"\n";
+    let expect = "[[expect]]\nwho = \"alice\"\nmetric = \"freezes\"\nbound = \"<= 1\"\n";
+    let subscribe = "[[participant.subscribe]]\n";
+    let keys = [
+        ("", "join_s = V", "seconds from 0 to 86400", seconds),
+        ("", "leave_s = V", "seconds from 0 to 86400", seconds),
+        ("", "join_every_ms = V", "milliseconds from 0 to 3600000", millis),
+        ("", "count = V", "whole number from 1 to 65535", &["0", "-1", "1.5", "1000000000000", "nan"]),
+        (path, "rate = [[0, \"1M\"], [V, \"2M\"]]", "seconds from 0 to 86400", seconds),
+        (path, "rate = V", "a rate such as", &["1000000", "\"2000G\""]),
+        (path, "rate = [V, \"1M\"]", "[second, value]", &["0"]),
+        (path, "delay_ms = V", "milliseconds from 0 to 3600000", millis),
+        (path, "delay_ms = [[0, V]]", "milliseconds from 0 to 3600000", millis),
+        (path, "jitter = { model = \"normal\", sd_ms = V }", "milliseconds from 0 to 3600000", millis),
+        (path, "jitter = { model = \"uniform\", max_ms = V }", "milliseconds from 0 to 3600000", millis),
+        (path, "outage = [[0, V]]", "seconds from 0 to 86400", seconds),
+        (path, "outage = [V, 2]", "[from, to]", &["1"]),
+        (path, "outage = V", "[from, to]", &["1"]),
+        (path, "pauses = { every_s = V, for_ms = 1 }", "seconds from 0 to 86400", seconds),
+        (path, "pauses = { every_s = 1, for_ms = V }", "milliseconds from 0 to 3600000", millis),
+        (path, "queue = V", "a queue such as", &["150000", "\"1e300ms\""]),
+        (path, "ecn = V", "ce-above-ms 5", &["5", "\"ce-above-ms 1e300\""]),
+        (publish, "mute_s = [[0, V]]", "seconds from 0 to 86400", seconds),
+        (publish, "rate_schedule = [[V, 1]]", "seconds from 0 to 86400", seconds),
+        (publish, "rate_schedule = [[0, V]]", "factor from 0 to 1000", &["-1", "nan", "inf"]),
+        (publish, "drop_encoding_s = [{ rid = \"q\", from = V, to = 2 }]", "seconds from 0 to 86400", seconds),
+        (publish, "keyframe_factor = V", "factor from 0.01 to 100", &["-1", "0", "nan", "inf", "1e9"]),
+        (publish, "variation = V", "variation from 0 to 10", &["-1", "nan", "inf", "1e9"]),
+        (
+            publish,
+            "encodings = [{ rate = \"1M\", fps = V }]",
+            "frames per second from 0.01 to 1000",
+            &["0", "nan", "inf", "1e6"],
+        ),
+        (subscribe, "tile = [[0, \"16x9\"], [V, \"32x18\"]]", "seconds from 0 to 86400", seconds),
+        (subscribe, "tile = V", "a tile such as", &["360", "\"-1x3\""]),
+        (flow, "from_s = V", "seconds from 0 to 86400", seconds),
+        (flow, "to_s = V", "seconds from 0 to 86400", seconds),
+        (flow, "gap_s = V", "seconds from 0.01 to 86400", &["0", "-1", "nan", "inf"]),
+        (flow, "flows = V", "whole number from 1 to 1000", &["0", "-1", "1000000000000"]),
+        (expect, "from_s = V", "seconds from 0 to 86400", seconds),
+        (expect, "to_s = V", "seconds from 0 to 86400", seconds),
+    ];
+    for (table, key, allowed, values) in keys {
+        for value in values {
+            let text = format!("{SMALL}{table}{}\n", key.replace('V', value));
+            let (message, line) = (refusal(&text), text.lines().count());
+            assert!(message.contains(&format!("line {line}")) && message.contains(allowed), "{text}\n{message}");
+        }
+    }
+    for seeds in ["0", "-1", "1e9"] {
+        let message = refusal(&SMALL.replace("[[", &format!("repeat = {{ seeds = {seeds} }}\n[[")));
+        assert!(message.contains("whole number from 1 to 100000"), "{message}");
+    }
+}
+
+#[test]
+fn a_bound_is_a_comparison_with_a_finite_number() {
+    for bound in ["> 0.5", "== 0", "0.5", ">= nan", "<= inf"] {
+        let expect = format!("[[expect]]\nwho = \"alice\"\nmetric = \"freezes\"\nbound = \"{bound}\"\n");
+        let message = refusal(&format!("{SMALL}{expect}"));
+        assert!(message.contains("line 8") && message.contains("\"<= 0.5\""), "{message}");
+    }
+}
+
+#[test]
+fn an_entry_in_single_brackets_is_told_to_take_double_ones() {
+    for entry in ["[expect]\nwho = \"alice\"", "[path]\nname = \"p\"", "[participant.publish]\nsource = \"camera\""] {
+        let message = refusal(&format!("{SMALL}{entry}\n"));
+        assert!(message.contains("write [[ ]] around"), "{message}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Recorded links in the format of Mahimahi (Netravali et al., 2015): each line is the millisecond of one opportunity to
 //! deliver 1500 bytes; the recording repeats after its last line.
 
+use std::time::Duration;
+
 /// Bytes that one opportunity carries.
 pub(crate) const OPPORTUNITY_BYTES: usize = 1500;
 
@@ -41,6 +43,11 @@ impl Trace {
             None | Some(0) => Err(TraceError::Empty),
             Some(_) => Ok(Trace { opportunities }),
         }
+    }
+
+    /// When each opportunity comes, without end.
+    pub fn times(&self) -> impl Iterator<Item = Duration> + '_ {
+        (0..).map(|index| Duration::from_micros(self.opportunity(index)))
     }
 
     /// When the `index`th opportunity comes, counted over all repetitions.

@@ -127,6 +127,11 @@ impl Client {
         }
     }
 
+    /// Whether it sends or receives anything: an offer of nothing is none.
+    pub fn takes_part(&self) -> bool {
+        !self.sections.is_empty()
+    }
+
     /// An offer of all its sections, and what the sending ones carry at a second of the run.
     pub fn offer(&mut self, second: f64) -> (String, Vec<PublishHint>) {
         self.negotiating = true;
@@ -166,12 +171,13 @@ impl Client {
         self.transport.handle_answer(now, &answer);
     }
 
-    /// The server says that media cannot flow. A client that was never connected makes a new connection, as the page does: true where it is
-    /// to offer that. One that was connected stays as it is.
+    /// The server says that media cannot flow. The client makes a new connection, as the page does: true where it is to
+    /// offer that.
     pub fn handle_disconnected(&mut self) -> bool {
-        let begins_anew = !self.transport.is_ready() && self.transport.start_over().is_ok();
+        let begins_anew = self.transport.start_over().is_ok();
         if begins_anew {
             self.receiver.start_over();
+            self.feedback = None;
         }
         begins_anew
     }

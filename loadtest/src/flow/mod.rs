@@ -14,6 +14,9 @@ use tcp::Connection;
 /// Bytes of a full packet with IP and TCP or UDP headers.
 pub const FULL_PACKET: usize = 1500;
 
+/// Acknowledgements take this long at least.
+const LEAST_DELAY: Duration = Duration::from_millis(1);
+
 /// A packet of competing traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -70,7 +73,7 @@ impl Traffic {
         if !matches!(self.kind, FlowKind::Udp { .. }) {
             // They do not overtake each other when the delay shrinks.
             let earliest = self.acks.back().map_or(now, |(last, _)| *last);
-            self.acks.push_back(((now + delay).max(earliest), segment));
+            self.acks.push_back(((now + delay.max(LEAST_DELAY)).max(earliest), segment));
         }
     }
 

@@ -4,6 +4,10 @@ use super::FULL_PACKET;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Packets in flight that the receiver has room for (4 MB, of the order of Linux's largest), and bits per second of the
+/// sender's own link.
+const RECEIVE_WINDOW: f64 = 4e6 / FULL_PACKET as f64;
+const SENDER_RATE: f64 = 1e9;
 /// First congestion window (RFC 6928).
 const INITIAL_WINDOW: f64 = 10.0;
 /// CUBIC's constants.
@@ -64,7 +68,10 @@ impl Connection {
     /// The next packet, where the window has room: number and size.
     pub(super) fn poll_packet(&mut self, now: Instant) -> Option<(u64, usize)> {
         let more = self.active && self.left != Some(0);
-        if !more || self.outstanding.len() as f64 >= self.window.floor() {
+        let own_link =
+            self.rtt.map_or(f64::INFINITY, |(rtt, _)| rtt.as_secs_f64() * SENDER_RATE / 8.0 / FULL_PACKET as f64);
+        let window = self.window.min(RECEIVE_WINDOW).min(own_link.max(INITIAL_WINDOW)).floor();
+        if !more || self.outstanding.len() as f64 >= window {
             return None;
         }
         self.left = self.left.map(|left| left - 1);

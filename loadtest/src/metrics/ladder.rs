@@ -4,7 +4,7 @@
 //! server's own utility function; what is judged here is how much of the best choice arrives.
 
 use crate::client::{MAX_PAYLOAD, affordable, cumulative_share, frame_share};
-use crate::scenario::{Priority, Publish, Rate, Scenario, Source, Steps};
+use crate::scenario::{Flow, FlowKind, Priority, Publish, Rate, Scenario, Source, Steps};
 use crate::sim::{Member, cast};
 use sfu_engine::command;
 use sfu_engine::downlink::allocate::{LayerOption, Subscription, utility};
@@ -30,6 +30,8 @@ pub struct Ladder {
     cast: Vec<Member>,
     /// Capacity of each path.
     limits: Vec<Steps<Rate>>,
+    paths: Vec<String>,
+    flows: Vec<Flow>,
     speaker: Option<usize>,
 }
 
@@ -67,7 +69,9 @@ impl Ladder {
     pub fn new(scenario: &Scenario, limits: Vec<Steps<Rate>>) -> Ladder {
         let cast = cast(scenario);
         let speaker = cast.iter().position(|m| m.spec.publish.iter().any(|p| p.source == Source::Microphone));
-        Ladder { cast, limits, speaker }
+        let flows = scenario.flows.clone();
+        let paths = scenario.paths.iter().map(|path| path.name.clone()).collect();
+        Ladder { cast, limits, paths, flows, speaker }
     }
 
     /// Everybody.
@@ -109,7 +113,7 @@ impl Ladder {
         let ladder = publish.ladder();
         let index = usize::from(encoding);
         let Some(encoding) = ladder.get(index) else { return 0.0 };
-        let share = self.affordable(member, second).get(index).copied().unwrap_or(1.0);
+        let share = self.affordable(member, publish, second).get(index).copied().unwrap_or(1.0);
         encoding.rate.finite() as f64 * share * cumulative_share(layers, temporal) * publish.rate_factor(second)
     }
 
@@ -119,7 +123,7 @@ impl Ladder {
         let ladder = publish.ladder();
         let tallest = ladder.iter().map(|e| e.height).filter(|height| *height >= tile).min().unwrap_or(u16::MAX);
         let factor = publish.rate_factor(second);
-        let affordable = self.affordable(member, second);
+        let affordable = self.affordable(member, publish, second);
         let sent = ladder
             .iter()
             .enumerate()
@@ -158,20 +162,41 @@ impl Ladder {
             .collect()
     }
 
-    /// What a publisher's own way to the server leaves of its camera's encodings; empty where that is not limited. Those who publish by one
-    /// path share it equally.
-    fn affordable(&self, member: &Member, second: f64) -> Vec<f64> {
-        let Some(limit) = member.up.and_then(|path| self.limits.get(path)?.at(second).limit()) else {
+    /// What a publisher's own way to the server leaves of a track's encodings; empty where that is not limited. All its
+    /// video shares it as its encoders do, track after track; the path is shared equally with whoever else sends or
+    /// receives over it.
+    fn affordable(&self, member: &Member, publish: &Publish, second: f64) -> Vec<f64> {
+        let Some(path) = member.up else { return Vec::new() };
+        let Some(limit) = self.limits.get(path).and_then(|limits| limits.at(second).limit()) else {
             return Vec::new();
         };
-        let shares = |m: &&Member| m.up == member.up && !m.spec.publish.is_empty() && m.present(second);
-        let limit = limit as f64 / self.cast.iter().filter(shares).count().max(1) as f64;
+        let (steady, greedy) = self.flows_on(path, second);
+        let sends = |m: &&Member| m.up == Some(path) && !m.spec.publish.is_empty() && m.present(second);
+        let receives = |m: &&Member| m.down == Some(path) && m.present(second) && m.wanted_tracks(&self.cast) != (0, 0);
+        let sharing = self.cast.iter().filter(sends).count() + self.cast.iter().filter(receives).count() + greedy;
+        let limit = (limit as f64 - steady).max(0.0) / sharing.max(1) as f64;
         let audio = member.spec.publish.iter().filter(|publish| publish.source == Source::Microphone);
         let audio: f64 =
             audio.map(|publish| publish.ladder()[0].rate.finite() as f64 + AUDIO_PACKETS * AUDIO_OVERHEAD * 8.0).sum();
-        let camera = member.spec.publish.iter().find(|publish| publish.source != Source::Microphone);
-        let rates: Vec<f64> = camera.iter().flat_map(|c| c.ladder()).map(|e| e.rate.finite() as f64).collect();
-        affordable((limit - audio) / UPLINK_HEADERS, &rates, &[])
+        let video = || member.spec.publish.iter().filter(|publish| publish.source != Source::Microphone);
+        let rates: Vec<f64> = video().flat_map(Publish::ladder).map(|encoding| encoding.rate.finite() as f64).collect();
+        let before = video().take_while(|other| !std::ptr::eq(*other, publish)).map(|other| other.ladder().len()).sum();
+        affordable((limit - audio) / UPLINK_HEADERS, &rates, &[]).split_off(before)
+    }
+
+    /// What competing traffic takes of a path at a second: bits per second, and so many connections that take what they
+    /// get.
+    fn flows_on(&self, path: usize, second: f64) -> (f64, usize) {
+        let active = self.flows.iter().filter(|flow| {
+            Some(&flow.path) == self.paths.get(path)
+                && (flow.from_s..flow.to_s.unwrap_or(f64::INFINITY)).contains(&second)
+        });
+        active.fold((0.0, 0), |(steady, greedy), flow| match flow.kind {
+            FlowKind::Tcp => (steady, greedy + 1),
+            FlowKind::Udp { rate } => (steady + rate.finite() as f64, greedy),
+            // Fetches are short.
+            FlowKind::Web { .. } => (steady, greedy),
+        })
     }
 }
 

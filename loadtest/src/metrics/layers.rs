@@ -2,8 +2,10 @@
 
 use super::record::{Record, Screen};
 
-/// A temporal layer counts as gone when none of its frames was shown for so long.
+/// A temporal layer counts as gone when none of its frames was shown for so long, and for so many frames of the rate at
+/// its fastest.
 const TEMPORAL_MEMORY_S: f64 = 0.4;
+const TEMPORAL_MEMORY_FRAMES: usize = 4;
 /// Switches further apart than this do not go back on each other.
 const REVERSAL_WITHIN_S: f64 = 20.0;
 /// A layer that was shown for less is noise (a lost frame), not a switch.
@@ -33,7 +35,10 @@ pub fn layers_of(screen: &Screen, end: f64) -> Vec<LayerSpan> {
             last = [f64::NEG_INFINITY; 4];
         }
         last[usize::from(frame.temporal.min(3))] = frame.at;
-        let temporal = (0..4u8).rev().find(|t| frame.at - last[usize::from(*t)] < TEMPORAL_MEMORY_S).unwrap_or(0);
+        let recent = &screen.shown[index.saturating_sub(TEMPORAL_MEMORY_FRAMES)..=index];
+        let fastest = recent.windows(2).map(|pair| pair[1].at - pair[0].at).reduce(f64::min).unwrap_or(0.0);
+        let memory = TEMPORAL_MEMORY_S.max(fastest * (TEMPORAL_MEMORY_FRAMES as f64 + 0.5));
+        let temporal = (0..4u8).rev().find(|t| frame.at - last[usize::from(*t)] < memory).unwrap_or(0);
         let next = screen.shown.get(index + 1).map_or(end, |next| next.at);
         let mut pauses = screen.paused.iter().map(|(from, _)| *from).chain(screen.paused_since);
         let to = pauses.find(|from| (frame.at..next).contains(from)).unwrap_or(next);
@@ -78,6 +83,18 @@ pub(super) fn reversals(record: &Record, from: f64, to: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::metrics::record::ShownFrame;
+
+    #[test]
+    fn layers_of_few_frames_a_second_are_held_between_their_frames() {
+        let frames = |shown: &'static [u8]| {
+            let frame =
+                |i: usize| ShownFrame { at: i as f64 / 2.0, encoding: 0, temporal: [0, 2, 1, 2][i % 4], height: 180 };
+            let shown = (0..60).map(frame).filter(|frame| frame.at < 15.0 || shown.contains(&frame.temporal)).collect();
+            Screen { shown, ..Screen::default() }
+        };
+        assert_eq!(switch_times(&frames(&[0, 1, 2]), 3.0, 30.0), []);
+        assert_eq!(switch_times(&frames(&[0]), 3.0, 30.0).iter().map(|(_, up)| *up).collect::<Vec<_>>(), [false]);
+    }
 
     #[test]
     fn a_switch_down_and_back_up_is_one_reversal() {

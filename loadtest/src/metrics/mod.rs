@@ -98,6 +98,32 @@ impl Metric {
         }
     }
 
+    /// Why there may be no value.
+    pub fn absence(self) -> &'static str {
+        match self {
+            Metric::LadderUtilisation => "nothing could be received in the window",
+            Metric::EstimateError => "the tracks never wanted the whole capacity, or it has no limit",
+            Metric::DownTimeS => "the sent rate never stayed below the capacity for 1 s, or that has no limit",
+            Metric::UpTimeS => "the best layers were never held for 3 s",
+            Metric::DrainRatio => "the queue never became empty, or the path has no limit",
+            Metric::CongestionLoss | Metric::Overhead => "nothing was sent to it",
+            Metric::ResidualLoss => "no media was to arrive",
+            Metric::FrozenShare => "no picture was shown",
+            Metric::AudioGapP99Ms => "nothing was heard",
+            Metric::FirstFrameS => "no frame was ever shown",
+            Metric::KeyframeRequests => "it publishes no video",
+            Metric::Share => "its path has no limit",
+            Metric::Fairness => "nobody received anything",
+            Metric::HeightMean | Metric::UndecodableFrames => "no video came",
+            Metric::QueueP95Ms
+            | Metric::QueueMaxMs
+            | Metric::LongestFreezeS
+            | Metric::Freezes
+            | Metric::ReversalsPerMin
+            | Metric::Switches => "it is not there in the window",
+        }
+    }
+
     /// Whether one value stands for all named participants together.
     pub fn is_joint(self) -> bool {
         self == Metric::Fairness

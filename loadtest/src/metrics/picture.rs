@@ -7,6 +7,8 @@ use super::record::{Record, Screen, Sound};
 const AVERAGED: usize = 30;
 /// A gap is a freeze if it is longer than three mean distances, and than one and this many seconds more.
 const FREEZE_MARGIN_S: f64 = 0.15;
+/// Mean distance of frames as long as none is known: slow screens are no freezes.
+const FIRST_DISTANCE_S: f64 = 1.0;
 /// Audio packets come at this distance.
 const AUDIO_PACKET_S: f64 = 0.02;
 
@@ -27,7 +29,7 @@ pub fn freezes(screen: &Screen, from: f64, to: f64) -> Vec<(f64, f64)> {
         // A pause ends the old picture; what comes after it begins anew.
         let gap = end - before;
         let paused = screen.paused_within(before, end);
-        let mean = if distances.is_empty() { 1.0 / 30.0 } else { sum / distances.len() as f64 };
+        let mean = if distances.is_empty() { FIRST_DISTANCE_S } else { sum / distances.len() as f64 };
         if gap - paused > (3.0 * mean).max(mean + FREEZE_MARGIN_S) && end > from {
             found.push((before, end - paused));
         }
@@ -68,13 +70,16 @@ pub(super) fn freeze_count(record: &Record, from: f64, to: f64) -> f64 {
     record.screens.values().map(|screen| freezes(screen, from, to).len()).sum::<usize>() as f64
 }
 
-/// 99th percentile over time of the gap between audio packets that a moment is in; the worst track counts.
+/// 99th percentile over time of the gap between audio packets that a moment is in; the worst track counts. A gap that
+/// lasts to the window's end is one as far as that.
 pub(super) fn audio_gap_p99_ms(record: &Record, from: f64, to: f64) -> Option<f64> {
     let worst = |sound: &Sound| {
         let mut gaps: Vec<f64> = Vec::new();
-        for pair in sound.arrivals.windows(2).filter(|pair| pair[1] > from && pair[0] < to) {
-            let gap = pair[1] - pair[0];
-            let broken = sound.breaks.iter().any(|at| (pair[0]..pair[1]).contains(at));
+        let ends = sound.arrivals.iter().skip(1).copied().chain([to]);
+        let pairs = sound.arrivals.iter().copied().zip(ends);
+        for (start, end) in pairs.filter(|(start, end)| *end > from && *start < to) {
+            let gap = end - start;
+            let broken = sound.breaks.iter().any(|at| (start..end).contains(at));
             // Each moment counts: a long gap as often as the packets that it swallowed.
             let weight = (gap / AUDIO_PACKET_S).round().max(1.0) as usize;
             gaps.extend(std::iter::repeat_n(if broken { AUDIO_PACKET_S } else { gap }, weight));
@@ -141,6 +146,24 @@ mod tests {
     fn a_picture_that_never_comes_back_is_frozen_to_the_end() {
         let found = freezes(&screen(every_33_ms(0.0, 2.0)), 0.0, 10.0);
         assert!(found.len() == 1 && found[0].1 == 10.0);
+    }
+
+    #[test]
+    fn the_first_distance_of_a_slow_picture_is_no_freeze_and_a_standing_one_is() {
+        assert!(freezes(&screen((0..10).map(|i| f64::from(i) / 2.0)), 0.0, 5.0).is_empty());
+        assert_eq!(freezes(&screen([0.0]), 0.0, 5.0), [(0.0, 5.0)]);
+    }
+
+    #[test]
+    fn sound_that_never_comes_back_is_a_gap_to_the_windows_end_unless_it_was_broken_off() {
+        let arrivals: Vec<f64> = (0..100).map(|i| f64::from(i) * AUDIO_PACKET_S).collect();
+        let heard = |breaks: Vec<f64>| {
+            let sound = Sound { arrivals: arrivals.clone(), breaks };
+            let track = crate::metrics::record::TrackRef { publisher: 0, track: 0 };
+            let record = Record { sounds: [(track, sound)].into(), ..Record::default() };
+            audio_gap_p99_ms(&record, 3.0, 6.0).map(f64::round)
+        };
+        assert_eq!((heard(Vec::new()), heard(vec![1.99])), (Some(4020.0), Some(20.0)));
     }
 
     #[test]

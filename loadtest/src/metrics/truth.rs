@@ -2,9 +2,10 @@
 
 use super::ladder::{Best, Ladder, Offer};
 use super::layers::{LayerSpan, layers_of};
+use super::picture::freezes;
 use super::ratio;
 use super::record::{BIN_S, RunRecord};
-use crate::scenario::{FlowKind, Loss, LossModel, Rate, Scenario, Source, Steps};
+use crate::scenario::{FlowKind, Loss, LossModel, Path, Rate, Scenario, Source, Steps};
 use crate::sim::capacity;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -39,7 +40,8 @@ pub struct Truth<'a> {
 impl<'a> Truth<'a> {
     /// Fails where a file of the scenario cannot be read.
     pub fn new(scenario: &'a Scenario, record: &'a RunRecord) -> Result<Truth<'a>, String> {
-        let capacities = scenario.paths.iter().map(|path| capacity(scenario, path)).collect::<Result<Vec<_>, _>>()?;
+        let carried = |path| capacity(scenario, path).map(|capacity| within_policer(path, capacity));
+        let capacities = scenario.paths.iter().map(carried).collect::<Result<Vec<_>, _>>()?;
         let ladder = Ladder::new(scenario, capacities.clone());
         let (solved, demands) = (RefCell::default(), RefCell::default());
         Ok(Truth { record, scenario, ladder, capacities, solved, demands })
@@ -68,15 +70,10 @@ impl<'a> Truth<'a> {
     /// What a path carries at a second. `None` is unlimited.
     fn link_capacity(&self, path: usize, second: f64) -> Option<f64> {
         let spec = &self.scenario.paths[path];
-        let policer = match &spec.loss {
-            Loss::Model(model) if model.model == LossModel::Policer => model.rate.and_then(Rate::limit),
-            _ => None,
-        };
         if spec.outage.iter().any(|(from, to)| (*from..*to).contains(&second)) {
             return Some(0.0);
         }
-        let limit = self.capacities[path].at(second).limit();
-        limit.into_iter().chain(policer).min().map(|limit| limit as f64)
+        self.capacities[path].at(second).limit().map(|limit| limit as f64)
     }
 
     /// Who else receives over a path at a second.
@@ -171,9 +168,13 @@ impl<'a> Truth<'a> {
 
     pub(super) fn up_time(&self, place: usize, from: f64, to: f64) -> Option<f64> {
         let layers = self.layers(place);
+        // A picture that stands still holds nothing.
+        let screens = self.record.participants[place].screens.values();
+        let frozen: Vec<(f64, f64)> = screens.flat_map(|screen| freezes(screen, from, to)).collect();
         let mut since = None;
         for at in steps(from, to, FINE_STEP_S) {
-            if self.shown_rate(&layers, at) < self.best(place, at).video * OPTIMAL {
+            let stands_still = frozen.iter().any(|(from, to)| (*from..*to).contains(&at));
+            if stands_still || self.shown_rate(&layers, at) < self.best(place, at).video * OPTIMAL {
                 since = None;
             } else if at - *since.get_or_insert(at) >= HELD_S {
                 return since.map(|since| since - from);
@@ -196,9 +197,9 @@ impl<'a> Truth<'a> {
 
     pub(super) fn share(&self, place: usize, from: f64, to: f64) -> Option<f64> {
         let index = self.ladder.cast()[place].down?;
-        let total: f64 = steps(from, to, STEP_S)
-            .map(|at| self.capacities[index].at(at).limit().map_or(f64::INFINITY, |rate| rate as f64) * STEP_S)
-            .sum();
+        // Of what is unlimited there is no share.
+        let total: f64 =
+            steps(from, to, STEP_S).map(|at| Some(self.link_capacity(index, at)? * STEP_S)).sum::<Option<f64>>()?;
         ratio(self.record.participants[place].delivered_bytes.sum(from, to) * 8.0, total)
     }
 
@@ -209,6 +210,17 @@ impl<'a> Truth<'a> {
         let requests = requests.filter(|(at, ..)| (from..to).contains(at)).count();
         ratio(requests as f64, encodings as f64 * (to - from))
     }
+}
+
+/// What a path carries where it is policed.
+fn within_policer(path: &Path, capacity: Steps<Rate>) -> Steps<Rate> {
+    let policer = match &path.loss {
+        Loss::Model(model) if model.model == LossModel::Policer => model.rate.and_then(Rate::limit),
+        _ => None,
+    };
+    let Some(most) = policer else { return capacity };
+    let least = |rate: Rate| Rate::bps(rate.limit().map_or(most, |rate| rate.min(most)));
+    Steps::from_steps(capacity.steps().iter().map(|(second, rate)| (*second, least(*rate))).collect())
 }
 
 fn steps(from: f64, to: f64, step: f64) -> impl Iterator<Item = f64> {

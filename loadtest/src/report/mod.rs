@@ -6,6 +6,6 @@ mod svg;
 mod table;
 
 pub use json::json;
-pub use plot::plot;
+pub use plot::{plot, stems};
 pub(crate) use svg::{Svg, peak};
 pub use table::table;

@@ -6,7 +6,7 @@ use crate::metrics::record::Record;
 use crate::metrics::{Truth, freezes};
 use crate::scenario::Scenario;
 use crate::sim::cast;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Seconds between two points of a curve.
 const STEP_S: f64 = 0.2;
@@ -14,18 +14,30 @@ const STEP_S: f64 = 0.2;
 const RATE_WINDOW_S: f64 = 0.4;
 /// Encodings, lowest first.
 const ENCODINGS: [&str; 3] = ["#6baed6", "#2171b5", "#08306b"];
+const CAPACITY: &str = "#000000";
 const FREEZE: &str = "#d62728";
 const PAUSE: &str = "#999999";
 
-/// Draws every receiver that saw or heard something, as `FOLDER/FILE-NAME.svg`.
-pub fn plot(scenario: &Scenario, truth: &Truth<'_>, folder: &Path, file: &Path) -> Result<(), String> {
+/// A stem of file names for each of several files: the file's own, with a number where others before it have the same.
+pub fn stems(files: &[PathBuf]) -> Vec<String> {
+    let mut stems: Vec<String> = Vec::new();
+    for file in files {
+        let own = file.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy().into_owned());
+        let numbered = (2..).map(|number| format!("{own}-{number}"));
+        let free = std::iter::once(own.clone()).chain(numbered).find(|stem| !stems.contains(stem));
+        stems.push(free.unwrap_or(own));
+    }
+    stems
+}
+
+/// Draws every receiver that saw or heard something, as `FOLDER/STEM-NAME.svg`.
+pub fn plot(scenario: &Scenario, truth: &Truth<'_>, folder: &Path, stem: &str) -> Result<(), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let stem = file.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy().into_owned());
     for (place, record) in truth.record.participants.iter().enumerate() {
         if record.screens.is_empty() && record.sounds.is_empty() {
             continue;
         }
-        let to = folder.join(format!("{stem}-{}.svg", record.name));
+        let to = folder.join(format!("{stem}-{}.svg", record.name.replace(['/', '\\', '\0'], "_")));
         std::fs::write(&to, draw(scenario, truth, place)).map_err(|error| format!("{}: {error}", to.display()))?;
     }
     Ok(())
@@ -45,14 +57,20 @@ fn draw(scenario: &Scenario, truth: &Truth<'_>, place: usize) -> String {
     // Capacity beyond what is used would flatten all else.
     let used = peak(&[&sent, &estimate]).max(0.1);
     let capacity = sample(&|at| truth.capacity(place, at).map_or(used * 1.2, |rate| (rate / 1e6).min(used * 1.2)));
+    let unlimited = times.iter().filter(|at| truth.capacity(place, **at).is_none()).count();
     let queue = sample(&|at| record.queue_s.values(at, at + STEP_S).fold(0.0, f32::max) as f64 * 1000.0);
 
     let mut svg = Svg::new(&format!("{}: {}", scenario.name, record.name), duration);
-    svg.panel("Mb/s", peak(&[&sent, &estimate, &capacity]));
+    let all_unlimited = unlimited == times.len();
+    svg.panel("Mb/s", if all_unlimited { used } else { peak(&[&sent, &estimate, &capacity]) });
     svg.curve(&media, "media received", "#2ca02c", 1.0);
     svg.curve(&sent, "sent", "#1f77b4", 1.0);
     svg.curve(&estimate, "estimate", "#ff7f0e", 1.5);
-    svg.curve(&capacity, "capacity, its part", "#000000", 1.5);
+    match unlimited {
+        _ if all_unlimited => svg.legend("capacity: no limit", CAPACITY),
+        0 => svg.curve(&capacity, "capacity, its part", CAPACITY, 1.5),
+        _ => svg.curve(&capacity, "capacity; top: no limit", CAPACITY, 1.5),
+    }
     svg.panel("queue, ms", peak(&[&queue]).max(10.0));
     svg.curve(&queue, "queue", "#d62728", 1.0);
     draw_layers(&mut svg, scenario, truth, place, record);
@@ -95,4 +113,14 @@ fn draw_layers(svg: &mut Svg, scenario: &Scenario, truth: &Truth<'_>, place: usi
     svg.legend("paler: fewer frames", "#ffffff");
     svg.legend("freeze", FREEZE);
     svg.legend("paused", PAUSE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_in_two_folders_are_drawn_beside_each_other() {
+        assert_eq!(stems(&["a/s.toml", "b/s.toml", "b/t.toml"].map(PathBuf::from)), ["s", "s-2", "t"]);
+    }
 }

@@ -5,14 +5,16 @@ use std::fmt::Write;
 
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 110.0;
-const RIGHT: f64 = 150.0;
+const RIGHT: f64 = 170.0;
 /// Height of a panel with curves, of a lane, and between panels.
 const PANEL: f64 = 190.0;
 const LANE: f64 = 22.0;
 const GAP: f64 = 46.0;
 const TOP: f64 = 34.0;
-/// Height of a line beside a panel.
+/// Height of a line beside a panel, and its distance from it: the last label of the time axis reaches beyond the
+/// panel's end.
 const LEGEND: f64 = 15.0;
+const LEGEND_GAP: f64 = 26.0;
 /// Lines of a panel, and of the time axis, at most.
 const MOST_LINES: f64 = 5.0;
 const MOST_TIMES: f64 = 13.0;
@@ -113,7 +115,7 @@ impl Svg {
     /// Writes a name in its colour beside the panel.
     pub(crate) fn legend(&mut self, label: &str, colour: &str) {
         let y = self.top + 10.0 + LEGEND * self.legends as f64;
-        let x = self.x(self.duration) + 10.0;
+        let x = self.x(self.duration) + LEGEND_GAP;
         let _ = writeln!(
             self.body,
             "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"10\" height=\"4\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",

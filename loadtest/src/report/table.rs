@@ -20,6 +20,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
     text
 }
 
+/// One line; a second one where a value is missing that would count, with the reason.
 fn write_row(text: &mut String, row: &Row) {
     let mark = if row.summary.holds { ' ' } else { '!' };
     let value = row.summary.value.map_or("-".into(), number);
@@ -41,6 +42,12 @@ fn write_row(text: &mut String, row: &Row) {
         row.expectation.over.to_string(),
         row.expectation.bound.to_string(),
     );
+    let (all, missing) = (row.values.len(), row.values.iter().filter(|value| value.is_none()).count());
+    if all == 0 {
+        let _ = writeln!(text, "    nobody who is meant is there in the window");
+    } else if row.summary.value.is_none() {
+        let _ = writeln!(text, "    no value in {missing} of {all}: {}", row.expectation.metric.absence());
+    }
 }
 
 /// Three significant digits or so.

@@ -1,7 +1,12 @@
 //! What a scenario's parts must have to do with each other, beyond the form of each.
 
-use super::{FlowKind, JitterModel, Loss, LossModel, Participant, Path, Publish, Scenario, Source, Steps};
-use std::collections::HashSet;
+use super::{
+    FlowKind, Jitter, JitterModel, Loss, LossModel, Participant, Path, Publish, Scenario, Source, Steps, traces,
+};
+use std::path::PathBuf;
+
+/// Bits per second that one encoder or flow sends at most: more would be no call, and take for ever.
+const MOST_SENT: u64 = 1_000_000_000;
 
 /// Something that does not fit, and the entry that it is about.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,13 +26,22 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), Problem> {
     each("path", &scenario.paths, |index, path| {
         check_path(scenario, path, index).map_err(|text| format!("path {:?}: {text}", path.name))
     })?;
-    each("participant", &scenario.participants, |_, participant| {
-        check_participant(scenario, participant).map_err(|text| format!("participant {:?}: {text}", participant.name))
+    each("participant", &scenario.participants, |index, participant| {
+        check_participant(scenario, participant, index)
+            .map_err(|text| format!("participant {:?}: {text}", participant.name))
     })?;
     each("flow", &scenario.flows, |_, flow| {
         known_path(scenario, &flow.path)?;
-        if let FlowKind::Udp { rate } = flow.kind {
-            require(rate.finite() > 0, "a udp flow needs a rate above 0, such as rate = \"500k\"")?;
+        match flow.kind {
+            FlowKind::Udp { rate } => {
+                let fits = (1..=MOST_SENT).contains(&rate.finite());
+                require(fits, "a udp flow needs a rate above 0 and at most \"1G\", such as rate = \"500k\"")?;
+            }
+            FlowKind::Web { size: (least, most), .. } => {
+                let fits = least.0 > 0 && least.0 <= most.0;
+                require(fits, "size is the smallest and the largest thing fetched, such as [\"30KB\", \"50KB\"]")?;
+            }
+            FlowKind::Tcp => {}
         }
         require(flow.to_s.is_none_or(|to| flow.from_s < to), "a flow must end after it begins: from_s below to_s")
     })?;
@@ -55,18 +69,9 @@ fn require(holds: bool, otherwise: impl Into<String>) -> Checked {
 
 fn check_whole(scenario: &Scenario) -> Checked {
     require(!scenario.participants.is_empty(), "nobody takes part; add a [[participant]]")?;
-    require(
-        scenario.duration_s > 0.0 && scenario.duration_s <= 86_400.0,
-        "duration_s must be above 0 and at most 86400, which is a day",
-    )?;
-    require(scenario.repeat.seeds > 0, "repeat.seeds must be 1 or more")?;
-    let names: Vec<String> = scenario.participants.iter().flat_map(Participant::names).collect();
-    require(names.len() <= usize::from(u16::MAX), "more than 65535 participants")?;
-    let mut seen = HashSet::new();
-    match names.iter().find(|name| !seen.insert(*name)) {
-        Some(twice) => Err(format!("two participants are named {twice:?}")),
-        None => Ok(()),
-    }
+    require(scenario.duration_s > 0.0, "duration_s must be above 0 and at most 86400, which is a day")?;
+    let many: usize = scenario.participants.iter().map(|participant| participant.count).sum();
+    require(many <= usize::from(u16::MAX), "more than 65535 participants")
 }
 
 fn check_path(scenario: &Scenario, path: &Path, index: usize) -> Checked {
@@ -77,20 +82,17 @@ fn check_path(scenario: &Scenario, path: &Path, index: usize) -> Checked {
     )?;
     let rates = path.rate.iter().flat_map(Steps::steps);
     require(rates.clone().all(|(_, rate)| rate.limit() != Some(0)), "a rate of 0; use outage = [[from, to]]")?;
-    let positive = |steps: &Steps<f64>| steps.steps().iter().all(|(_, value)| *value >= 0.0);
-    require(positive(&path.delay_ms), "delay_ms must not be negative")?;
-    match path.jitter.model {
-        JitterModel::None => Ok(()),
-        JitterModel::Normal => require(path.jitter.sd_ms.is_some(), "normal jitter needs sd_ms"),
-        JitterModel::Uniform => require(path.jitter.max_ms.is_some(), "uniform jitter needs max_ms"),
-        JitterModel::Trace => require(path.jitter.file.is_some(), "trace jitter needs file"),
-    }?;
-    for file in path.jitter.file.iter().chain(&path.opportunities) {
-        let file = scenario.folder.join(file);
-        require(
-            file.is_file(),
-            format!("there is no file {}; names are relative to the scenario's folder", file.display()),
-        )?;
+    check_jitter(&path.jitter)?;
+    let file = |name: &PathBuf| {
+        let file = scenario.folder.join(name);
+        let missing = format!("there is no file {}; names are relative to the scenario's folder", file.display());
+        require(file.is_file(), missing).map(|()| file)
+    };
+    if let Some(name) = &path.jitter.file {
+        traces::delays(&file(name)?)?;
+    }
+    if let Some(name) = &path.opportunities {
+        traces::opportunities(&file(name)?)?;
     }
     check_loss(&path.loss)?;
     require((0.0..=1.0).contains(&path.duplicate), "duplicate is a probability, 0 to 1")?;
@@ -101,30 +103,75 @@ fn check_path(scenario: &Scenario, path: &Path, index: usize) -> Checked {
     )
 }
 
+/// Each model has the parameter that it needs, and no other.
+fn check_jitter(jitter: &Jitter) -> Checked {
+    let given =
+        [("sd_ms", jitter.sd_ms.is_some()), ("max_ms", jitter.max_ms.is_some()), ("file", jitter.file.is_some())];
+    let (model, own) = match jitter.model {
+        JitterModel::None => ("none", None),
+        JitterModel::Normal => ("normal", Some("sd_ms")),
+        JitterModel::Uniform => ("uniform", Some("max_ms")),
+        JitterModel::Trace => ("trace", Some("file")),
+    };
+    check_parameters(&format!("{model} jitter"), own.as_slice(), &given)
+}
+
+fn check_parameters(of: &str, own: &[&str], given: &[(&str, bool)]) -> Checked {
+    for (name, is_given) in given {
+        let (needed, list) = (own.contains(name), own.join(" and "));
+        require(*is_given || !needed, format!("{of} needs {name}"))?;
+        let others = if own.is_empty() { "no parameters".into() } else { format!("{list} only") };
+        require(!is_given || needed, format!("{of} has {others}, no {name}"))?;
+    }
+    Ok(())
+}
+
 fn check_loss(loss: &Loss) -> Checked {
     let share = |value: f64| (0.0..1.0).contains(&value);
     match loss {
         Loss::Random(steps) => {
             require(steps.steps().iter().all(|(_, p)| (0.0..=1.0).contains(p)), "loss is a probability, 0 to 1")
         }
-        Loss::Model(model) => match model.model {
-            LossModel::GilbertElliott => {
-                require(model.mean.is_some_and(share), "gilbert-elliott loss needs mean, from 0 to below 1")?;
-                require(
-                    model.burst.is_some_and(|burst| burst >= 1.0),
-                    "gilbert-elliott loss needs burst, 1 packet or more",
-                )
+        Loss::Model(model) => {
+            let given = [
+                ("mean", model.mean.is_some()),
+                ("burst", model.burst.is_some()),
+                ("rate", model.rate.is_some()),
+                ("bucket", model.bucket.is_some()),
+            ];
+            match model.model {
+                LossModel::GilbertElliott => {
+                    check_parameters("gilbert-elliott loss", &["mean", "burst"], &given)?;
+                    require(model.mean.is_some_and(share), "mean is a share, from 0 to below 1")?;
+                    let burst = model.burst.is_some_and(|burst| (1.0..=1e6).contains(&burst));
+                    require(burst, "burst is a number of packets from 1 to 1000000")
+                }
+                LossModel::Policer => {
+                    check_parameters("a policer", &["rate", "bucket"], &given)?;
+                    require(model.rate.is_some_and(|r| r.finite() > 0), "a policer needs a rate such as \"256k\"")?;
+                    require(model.bucket.is_some_and(|b| b.0 > 0), "a policer needs a bucket such as \"16KB\"")
+                }
             }
-            LossModel::Policer => {
-                require(model.rate.is_some_and(|rate| rate.finite() > 0), "a policer needs rate, such as \"256k\"")?;
-                require(model.bucket.is_some(), "a policer needs bucket, such as \"16KB\"")
-            }
-        },
+        }
     }
 }
 
-fn check_participant(scenario: &Scenario, participant: &Participant) -> Checked {
-    require(participant.count > 0, "count must be 1 or more")?;
+fn check_participant(scenario: &Scenario, participant: &Participant, index: usize) -> Checked {
+    let name = participant.name.trim();
+    let speaks_of_nobody = name.is_empty() || name == "*" || name.contains(',') || name.starts_with("publisher ");
+    require(
+        !speaks_of_nobody,
+        "an expectation cannot mean it by this name; take one without comma, \"*\" and \"publisher\"",
+    )?;
+    let others = &scenario.participants[..index];
+    let taken = participant.names().into_iter().chain([participant.name.clone()]);
+    let twice = taken
+        .into_iter()
+        .find(|name| others.iter().any(|other| other.answers_to(name)))
+        .or_else(|| others.iter().map(|other| other.name.clone()).find(|name| participant.answers_to(name)));
+    if let Some(twice) = twice {
+        return Err(format!("two participants are named {twice:?}"));
+    }
     require(participant.leave_s.is_none_or(|leave| leave > participant.join_s), "it leaves before it joins")?;
     for name in participant.up.iter().chain(&participant.down) {
         known_path(scenario, name)?;
@@ -144,16 +191,18 @@ fn check_publish(publish: &Publish) -> Checked {
     require((1..=3).contains(&ladder.len()), "a track has one to three encodings")?;
     let distinct = (0..rids.len()).all(|index| rids[index].is_some() && !rids[..index].contains(&rids[index]));
     require(ladder.len() == 1 || distinct, "encodings of one track need a rid each, and no two the same")?;
-    require(ladder.iter().all(|e| e.rate.finite() > 0 && e.fps > 0.0), "an encoding needs a rate and an fps above 0")?;
+    let factor = publish.rate_schedule.iter().map(|(_, factor)| *factor).fold(1.0, f64::max);
+    let fits = |rate: u64| rate > 0 && rate as f64 * factor <= MOST_SENT as f64;
+    require(
+        ladder.iter().all(|encoding| fits(encoding.rate.finite())),
+        "an encoding needs a rate above 0 and at most \"1G\", rate_schedule included",
+    )?;
+    let seen = publish.source == Source::Microphone || ladder.iter().all(|encoding| encoding.height > 0);
+    require(seen, "an encoding needs a height above 0")?;
     require(publish.source != Source::Microphone || ladder.len() == 1, "a microphone has one encoding")?;
     require(publish.temporal_layers.is_none_or(|layers| (1..=3).contains(&layers)), "temporal_layers must be 1 to 3")?;
     require(
-        publish.keyframe_factor > 0.0 && publish.variation >= 0.0,
-        "keyframe_factor must be above 0, variation not below",
-    )?;
-    require(
-        publish.rate_schedule.is_sorted_by(|(a, _), (b, _)| a < b)
-            && publish.rate_schedule.iter().all(|(_, f)| *f >= 0.0),
+        publish.rate_schedule.is_sorted_by(|(a, _), (b, _)| a < b),
         "rate_schedule is [[second, factor], ...] with seconds that increase",
     )?;
     require(publish.mute_s.iter().all(|(from, to)| from < to), "mute_s is [[from, to], ...] with from below to")?;
@@ -196,6 +245,8 @@ impl Participant {
 
     /// Whether `name` means this entry or one of its participants.
     pub fn answers_to(&self, name: &str) -> bool {
-        self.name == name || self.names().iter().any(|own| own == name)
+        let number = |text: &str| text.parse().ok().filter(|number: &usize| number.to_string() == text);
+        let numbered = name.strip_prefix(&self.name).and_then(|rest| number(rest.strip_prefix('-')?));
+        self.name == name || numbered.is_some_and(|number| self.count > 1 && (1..=self.count).contains(&number))
     }
 }

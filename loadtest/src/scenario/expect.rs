@@ -1,5 +1,6 @@
 //! What a scenario expects of whom.
 
+use super::numbers::{Seconds, checked};
 use super::units::Bound;
 use crate::metrics::Metric;
 use serde::de::{Error, SeqAccess, Visitor};
@@ -15,9 +16,10 @@ pub struct Expectation {
     /// About what.
     pub metric: Metric,
     /// Start of the window.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Seconds, _>")]
     pub from_s: f64,
     /// End of the window; default: the end of the run.
+    #[serde(default, deserialize_with = "checked::<_, Option<Seconds>, _>")]
     pub to_s: Option<f64>,
     /// What must hold.
     pub bound: Bound,

@@ -1,6 +1,7 @@
 //! Competing traffic. Its parameters may stand beside `kind`, or in a table named after it: `web = { flows = 10 }`,
 //! `kind = { web = { flows = 10 } }`.
 
+use super::numbers::{Flows, Gap, Seconds, checked};
 use super::units::{Rate, Size};
 use serde::{Deserialize, Deserializer};
 
@@ -42,8 +43,10 @@ pub enum FlowKind {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    #[serde(default, deserialize_with = "checked::<_, Option<Flows>, _>")]
     flows: Option<usize>,
     size: Option<(Size, Size)>,
+    #[serde(default, deserialize_with = "checked::<_, Option<Gap>, _>")]
     gap_s: Option<f64>,
     rate: Option<Rate>,
 }
@@ -74,13 +77,16 @@ enum Kind {
 struct Entry {
     kind: KindEntry,
     path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Seconds, _>")]
     from_s: f64,
+    #[serde(default, deserialize_with = "checked::<_, Option<Seconds>, _>")]
     to_s: Option<f64>,
     web: Option<Parameters>,
     udp: Option<Parameters>,
+    #[serde(default, deserialize_with = "checked::<_, Option<Flows>, _>")]
     flows: Option<usize>,
     size: Option<(Size, Size)>,
+    #[serde(default, deserialize_with = "checked::<_, Option<Gap>, _>")]
     gap_s: Option<f64>,
     rate: Option<Rate>,
 }

@@ -5,10 +5,13 @@
 mod check;
 mod expect;
 mod flow;
+mod numbers;
+pub mod traces;
 mod units;
 
 pub use expect::{Expectation, Over, Who};
 pub use flow::{Flow, FlowKind};
+use numbers::{Count, Entries, Factors, Fps, KeyframeFactor, Millis, Seconds, Seeds, Spans, Variation, checked};
 pub use units::{Bound, Ecn, QueueSize, Rate, Size, Steps, Tile};
 
 use serde::de::value::MapAccessDeserializer;
@@ -27,21 +30,22 @@ pub struct Scenario {
     #[serde(default)]
     pub about: String,
     /// Length of the run.
+    #[serde(deserialize_with = "checked::<_, Seconds, _>")]
     pub duration_s: f64,
     /// The usual sweep.
     #[serde(default)]
     pub repeat: Repeat,
     /// Link emulators.
-    #[serde(default, rename = "path")]
+    #[serde(default, rename = "path", deserialize_with = "checked::<_, Entries<_>, _>")]
     pub paths: Vec<Path>,
     /// Who takes part.
-    #[serde(default, rename = "participant")]
+    #[serde(default, rename = "participant", deserialize_with = "checked::<_, Entries<_>, _>")]
     pub participants: Vec<Participant>,
     /// Competing traffic.
-    #[serde(default, rename = "flow")]
+    #[serde(default, rename = "flow", deserialize_with = "checked::<_, Entries<_>, _>")]
     pub flows: Vec<Flow>,
     /// What must hold.
-    #[serde(default, rename = "expect")]
+    #[serde(default, rename = "expect", deserialize_with = "checked::<_, Entries<_>, _>")]
     pub expectations: Vec<Expectation>,
     /// The folder that file names in it are relative to.
     #[serde(skip)]
@@ -53,6 +57,7 @@ pub struct Scenario {
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
     /// How many.
+    #[serde(deserialize_with = "checked::<_, Seeds, _>")]
     pub seeds: u64,
 }
 
@@ -71,7 +76,7 @@ pub struct Path {
     /// Bits per second.
     pub rate: Option<Steps<Rate>>,
     /// One way.
-    #[serde(default = "no_delay")]
+    #[serde(default = "no_delay", deserialize_with = "checked::<_, Steps<Millis>, _>")]
     pub delay_ms: Steps<f64>,
     /// Delay that differs from packet to packet.
     #[serde(default)]
@@ -88,7 +93,7 @@ pub struct Path {
     #[serde(default)]
     pub ecn: Ecn,
     /// Seconds in which nothing passes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Spans, _>")]
     pub outage: Vec<(f64, f64)>,
     /// Regular stalls of delivery.
     pub pauses: Option<Pauses>,
@@ -103,8 +108,10 @@ pub struct Jitter {
     /// How it is drawn.
     pub model: JitterModel,
     /// `normal`: standard deviation.
+    #[serde(default, deserialize_with = "checked::<_, Option<Millis>, _>")]
     pub sd_ms: Option<f64>,
     /// `uniform`: the longest.
+    #[serde(default, deserialize_with = "checked::<_, Option<Millis>, _>")]
     pub max_ms: Option<f64>,
     /// `trace`: a file of milliseconds.
     pub file: Option<PathBuf>,
@@ -174,8 +181,10 @@ pub enum LossModel {
 #[serde(deny_unknown_fields)]
 pub struct Pauses {
     /// From one to the next.
+    #[serde(deserialize_with = "checked::<_, Seconds, _>")]
     pub every_s: f64,
     /// Length of each.
+    #[serde(deserialize_with = "checked::<_, Millis, _>")]
     pub for_ms: f64,
 }
 
@@ -186,15 +195,16 @@ pub struct Participant {
     /// Its name; above a count of 1 the first of `name-1`, `name-2` and so on.
     pub name: String,
     /// How many.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "checked::<_, Count, _>")]
     pub count: usize,
     /// When it begins to join.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Seconds, _>")]
     pub join_s: f64,
     /// Between the joins of several.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Millis, _>")]
     pub join_every_ms: f64,
     /// When it leaves; default: never.
+    #[serde(default, deserialize_with = "checked::<_, Option<Seconds>, _>")]
     pub leave_s: Option<f64>,
     /// Path from the client to the server.
     pub up: Option<String>,
@@ -207,9 +217,10 @@ pub struct Participant {
     #[serde(default)]
     pub feedback: Feedback,
     /// What it sends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Entries<_>, _>")]
     pub publish: Vec<Publish>,
     /// What it wants; `None` is everything.
+    #[serde(default, deserialize_with = "checked::<_, Option<Entries<_>>, _>")]
     pub subscribe: Option<Vec<Subscribe>>,
 }
 
@@ -248,16 +259,16 @@ pub struct Publish {
     /// Temporal layers of each encoding, 1 to 3; default: 3 for a camera, else 1. H.264 has one whatever stands here.
     pub temporal_layers: Option<u8>,
     /// Size of a key frame over a mean frame.
-    #[serde(default = "six")]
+    #[serde(default = "six", deserialize_with = "checked::<_, KeyframeFactor, _>")]
     pub keyframe_factor: f64,
     /// Coefficient of variation of frame sizes.
-    #[serde(default = "a_fifth")]
+    #[serde(default = "a_fifth", deserialize_with = "checked::<_, Variation, _>")]
     pub variation: f64,
     /// Factor on the rates.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Factors, _>")]
     pub rate_schedule: Vec<(f64, f64)>,
     /// Seconds in which it is muted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::<_, Spans, _>")]
     pub mute_s: Vec<(f64, f64)>,
     /// Seconds in which an encoding is not sent.
     #[serde(default)]
@@ -274,7 +285,7 @@ pub struct Encoding {
     #[serde(default = "height_720")]
     pub height: u16,
     /// Frames per second.
-    #[serde(default = "fps_30")]
+    #[serde(default = "fps_30", deserialize_with = "checked::<_, Fps, _>")]
     pub fps: f64,
     /// Mean rate.
     pub rate: Rate,
@@ -287,8 +298,10 @@ pub struct DropEncoding {
     /// Which.
     pub rid: String,
     /// From this second.
+    #[serde(deserialize_with = "checked::<_, Seconds, _>")]
     pub from: f64,
     /// To this second.
+    #[serde(deserialize_with = "checked::<_, Seconds, _>")]
     pub to: f64,
 }
 

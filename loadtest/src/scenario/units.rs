@@ -1,11 +1,17 @@
 //! Quantities as scenario files write them: rates, sizes, schedules. Every text form names its unit.
 
-use serde::de::value::{F64Deserializer, StrDeserializer};
+use super::numbers::Step;
+use serde::de::value::{F64Deserializer, I64Deserializer, StrDeserializer};
 use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
+
+/// Bits per second above which a link is as good as unlimited.
+const MOST_RATE: u64 = 1_000_000_000_000;
+/// An hour.
+const MOST_MILLIS: f64 = 3_600_000.0;
 
 /// Bits per second: `"300k"`, `"1.5M"`, `"unlimited"`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -135,6 +141,11 @@ fn parse_number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
 }
 
+fn parse_millis(text: &str) -> Option<Duration> {
+    let ms = parse_number(text).filter(|ms| *ms <= MOST_MILLIS)?;
+    Some(Duration::from_secs_f64(ms / 1e3))
+}
+
 fn parse_rate(text: &str) -> Option<Rate> {
     if text == "unlimited" {
         return Some(Rate(None));
@@ -143,7 +154,8 @@ fn parse_rate(text: &str) -> Option<Rate> {
         .into_iter()
         .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, unit)))
         .unwrap_or((text, 1.0));
-    Some(Rate(Some((parse_number(number)? * unit).round() as u64)))
+    let rate = (parse_number(number)? * unit).round() as u64;
+    Some(Rate(Some(rate))).filter(|_| rate <= MOST_RATE)
 }
 
 fn parse_size(text: &str) -> Option<Size> {
@@ -155,7 +167,7 @@ fn parse_size(text: &str) -> Option<Size> {
 
 fn parse_queue(text: &str) -> Option<QueueSize> {
     match text.strip_suffix("ms") {
-        Some(ms) => Some(QueueSize::Time(Duration::from_secs_f64(parse_number(ms)? / 1e3))),
+        Some(ms) => Some(QueueSize::Time(parse_millis(ms)?)),
         None => parse_size(text).map(|size| QueueSize::Bytes(size.0)),
     }
 }
@@ -164,8 +176,7 @@ fn parse_ecn(text: &str) -> Option<Ecn> {
     if text == "none" {
         return Some(Ecn(None));
     }
-    let ms = parse_number(text.strip_prefix("ce-above-ms ")?)?;
-    Some(Ecn(Some(Duration::from_secs_f64(ms / 1e3))))
+    Some(Ecn(Some(parse_millis(text.strip_prefix("ce-above-ms ")?)?)))
 }
 
 fn parse_tile(text: &str) -> Option<Tile> {
@@ -174,31 +185,43 @@ fn parse_tile(text: &str) -> Option<Tile> {
 }
 
 fn parse_bound(text: &str) -> Option<Bound> {
-    if let Some(least) = text.strip_prefix(">=") {
-        return least.trim().parse().ok().map(Bound::AtLeast);
+    let limit = |number: &str| number.trim().parse().ok().filter(|limit: &f64| limit.is_finite());
+    match text.strip_prefix(">=") {
+        Some(least) => limit(least).map(Bound::AtLeast),
+        None => limit(text.strip_prefix("<=")?).map(Bound::AtMost),
     }
-    text.strip_prefix("<=")?.trim().parse().ok().map(Bound::AtMost)
 }
 
 /// Reads a type from its text form; what was expected is named where it is something else.
 macro_rules! read_from_text {
-    ($($kind:ty, $parse:ident, $expected:literal;)*) => {$(
+    ($($kind:ty, $parse:ident, $expected:expr;)*) => {$(
         impl<'de> Deserialize<'de> for $kind {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                $parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not {}", $expected)))
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $kind;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+
+                    fn visit_str<E: Error>(self, text: &str) -> Result<$kind, E> {
+                        $parse(text).ok_or_else(|| E::custom(format!("{text:?} is not {}", $expected)))
+                    }
+                }
+                deserializer.deserialize_any(Text)
             }
         }
     )*};
 }
 
 read_from_text! {
-    Rate, parse_rate, "a rate such as \"300k\", \"1.5M\" or \"unlimited\"";
+    Rate, parse_rate, "a rate such as \"300k\", \"1.5M\" or \"unlimited\", at most \"1000G\"";
     Size, parse_size, "a size such as \"150KB\"";
-    QueueSize, parse_queue, "a queue such as \"150KB\" or \"300ms\"";
-    Ecn, parse_ecn, "\"none\" or \"ce-above-ms 5\"";
+    QueueSize, parse_queue, "a queue such as \"150KB\" or \"300ms\", at most an hour";
+    Ecn, parse_ecn, "\"none\" or \"ce-above-ms 5\", at most 3600000";
     Tile, parse_tile, "a tile such as \"640x360\"";
-    Bound, parse_bound, "a bound such as \">= 0.95\"";
+    Bound, parse_bound, "a bound: \">= 0.95\" or \"<= 0.5\", with a finite number; there is no other comparison";
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Steps<T> {
@@ -227,12 +250,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StepsVisitor<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Steps<T>, E> {
-        self.visit_f64(number as f64)
+        let one: I64Deserializer<E> = number.into_deserializer();
+        Ok(Steps(vec![(0.0, T::deserialize(one)?)]))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Steps<T>, A::Error> {
         let mut steps: Vec<(f64, T)> = Vec::new();
-        while let Some((from, value)) = seq.next_element::<(f64, T)>()? {
+        while let Some(Step(from, value)) = seq.next_element()? {
             if steps.last().is_some_and(|(last, _)| *last >= from) {
                 return Err(A::Error::custom("the seconds of a schedule must increase"));
             }

@@ -66,7 +66,8 @@ impl Board {
 
 fn run(entries: &[Entry], seeds: impl Fn(&Scenario) -> u64) -> Result<Vec<Outcome>, String> {
     let jobs: Vec<_> = entries.iter().map(|entry| (&entry.scenario, (1..=seeds(&entry.scenario)).collect())).collect();
-    sweep_all(&jobs, |_, _, _| Ok(())).map_err(|(place, problem)| format!("{}: {problem}", entries[place].stem))
+    let outcomes = sweep_all(&jobs, |_, _, _| Ok(())).into_iter().zip(entries);
+    outcomes.map(|(outcome, entry)| outcome.map_err(|problem| format!("{}: {problem}", entry.stem))).collect()
 }
 
 /// Where the targets are, beside the scenarios.

@@ -4,6 +4,7 @@ mod cast;
 mod clock;
 mod path;
 mod signal;
+mod unanswered;
 mod world;
 
 pub use cast::{Member, Wish, cast};

@@ -1,7 +1,7 @@
 //! A scenario's path as a link of `netem`, and what the rest of the world asks of it.
 
 use super::Parcel;
-use crate::scenario::{JitterModel, Loss, LossModel, Path, QueueSize, Rate, Scenario, Steps};
+use crate::scenario::{JitterModel, Loss, LossModel, Path, QueueSize, Rate, Scenario, Steps, traces};
 use netem::{Link, LinkConfig};
 use std::path::Path as FilePath;
 use std::time::{Duration, Instant};
@@ -46,15 +46,11 @@ pub fn capacity(scenario: &Scenario, path: &Path) -> Result<Steps<Rate>, String>
     let Some(file) = &path.opportunities else {
         return Ok(path.rate.clone().unwrap_or(Steps::constant(Rate::UNLIMITED)));
     };
-    let opportunities = read_numbers(&scenario.folder.join(file))?;
-    let length = opportunities.last().copied().unwrap_or(1.0).max(1.0);
-    let seconds = scenario.duration_s.ceil() as usize;
-    let mut counts = vec![0u64; seconds + 1];
-    let rounds = (seconds as f64 * 1000.0 / length).ceil() as usize + 1;
-    for at in (0..rounds).flat_map(|round| opportunities.iter().map(move |ms| round as f64 * length + ms)) {
-        if let Some(count) = counts.get_mut((at / 1000.0) as usize) {
-            *count += 1;
-        }
+    let trace = traces::opportunities(&scenario.folder.join(file))?;
+    let mut counts = vec![0u64; scenario.duration_s.ceil() as usize + 1];
+    for at in trace.times() {
+        let Some(count) = counts.get_mut(at.as_secs() as usize) else { break };
+        *count += 1;
     }
     let steps = counts.iter().enumerate().map(|(second, count)| (second as f64, Rate::bps(count * 1500 * 8)));
     Ok(Steps::from_steps(steps.collect()))
@@ -64,8 +60,7 @@ fn config(scenario: &Scenario, path: &Path) -> Result<LinkConfig, String> {
     let rate = match (&path.opportunities, &path.rate) {
         (Some(file), _) => {
             let file = scenario.folder.join(file);
-            let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-            netem::Rate::Trace(netem::Trace::parse(&text).map_err(|error| format!("{}: {error:?}", file.display()))?)
+            netem::Rate::Trace(traces::opportunities(&file)?)
         }
         (None, Some(rate)) => netem::Rate::Schedule(rate.to_schedule(Rate::limit)),
         (None, None) => netem::Rate::Schedule(netem::Schedule::constant(None)),
@@ -76,8 +71,7 @@ fn config(scenario: &Scenario, path: &Path) -> Result<LinkConfig, String> {
         JitterModel::Uniform => netem::JitterModel::Uniform { max: millis(path.jitter.max_ms.unwrap_or(0.0)) },
         JitterModel::Trace => {
             let file = path.jitter.file.as_deref().unwrap_or(FilePath::new(""));
-            let delays = read_numbers(&scenario.folder.join(file))?;
-            netem::JitterModel::Trace(delays.into_iter().map(millis).collect())
+            netem::JitterModel::Trace(traces::delays(&scenario.folder.join(file))?)
         }
     };
     let loss = match &path.loss {
@@ -111,13 +105,6 @@ fn config(scenario: &Scenario, path: &Path) -> Result<LinkConfig, String> {
         }),
         ..LinkConfig::default()
     })
-}
-
-/// One number to a line; empty lines and those after `#` are passed over.
-fn read_numbers(file: &FilePath) -> Result<Vec<f64>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.parse().map_err(|_| format!("{}: {line:?} is no number", file.display()))).collect()
 }
 
 fn millis(ms: f64) -> Duration {

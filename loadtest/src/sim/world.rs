@@ -4,6 +4,7 @@
 use super::clock::Agenda;
 use super::path::PathLink;
 use super::signal::{Mailbox, Signal};
+use super::unanswered::Unanswered;
 use super::{Member, Parcel, Wish, cast};
 use crate::client::{Client, Common, Role, payload};
 use crate::flow::Traffic;
@@ -33,6 +34,8 @@ const FIRST_LINK: usize = 3;
 const MOST_WAKES: u32 = 100_000;
 /// IPv4 and UDP.
 const IP_UDP: usize = 28;
+/// A packet that is later than its way takes by so much will not come.
+const LATE_S: f64 = 1.0;
 const ROOM: RoomId = RoomId(1);
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 7882);
 /// Video sections that a client opens at first, at most; audio sections likewise.
@@ -72,6 +75,8 @@ struct World<'a> {
     /// Clients that are there.
     present: Vec<bool>,
     joined: Vec<bool>,
+    /// Of each client.
+    unanswered: Vec<Unanswered>,
     links: Vec<PathLink>,
     /// Index of each client's links: up, down.
     routes: Vec<(usize, usize)>,
@@ -137,6 +142,7 @@ impl<'a> World<'a> {
             engine,
             present: vec![false; cast.len()],
             joined: vec![false; cast.len()],
+            unanswered: cast.iter().map(|_| Unanswered::default()).collect(),
             cast,
             clients,
             routes,
@@ -209,6 +215,7 @@ impl<'a> World<'a> {
             Parcel::ToClient(place, mut datagram) if self.present[place] => {
                 let second = self.second(now);
                 self.clients[place].record.delivered_bytes.add(second, (datagram.len() + IP_UDP) as f64);
+                self.unanswered[place].on_arrival(&datagram);
                 self.clients[place].handle_datagram(now, &mut datagram, ce_marked);
                 self.touch_client(place);
             }
@@ -287,6 +294,7 @@ impl<'a> World<'a> {
         if is_repair {
             record.repair_bytes.add(second, bytes as f64);
         }
+        self.unanswered[place].on_sent(&datagram, second);
         let dropped = link.counters().dropped_by_queue;
         link.handle_packet(now, bytes, Parcel::ToClient(place, datagram));
         record.queue_drops.add(second, (link.counters().dropped_by_queue - dropped) as f64);
@@ -362,7 +370,9 @@ impl<'a> World<'a> {
         match signal {
             Signal::Join => {
                 self.present[place] = true;
-                self.offer(now, place);
+                if self.clients[place].takes_part() {
+                    self.offer(now, place);
+                }
             }
             Signal::Leave => {
                 self.present[place] = false;
@@ -480,7 +490,16 @@ impl<'a> World<'a> {
         self.agenda.note(SAMPLER, Some(self.start + Duration::from_micros((next * BIN_S * 1e6).round() as u64)));
     }
 
-    fn finish(self) -> RunRecord {
+    fn finish(mut self) -> RunRecord {
+        let end = self.start + Duration::from_secs_f64(self.scenario.duration_s);
+        for (place, client) in self.clients.iter_mut().enumerate() {
+            let way = self.links[self.routes[place].1].latency(end, self.scenario.duration_s);
+            let record = &mut client.record;
+            for second in self.unanswered[place].overdue(record.leave_s, way.as_secs_f64() + LATE_S) {
+                record.expected.add(second, 1.0);
+                record.lost.add(second, 1.0);
+            }
+        }
         let ce_marks = self.engine.snapshot().counters.ce_marks;
         let participants = self.clients.into_iter().map(|client| client.record).collect();
         RunRecord { participants, paths: self.paths, ce_marks }
