@@ -151,7 +151,7 @@ catalogue! {
         "Above a second or two viewers see it: publishers answer slowly, or requests get lost.";
     PacketsDropped: Counter "packets_dropped_total" ["packets"] { reason: "see DropReason" }
         "Packets that the server took from the network or its queues and did not use."
-        "rtp_duplicate and rtp_too_old are usual with loss; srtp_auth or stun_integrity in numbers: a stranger, or a proxy in between; pacer_overflow: a link broke down.";
+        "rtp_duplicate and rtp_too_old are usual with loss; rtp_over_rate and rtp_codec_change: a client that misbehaves; srtp_auth or stun_integrity in numbers: a stranger, or a proxy in between; pacer_overflow: a link broke down.";
     ForwardLatency: Histogram "forward_latency_seconds" ["seconds"] {}
         "From a packet's arrival at the machine until it left for a receiver, for each receiver; without retransmissions."
         "p50 is the server, the tail is pacing: compare with sluice_pacer_delay_seconds. If both medians grow, shards are overloaded.";

@@ -18,6 +18,8 @@ const FINE_STEP_S: f64 = 0.05;
 const OPTIMAL: f64 = 0.97;
 /// How long they must be held.
 const HELD_S: f64 = 3.0;
+/// A picture that stands still for longer holds no layers.
+const STANDS_STILL_S: f64 = 1.0;
 /// The sent rate may exceed the capacity by this in a quarter of a second, but not over the whole second.
 const QUARTER_EXCESS: f64 = 1.2;
 /// A queue of less than two packets is empty.
@@ -168,9 +170,9 @@ impl<'a> Truth<'a> {
 
     pub(super) fn up_time(&self, place: usize, from: f64, to: f64) -> Option<f64> {
         let layers = self.layers(place);
-        // A picture that stands still holds nothing.
         let screens = self.record.participants[place].screens.values();
-        let frozen: Vec<(f64, f64)> = screens.flat_map(|screen| freezes(screen, from, to)).collect();
+        let freezes = screens.flat_map(|screen| freezes(screen, from, to));
+        let frozen: Vec<(f64, f64)> = freezes.filter(|(from, to)| to - from > STANDS_STILL_S).collect();
         let mut since = None;
         for at in steps(from, to, FINE_STEP_S) {
             let stands_still = frozen.iter().any(|(from, to)| (*from..*to).contains(&at));

@@ -65,6 +65,10 @@ drop_reasons! {
     RtpDuplicate = "rtp_duplicate",
     /// RTP too old for the window.
     RtpTooOld = "rtp_too_old",
+    /// Audio above the rate that audio may have.
+    RtpOverRate = "rtp_over_rate",
+    /// Video of another codec than the track's, which changed just before.
+    RtpCodecChange = "rtp_codec_change",
     /// RTCP that does not parse.
     RtcpMalformed = "rtcp_malformed",
     /// The pacer's queue for a receiver was full.

@@ -4,6 +4,7 @@
 //! from it datagrams to send, events and the next time at which it wants to be called (`poll_*`). The same engine therefore runs
 //! in a server and, in tests, in virtual time.
 
+mod bucket;
 mod byte_reader;
 pub mod command;
 pub mod config;

@@ -2,9 +2,9 @@
 
 use super::Lane;
 use super::association::{Association, Inbound};
-use super::bucket::Bucket;
 use super::frame::{Assembler, Framed, Incoming, Malformed, read_lossy};
 use super::outbound::Outbound;
+use crate::bucket::Bucket;
 use crate::drops::DropReason;
 use crate::units::Bitrate;
 use bytes::Bytes;

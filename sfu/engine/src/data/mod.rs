@@ -9,7 +9,6 @@
 //! crate from input that would cost too much, `outbound` what waits for a receiver, `channels` puts the parts together.
 
 mod association;
-mod bucket;
 mod channels;
 pub mod frame;
 mod guard;

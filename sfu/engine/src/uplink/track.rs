@@ -4,6 +4,7 @@
 //! and the subscribers' downlinks read the encodings' stores. `recovery` decides what is asked of a publisher whose
 //! network falls short, and `relayed` is what spans shards.
 
+mod limits;
 mod receive;
 mod recovery;
 mod relayed;
@@ -27,6 +28,7 @@ use crate::uplink::keyframe::{KeyframeRequest, Method};
 use crate::uplink::nack::Repair;
 use crate::uplink::reception::Reception;
 use crate::uplink::rtx::AssociatedPayloads;
+use limits::Limits;
 use recovery::Recovery;
 use relayed::Takers;
 use std::time::{Duration, Instant};
@@ -59,6 +61,7 @@ pub struct Track {
     demand_changed: bool,
     encodings: Vec<Encoding>,
     recovery: Recovery,
+    limits: Limits,
     payloads: Vec<PayloadMapping>,
     associated: AssociatedPayloads,
     /// The payload type under which its audio comes with repetitions.
@@ -135,6 +138,7 @@ impl Track {
             demand_changed: true,
             encodings: Vec::new(),
             recovery: Recovery::default(),
+            limits: Limits::default(),
             payloads: Vec::new(),
             associated: AssociatedPayloads::default(),
             red: None,

@@ -57,6 +57,7 @@ impl Track {
         publisher: &mut PublisherClock,
     ) -> Result<Arrival, DropReason> {
         let Some(media) = self.unwrap(stream, packet)? else { return Ok(Arrival::default()) };
+        self.keep_to_limits(now, &media)?;
         let meta = self.store(now, stream, packet, ids, extensions, &media)?;
         let mut arrival = Arrival { seq: Some(meta.seq), ..Arrival::default() };
         if !media.payload.is_empty() {
@@ -96,6 +97,17 @@ impl Track {
         let codec = self.payloads.iter().find(|p| p.payload_type == payload_type).map(|p| p.codec);
         let codec = codec.ok_or(DropReason::RtpUnknownPayload)?;
         Ok(Some(Media { codec, payload_type, payload, stored, original_seq }))
+    }
+
+    /// Refuses what would cost others too much.
+    fn keep_to_limits(&mut self, now: Instant, media: &Media<'_>) -> Result<(), DropReason> {
+        if self.kind == MediaKind::Audio {
+            return self.limits.admit_audio(now, media.stored.len() + wire_cost::HEADERS);
+        }
+        match media.payload.is_empty() {
+            true => Ok(()),
+            false => self.limits.admit_codec(now, self.codec, media.codec),
+        }
     }
 
     /// Numbers the packet, reads what it says about its frame, and puts it into the encoding's store.
@@ -157,7 +169,11 @@ impl Track {
         arrival.started = encoding.note_media(now, meta, cost, stream.is_rtx, publisher);
         self.demand_changed |= arrival.started;
         arrival.parameters_changed = encoding.note_parameters(now, media.codec, media.payload_type);
-        arrival.codec_changed = self.codec.replace(media.codec) != Some(media.codec);
+        let before = self.codec.replace(media.codec);
+        arrival.codec_changed = before != Some(media.codec);
+        if arrival.codec_changed && before.is_some() {
+            self.limits.note_codec_change(now);
+        }
     }
 
     /// Hands on what the publisher says that it is about to send.

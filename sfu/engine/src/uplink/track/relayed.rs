@@ -1,5 +1,6 @@
 //! A track of a room that spans shards: at home, which shards take it; on those, its mirror. See [`crate::relay`].
 
+use super::limits::Limits;
 use super::recovery::Recovery;
 use super::{Subscriber, Track};
 use crate::downlink::allocate::LayerOption;
@@ -171,6 +172,7 @@ impl Track {
             demand_changed: false,
             encodings: Vec::new(),
             recovery: Recovery::default(),
+            limits: Limits::default(),
             payloads: Vec::new(),
             associated: AssociatedPayloads::default(),
             red: None,
