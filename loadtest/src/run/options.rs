@@ -12,8 +12,8 @@ const MOST_SECONDS: f64 = 604_800.0;
 /// Options of `loadtest run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// A scenario (TOML with `duration_s`), which is run in real time; or TOML with options by their names, as in `subscribers = 100`: those
-    /// on the command line come before them
+    /// A scenario (TOML with `duration_s`), which is run in real time; or TOML with options by their names, as in
+    /// `subscribers = 100`: those on the command line come before them
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Server that speaks the rooms protocol

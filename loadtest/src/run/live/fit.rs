@@ -1,4 +1,5 @@
-//! Whether a scenario needs no more than WHIP and WHEP can say: connections that publish, and connections that play one publisher.
+//! Whether a scenario needs no more than WHIP and WHEP can say: connections that publish, and connections that play one
+//! publisher.
 
 use crate::scenario::{Publish, Scenario, Source, Subscribe};
 use crate::sim::{Member, cast};
@@ -8,8 +9,8 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
     let cast = cast(scenario);
     cast.iter().try_for_each(|member| check_member(member, &cast).map_err(|problem| {
         format!(
-            "participant {:?}: {problem}. WHIP and WHEP only publish and play; without --whip and --whep the scenario runs by the rooms \
-             protocol",
+            "participant {:?}: {problem}. WHIP and WHEP only publish and play; without --whip and --whep the scenario runs by \
+             the rooms protocol",
             member.name
         )
     }))

@@ -155,7 +155,8 @@ impl Signaling for Sessions {
     }
 }
 
-/// Posts an offer until it is answered: who plays may come before who publishes. Returns the answer and the session's URL.
+/// Posts an offer until it is answered: who plays may come before who publishes. Returns the answer and the session's
+/// URL.
 async fn post(url: &str, token: Option<&str>, offer: String) -> Result<(String, Option<String>), String> {
     let began = Instant::now();
     loop {

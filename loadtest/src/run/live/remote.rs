@@ -1,4 +1,5 @@
-//! A server behind sockets, as a world's server: datagrams by UDP, one socket for each client, and everything else by a [`Signaling`].
+//! A server behind sockets, as a world's server: datagrams by UDP, one socket for each client, and everything else by a
+//! [`Signaling`].
 
 use crate::client::sdp::Answer;
 use crate::run::ports::{Buffers, Port, own_address};

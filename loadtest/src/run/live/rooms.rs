@@ -1,4 +1,5 @@
-//! Signaling of a scenario by the rooms protocol: a WebSocket for each participant, and what goes over it in the world's words.
+//! Signaling of a scenario by the rooms protocol: a WebSocket for each participant, and what goes over it in the world's
+//! words.
 
 use super::remote::{Outside, Signaling};
 use crate::run::rooms::{Rooms, Said, SlotNow, SlotTrack, VERSION, connect, hear, say};
