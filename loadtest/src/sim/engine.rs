@@ -97,7 +97,8 @@ impl Server for EngineServer {
                     return to(participant, Signal::Answer(answer.sdp));
                 }
                 Event::Answer { participant, result: Err(error), .. } => {
-                    return Some(Told::Refused(participant.0 as usize, error.to_string()));
+                    let problem = format!("the engine refuses its offer: {error}");
+                    return Some(Told::Failed(participant.0 as usize, problem));
                 }
                 Event::Disconnected { participant, .. } => return to(participant, Signal::Disconnected),
                 Event::Slots { participant, slots } => return to(participant, Signal::Slots(slots)),

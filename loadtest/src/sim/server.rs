@@ -44,6 +44,6 @@ pub(crate) enum Told {
     Published(TrackId),
     /// To everybody: a track is over.
     Ended(TrackId),
-    /// The run cannot go on: what somebody asks is refused.
-    Refused(usize, String),
+    /// The run cannot go on: this went wrong for somebody.
+    Failed(usize, String),
 }

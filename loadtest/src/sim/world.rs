@@ -343,8 +343,8 @@ impl<'a, S: Server> World<'a, S> {
                 }
             }
             Told::Ended(track) => self.tracks.retain(|known| *known != track),
-            Told::Refused(place, reason) => {
-                self.problem = Some(format!("the server refuses what {} asks: {reason}", self.cast[place].name));
+            Told::Failed(place, reason) => {
+                self.problem = Some(format!("{}: {reason}", self.cast[place].name));
             }
         }
     }

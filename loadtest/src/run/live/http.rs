@@ -136,7 +136,7 @@ impl Signaling for Sessions {
                     self.told.push_back(Told::Client(place, Signal::Answer(sdp)));
                     self.told.push_back(Told::Client(place, Signal::Slots(self.slots(place))));
                 }
-                Err(problem) => self.told.push_back(Told::Refused(place, problem)),
+                Err(problem) => self.told.push_back(Told::Failed(place, problem)),
             }
         }
         self.told.pop_front()

@@ -105,7 +105,9 @@ impl Sessions {
             }
             // A track may end while somebody says what it wants of it.
             Said::Error { code, .. } if code == "not-found" => {}
-            Said::Error { code, message } => self.told.push_back(Told::Refused(place, format!("{code}: {message}"))),
+            Said::Error { code, message } => {
+                self.told.push_back(Told::Failed(place, format!("the server refuses what it asks: {code}: {message}")))
+            }
             Said::Connection { .. } | Said::Other => {}
         }
     }
@@ -201,7 +203,7 @@ impl Signaling for Sessions {
         while let Ok((place, said)) = self.heard.try_recv() {
             match said {
                 Ok(said) => self.translate(place, said),
-                Err(problem) if self.open.contains_key(&place) => self.told.push_back(Told::Refused(place, problem)),
+                Err(problem) if self.open.contains_key(&place) => self.told.push_back(Told::Failed(place, problem)),
                 Err(_) => {}
             }
         }
