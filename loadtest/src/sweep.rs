@@ -32,6 +32,17 @@ pub struct Row {
 }
 
 impl Outcome {
+    /// The judgement of a scenario, by the values of each of its expectations over all seeds.
+    pub fn new(scenario: &Scenario, seeds: Vec<u64>, rows: Values) -> Outcome {
+        let rows = scenario.expectations.iter().zip(rows).map(|(expectation, values)| Row {
+            window: expectation.window(scenario.duration_s),
+            summary: Summary::of(&values, expectation.bound, expectation.over),
+            expectation: expectation.clone(),
+            values,
+        });
+        Outcome { scenario: scenario.name.clone(), seeds, rows: rows.collect() }
+    }
+
     /// Whether every bound holds.
     pub fn holds(&self) -> bool {
         self.rows.iter().all(|row| row.summary.holds)
@@ -49,8 +60,8 @@ impl Outcome {
     }
 }
 
-/// For each expectation the values of one run.
-type Values = Vec<Vec<Option<f64>>>;
+/// For each expectation its values.
+pub type Values = Vec<Vec<Option<f64>>>;
 
 /// Runs each scenario with its seeds, and hands every run to `look` with the scenario's place and the seed. One that
 /// cannot be run takes nothing from the others.
@@ -72,17 +83,8 @@ pub fn sweep_all(
             (Err(_), _) => {}
         }
     }
-    let outcomes = scenarios.iter().zip(measured).map(|((scenario, seeds), rows)| {
-        let rows = rows?;
-        let rows = scenario.expectations.iter().zip(rows).map(|(expectation, values)| Row {
-            window: expectation.window(scenario.duration_s),
-            summary: Summary::of(&values, expectation.bound, expectation.over),
-            expectation: expectation.clone(),
-            values,
-        });
-        Ok(Outcome { scenario: scenario.name.clone(), seeds: seeds.clone(), rows: rows.collect() })
-    });
-    outcomes.collect()
+    let outcomes = scenarios.iter().zip(measured);
+    outcomes.map(|((scenario, seeds), rows)| Ok(Outcome::new(scenario, seeds.clone(), rows?))).collect()
 }
 
 /// As [`sweep_all`], of one scenario.
@@ -122,7 +124,12 @@ fn one(scenario: &Scenario, seed: u64, look: impl Fn(&Truth<'_>) -> Result<(), S
     let record = run(scenario, seed)?;
     let truth = Truth::new(scenario, &record)?;
     look(&truth)?;
-    Ok(scenario.expectations.iter().map(|expectation| measure(scenario, expectation, &truth)).collect())
+    Ok(values(scenario, &truth))
+}
+
+/// The values of all expectations in one run.
+pub fn values(scenario: &Scenario, truth: &Truth<'_>) -> Values {
+    scenario.expectations.iter().map(|expectation| measure(scenario, expectation, truth)).collect()
 }
 
 /// The values of one expectation in one run.

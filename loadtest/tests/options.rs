@@ -68,6 +68,15 @@ fn what_a_file_cannot_say_is_refused_with_a_hint() {
 }
 
 #[test]
+fn a_scenario_takes_only_options_that_say_how_it_is_run() {
+    let text = "name = 'x'\nduration_s = 5\n[[participant]]\nname = 'alice'";
+    let options = parse("scenario", text, &["--seed", "3", "--seeds", "2"]).unwrap();
+    assert_eq!((options.load.seed, options.seeds), (3, Some(2)));
+    let refused = parse("scenario", text, &["--subscribers", "3"]).map(|_| ()).unwrap_err();
+    assert!(refused.contains("options-scenario.toml") && refused.contains("leave out --subscribers"), "{refused}");
+}
+
+#[test]
 fn numbers_that_mean_nothing_are_refused() {
     for (name, value) in
         [("warmup", "-1"), ("duration", "nan"), ("duration", "1e300"), ("join-rate", "0"), ("churn", "-1")]

@@ -50,6 +50,11 @@ impl Bins {
         self.0.get(index_of(second)).map_or(0.0, |value| f64::from(*value))
     }
 
+    /// Whether nothing was ever noted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn at(&mut self, second: f64) -> &mut f32 {
         let index = index_of(second);
         if self.0.len() <= index {

@@ -144,6 +144,10 @@ impl<'a> Truth<'a> {
     }
 
     pub(super) fn estimate_error(&self, place: usize, from: f64, to: f64) -> Option<f64> {
+        // A real server need not tell its estimate.
+        if self.record.participants[place].estimate.is_empty() {
+            return None;
+        }
         let (mut sum, mut count) = (0.0, 0.0);
         for at in steps(from, to, BIN_S * 10.0) {
             let Some(capacity) = self.capacity(place, at).filter(|capacity| *capacity > 0.0) else { continue };

@@ -1,11 +1,16 @@
 //! Options of `run` in a file. A file is turned into arguments, so that an option has the same name, default and checks in both places.
 
+use crate::scenario::Scenario;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
+/// The options that mean something to a scenario, which says all else itself.
+const FOR_SCENARIOS: [&str; 9] = ["server", "whip", "whep", "token", "seed", "seeds", "plot", "json", "quiet"];
+/// Keys that only scenarios have.
+const OF_SCENARIOS: [&str; 2] = ["duration_s", "participant"];
 /// Names less alike than this are no hint.
 const ALIKE: f64 = 0.7;
 
@@ -19,19 +24,51 @@ pub fn with_file(program: &Command, subcommand: &str, arguments: Vec<OsString>) 
         return Ok(arguments);
     };
     let Some(file) = given.get_one::<PathBuf>("file") else { return Ok(arguments) };
+    let (_, table) = read(file)?;
     let told = |problem: String| format!("{}: {problem}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
-    let from_file = from_toml(command, given, &text).map_err(told)?;
+    if is_scenario(&table) {
+        return fits_scenario(command, given).map(|()| arguments).map_err(told);
+    }
+    let from_file = from_toml(command, given, &table).map_err(told)?;
     let own = arguments.iter().position(|argument| *argument == *subcommand).map_or(arguments.len(), |at| at + 1);
     let (before, after) = arguments.split_at(own);
     Ok(before.iter().cloned().chain(from_file.into_iter().map(OsString::from)).chain(after.iter().cloned()).collect())
 }
 
+/// The scenario that a file is; `None` where it has options in it.
+pub(super) fn scenario(file: &Path) -> Result<Option<Scenario>, String> {
+    let (text, table) = read(file)?;
+    let scenario = is_scenario(&table).then(|| Scenario::parse(&text, file)).transpose();
+    scenario.map_err(|error| error.to_string())
+}
+
+fn read(file: &Path) -> Result<(String, Table), String> {
+    let told = |problem: String| format!("{}: {problem}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
+    let table = text.parse().map_err(|error: toml::de::Error| told(error.to_string()))?;
+    Ok((text, table))
+}
+
+fn is_scenario(table: &Table) -> bool {
+    OF_SCENARIOS.iter().any(|key| table.contains_key(*key))
+}
+
+/// Fails where an option was given that a scenario leaves no room for.
+fn fits_scenario(command: &Command, given: &ArgMatches) -> Result<(), String> {
+    let given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let names = command.get_arguments().filter(given).filter_map(Arg::get_long);
+    match names.filter(|name| !FOR_SCENARIOS.contains(name)).last() {
+        Some(name) => {
+            Err(format!("it is a scenario, which says itself who does what: leave out --{name}, which is for loads"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The arguments that a file stands for, but for those that were `given` on the command line.
-fn from_toml(command: &Command, given: &ArgMatches, text: &str) -> Result<Vec<String>, String> {
-    let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+fn from_toml(command: &Command, given: &ArgMatches, table: &Table) -> Result<Vec<String>, String> {
     let mut arguments = Vec::new();
-    for (key, value) in &table {
+    for (key, value) in table {
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(key));
         let arg = arg.ok_or_else(|| unknown(command, key))?;
         if given.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine) {

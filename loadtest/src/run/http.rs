@@ -61,10 +61,7 @@ pub(crate) async fn attend(endpoints: &Endpoints, fleet: &Arc<Fleet>, seat: &Sea
 
 /// The connections of a participant: where it publishes, and where it plays.
 pub(crate) fn connections(endpoints: &Endpoints, seat: &Seat) -> Vec<Connection> {
-    let fill = |template: &str, publisher: &str| {
-        let url = template.replace("{room}", &seat.room).replace("{publisher}", publisher);
-        url.replace("{subscriber}", &seat.name)
-    };
+    let fill = |template: &str, publisher: &str| fill(template, &seat.room, publisher, &seat.name);
     let own = (!seat.publish.is_empty()).then(|| Connection {
         url: fill(&endpoints.whip, &seat.name),
         media: seat.publish.clone(),
@@ -90,6 +87,11 @@ pub(crate) fn connections(endpoints: &Endpoints, seat: &Seat) -> Vec<Connection>
         (_, false) => vec![play(fill(&endpoints.whep, ""), seat.slots, None)],
     };
     own.into_iter().chain(played).collect()
+}
+
+/// A URL with names in it.
+pub(crate) fn fill(template: &str, room: &str, publisher: &str, subscriber: &str) -> String {
+    template.replace("{room}", room).replace("{publisher}", publisher).replace("{subscriber}", subscriber)
 }
 
 async fn open(
@@ -126,7 +128,7 @@ async fn open(
 }
 
 /// A URL that stands in a response to a request for `base`.
-fn absolute(base: &str, location: &str) -> Option<String> {
+pub(crate) fn absolute(base: &str, location: &str) -> Option<String> {
     if location.contains("://") {
         return Some(location.to_owned());
     }
@@ -141,7 +143,12 @@ fn absolute(base: &str, location: &str) -> Option<String> {
     Some(format!("http://{}/{}", base.authority()?, path.trim_start_matches('/')))
 }
 
-async fn request(method: Method, url: &str, token: Option<&str>, body: String) -> Result<Response<Bytes>, String> {
+pub(crate) async fn request(
+    method: Method,
+    url: &str,
+    token: Option<&str>,
+    body: String,
+) -> Result<Response<Bytes>, String> {
     let fail = |error: &dyn std::fmt::Display| format!("{method} {url}: {error}");
     let uri: Uri = url.parse().map_err(|error: hyper::http::uri::InvalidUri| fail(&error))?;
     if uri.scheme_str() != Some("http") {

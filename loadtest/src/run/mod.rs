@@ -5,6 +5,8 @@
 //! `clip` (`container`, `payloads`), and a `stream` for each source that it receives. All count into `totals`. `monitor` follows the run and makes
 //! `figures` of it, with `processes` and `sendto`; `outcome`, `table`, `html`, `assertion` and `compare` are what comes out.
 //!
+//! Where the file is a scenario, `live` runs it instead.
+//!
 //! ICE, DTLS, SRTP and SDP are those of the simulated clients in [`crate::client`].
 
 mod assertion;
@@ -18,6 +20,7 @@ pub mod file;
 mod fleet;
 mod html;
 mod http;
+mod live;
 mod markdown;
 mod monitor;
 pub mod options;
@@ -56,8 +59,16 @@ use tokio::sync::watch;
 /// How long participants have to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Runs a load and reports. True where all bounds hold.
+/// Runs a load, or the scenario that the options' file is, and reports. True where all bounds hold.
 pub fn run(options: &Options) -> Result<bool, String> {
+    if let Some(file) = &options.file
+        && let Some(scenario) = file::scenario(file)?
+    {
+        return live::run(options, &scenario, file);
+    }
+    if options.seeds.is_some() || options.plot.is_some() {
+        return Err("--seeds and --plot are for scenarios; name a scenario file, or leave them out".into());
+    }
     let outcome = measure(options)?;
     print!("{}", table::table(&outcome));
     if let Some(path) = &options.json {
@@ -75,10 +86,7 @@ fn measure(options: &Options) -> Result<Outcome, String> {
     let load = &options.load;
     let sendto = sendto::measure().map_err(|error| format!("measuring sendto: {error}"))?;
     let server = options.server_pid.map(ProcessTree::new).transpose()?;
-    let protocol = match options.whip.clone().zip(options.whep.clone()) {
-        Some((whip, whep)) => Protocol::Http(Endpoints { whip, whep, token: options.token.clone() }),
-        None => Protocol::Rooms(Rooms { authority: options.server.clone(), token: options.token.clone() }),
-    };
+    let protocol = protocol(options);
     let provider = crypto::default_provider().map_err(|error| error.to_string())?;
     let certificate = DtlsCertificate::generate(&provider).map_err(|error| error.to_string())?;
     let common = Common {
@@ -114,6 +122,14 @@ fn measure(options: &Options) -> Result<Outcome, String> {
     signaling.shutdown_background();
     fleet.stop();
     Ok(Outcome::new(options, figures, fleet.joins().first_failure, monitor.finish()))
+}
+
+/// How the server is reached.
+fn protocol(options: &Options) -> Protocol {
+    match options.whip.clone().zip(options.whep.clone()) {
+        Some((whip, whep)) => Protocol::Http(Endpoints { whip, whep, token: options.token.clone() }),
+        None => Protocol::Rooms(Rooms { authority: options.server.clone(), token: options.token.clone() }),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

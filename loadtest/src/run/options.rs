@@ -12,7 +12,8 @@ const MOST_SECONDS: f64 = 604_800.0;
 /// Options of `loadtest run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// File in TOML with options by their names, as in `subscribers = 100`; those on the command line come before them
+    /// A scenario (TOML with `duration_s`), which is run in real time; or TOML with options by their names, as in
+    /// `subscribers = 100`: those on the command line come before them
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Server that speaks the rooms protocol
@@ -35,6 +36,12 @@ pub struct Options {
     /// Process of the server, to measure CPU and memory of it and its children
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
+    /// Run a scenario with so many seeds, one after the other, from --seed on
+    #[arg(long, value_name = "COUNT")]
+    pub seeds: Option<u64>,
+    /// Draw a scenario's first seed into this folder, one SVG for each receiver
+    #[arg(long, value_name = "DIR")]
+    pub plot: Option<PathBuf>,
     /// Write the result to this file as JSON, for `compare`
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

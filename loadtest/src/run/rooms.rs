@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// The version of the protocol.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Where rooms are.
 #[derive(Clone, Debug)]
@@ -25,10 +25,10 @@ pub(crate) struct Rooms {
     pub(crate) token: Option<String>,
 }
 
-/// What the server says, as far as a load listens.
+/// What the server says, as far as a load or a scenario listens.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-enum Said {
+pub(crate) enum Said {
     #[serde(rename_all = "camelCase")]
     Joined {
         participants: Vec<Participant>,
@@ -43,6 +43,16 @@ enum Said {
     Slots {
         slots: Vec<SlotTrack>,
     },
+    SlotsWanted {
+        audio: usize,
+        video: usize,
+    },
+    Connection {
+        state: String,
+    },
+    Quality {
+        details: Option<QualityDetails>,
+    },
     Encodings {
         track: String,
         encodings: Vec<EncodingWanted>,
@@ -56,26 +66,42 @@ enum Said {
 }
 
 #[derive(Deserialize)]
-struct Participant {
+pub(crate) struct Participant {
     tracks: Vec<Value>,
 }
 
 #[derive(Deserialize)]
-struct AnsweredTrack {
-    mid: String,
-    track: String,
+pub(crate) struct AnsweredTrack {
+    pub(crate) mid: String,
+    pub(crate) track: String,
 }
 
 #[derive(Deserialize)]
-struct SlotTrack {
-    mid: String,
-    track: Option<String>,
+pub(crate) struct SlotTrack {
+    pub(crate) mid: String,
+    pub(crate) track: Option<String>,
+    pub(crate) state: Option<SlotNow>,
+}
+
+/// Whether anything is sent on a slot.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub(crate) enum SlotNow {
+    Paused,
+    #[serde(other)]
+    Flows,
 }
 
 #[derive(Deserialize)]
-struct EncodingWanted {
-    rid: Option<String>,
-    wanted: bool,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct QualityDetails {
+    pub(crate) downlink_estimate: Option<f64>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct EncodingWanted {
+    pub(crate) rid: Option<String>,
+    pub(crate) wanted: bool,
 }
 
 /// One participant in its room.
@@ -210,7 +236,7 @@ fn bind(fleet: &Fleet, running: &Running, slots: &[SlotTrack]) {
     }
 }
 
-async fn connect(rooms: &Rooms) -> Result<WebSocketStream<TcpStream>, String> {
+pub(crate) async fn connect(rooms: &Rooms) -> Result<WebSocketStream<TcpStream>, String> {
     let stream = connect_tcp(&rooms.authority).await?;
     let url = format!("ws://{}/ws", rooms.authority);
     let (socket, _) = client_async(url, stream).await.map_err(|error| format!("WebSocket: {error}"))?;
@@ -233,11 +259,11 @@ pub(crate) async fn connect_tcp(authority: &str) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
-async fn say(socket: &mut WebSocketStream<TcpStream>, message: &Value) -> Result<(), String> {
+pub(crate) async fn say(socket: &mut WebSocketStream<TcpStream>, message: &Value) -> Result<(), String> {
     socket.send(Message::text(message.to_string())).await.map_err(|error| format!("WebSocket: {error}"))
 }
 
-async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Result<Said, String> {
+pub(crate) async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Result<Said, String> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => {

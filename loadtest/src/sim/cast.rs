@@ -76,11 +76,16 @@ impl Member {
         changes
     }
 
+    /// The tracks of another member that it wants as it joins: their places among the tracks, and their sources.
+    pub fn wanted_of(&self, publisher: &Member) -> Vec<(usize, Source)> {
+        let tracks = publisher.spec.publish.iter().map(|publish| publish.source).enumerate();
+        tracks.filter(|(_, source)| self.wish(publisher, *source, self.join_s).is_some()).collect()
+    }
+
     /// Audio and video tracks of the others that it will ever want.
     pub fn wanted_tracks(&self, cast: &[Member]) -> (usize, usize) {
         let others = cast.iter().filter(|other| other.name != self.name);
-        let tracks = others.flat_map(|other| other.spec.publish.iter().map(move |publish| (other, publish.source)));
-        let wanted = tracks.filter(|(other, source)| self.wish(other, *source, self.join_s).is_some());
+        let wanted = others.flat_map(|other| self.wanted_of(other));
         wanted.fold((0, 0), |(audio, video), (_, source)| match source {
             Source::Microphone => (audio + 1, video),
             Source::Camera | Source::Screen => (audio, video + 1),

@@ -27,17 +27,19 @@ impl Agenda {
 
     /// The next owner and its time, no later than `until`.
     pub(super) fn pop(&mut self, until: Instant) -> Option<(Instant, usize)> {
+        self.next().filter(|at| *at <= until)?;
+        let Reverse((at, owner)) = self.heap.pop()?;
+        self.noted[owner] = None;
+        Some((at, owner))
+    }
+
+    /// When somebody is woken next.
+    pub(super) fn next(&mut self) -> Option<Instant> {
         while let Some(&Reverse((at, owner))) = self.heap.peek() {
-            if self.noted[owner] != Some(at) {
-                self.heap.pop();
-                continue;
-            }
-            if at > until {
-                return None;
+            if self.noted[owner] == Some(at) {
+                return Some(at);
             }
             self.heap.pop();
-            self.noted[owner] = None;
-            return Some((at, owner));
         }
         None
     }

@@ -1,14 +1,18 @@
-//! One run of a scenario in virtual time: the engine, clients, links and competing traffic, driven by one clock.
+//! One run of a scenario: a server, clients, links and competing traffic, driven by one clock. [`run`] has the engine for a
+//! server, and virtual time; [`crate::run`] has a server behind sockets, and real time.
 
 mod cast;
 mod clock;
+mod engine;
 mod path;
-mod signal;
+pub(crate) mod server;
+pub(crate) mod signal;
 mod unanswered;
 mod world;
 
 pub use cast::{Member, Wish, cast};
 pub use path::capacity;
+pub(crate) use world::World;
 pub use world::run;
 
 use crate::flow::Segment;

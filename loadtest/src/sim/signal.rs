@@ -9,7 +9,7 @@ use std::time::Instant;
 
 /// Something that happens at a client or at the server.
 #[derive(Clone, Debug)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// At the client: it begins to join.
     Join,
     /// At the client: it leaves.

@@ -1,31 +1,25 @@
 //! The world of one run. An event wakes one owner; then everything that follows at the same moment is carried out: datagrams go to
-//! links, events of the engine to the clients, and everybody touched notes when to be woken next.
+//! links, what the server tells to the clients, and everybody touched notes when to be woken next.
 
 use super::clock::Agenda;
+use super::engine::EngineServer;
 use super::path::PathLink;
+use super::server::{Server, Told};
 use super::signal::{Mailbox, Signal};
 use super::unanswered::Unanswered;
-use super::{Member, Parcel, Wish, cast};
+use super::{Member, Parcel, cast};
 use crate::client::{Client, Common, Role, payload};
 use crate::flow::Traffic;
 use crate::metrics::record::{BIN_S, PathRecord, RunRecord};
-use crate::scenario::{Priority, Scenario, Source};
-use rand::SeedableRng;
-use rand_chacha::ChaCha12Rng;
-use sfu_engine::command::{Command, Permissions, Preference};
-use sfu_engine::config::{EngineConfig, WallClock};
-use sfu_engine::crypto;
-use sfu_engine::event::Event;
-use sfu_engine::ids::{ParticipantId, RequestId, RoomId, TrackId};
-use sfu_engine::net::{Protocol, Tuple};
-use sfu_engine::sdp::{CandidateAddress, CodecRules};
+use crate::scenario::{Scenario, Source};
+use sfu_engine::crypto::{self, RTCCryptoProvider};
+use sfu_engine::ids::{ParticipantId, TrackId};
 use sfu_engine::transport::dtls::DtlsCertificate;
-use sfu_engine::{Engine, command};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Owners of wake-ups: these two, then links, clients and flows.
-const ENGINE: usize = 0;
+const SERVER: usize = 0;
 const SIGNALS: usize = 1;
 const SAMPLER: usize = 2;
 const FIRST_LINK: usize = 3;
@@ -36,41 +30,26 @@ const MOST_WAKES: u32 = 100_000;
 const IP_UDP: usize = 28;
 /// A packet that is later than its way takes by so much will not come.
 const LATE_S: f64 = 1.0;
-const ROOM: RoomId = RoomId(1);
-const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 7882);
 /// Video sections that a client opens at first, at most; audio sections likewise.
 const MOST_SLOTS: (usize, usize) = (8, 49);
-/// Wall clock at the start of a run, as time since 1970.
-const UNIX_START: Duration = Duration::from_secs(1_700_000_000);
 
 /// Runs a scenario once. Fails where the scenario names a file that cannot be read, or the engine refuses an offer.
 pub fn run(scenario: &Scenario, seed: u64) -> Result<RunRecord, String> {
-    let mut world = World::new(scenario, seed)?;
+    let start = Instant::now();
+    let provider = crypto::default_provider().map_err(|error| error.to_string())?;
+    let engine = EngineServer::new(start, provider.clone(), seed)?;
+    let mut world = World::new(scenario, start, provider, seed, engine)?;
     world.begin();
-    let end = world.start + Duration::from_secs_f64(scenario.duration_s);
-    let (mut moment, mut wakes) = (world.start, 0);
-    while let Some((now, owner)) = world.agenda.pop(end) {
-        (moment, wakes) = if now == moment { (moment, wakes + 1) } else { (now, 0) };
-        if wakes > MOST_WAKES {
-            return Err(format!(
-                "time stands still at {:.6} s: {} wants to be woken again and again",
-                world.second(now),
-                world.name(owner)
-            ));
-        }
-        world.wake(now, owner);
-        if let Some(problem) = world.problem.take() {
-            return Err(problem);
-        }
-    }
-    Ok(world.finish())
+    world.advance(world.end())?;
+    Ok(world.finish().0)
 }
 
-struct World<'a> {
+/// A world with a server in it.
+pub(crate) struct World<'a, S> {
     scenario: &'a Scenario,
     start: Instant,
     cast: Vec<Member>,
-    engine: Engine,
+    server: S,
     clients: Vec<Client>,
     /// Clients that are there.
     present: Vec<bool>,
@@ -87,20 +66,23 @@ struct World<'a> {
     /// Owners that want to be woken at another time now.
     touched: Vec<usize>,
     paths: Vec<PathRecord>,
-    buffer: Vec<u8>,
+    /// The last wake-up, and how many there were at the same moment.
+    moment: (Instant, u32),
     problem: Option<String>,
 }
 
-impl<'a> World<'a> {
-    fn new(scenario: &'a Scenario, seed: u64) -> Result<World<'a>, String> {
-        let start = Instant::now();
-        let provider = crypto::default_provider().map_err(|error| error.to_string())?;
-        let certificate = || DtlsCertificate::generate(&provider).map_err(|error| error.to_string());
-        let common = Common { start, certificate: certificate()?, provider: provider.clone() };
+impl<'a, S: Server> World<'a, S> {
+    /// The world before its first moment. Fails where the scenario names a file that cannot be read.
+    pub(crate) fn new(
+        scenario: &'a Scenario,
+        start: Instant,
+        provider: Arc<dyn RTCCryptoProvider>,
+        seed: u64,
+        server: S,
+    ) -> Result<World<'a, S>, String> {
+        let certificate = DtlsCertificate::generate(&provider).map_err(|error| error.to_string())?;
+        let common = Common { start, certificate, provider };
         let cast = cast(scenario);
-        let candidate = CandidateAddress { address: SERVER, protocol: Protocol::Udp };
-        let config = EngineConfig::new(vec![candidate], "s", WallClock { at: start, unix: UNIX_START });
-        let engine = Engine::new(config, certificate()?, provider, ChaCha12Rng::seed_from_u64(seed));
 
         let link_seed = |index: usize| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index as u64);
         let mut links = Vec::new();
@@ -139,7 +121,7 @@ impl<'a> World<'a> {
         Ok(World {
             scenario,
             start,
-            engine,
+            server,
             present: vec![false; cast.len()],
             joined: vec![false; cast.len()],
             unanswered: cast.iter().map(|_| Unanswered::default()).collect(),
@@ -153,13 +135,13 @@ impl<'a> World<'a> {
             touched: Vec::new(),
             paths: vec![PathRecord::default(); scenario.paths.len()],
             links,
-            buffer: Vec::new(),
+            moment: (start, 0),
             problem: None,
         })
     }
 
     /// Notes everything that the scenario schedules.
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         for (place, member) in self.cast.iter().enumerate() {
             let at = |second: f64| self.start + Duration::from_secs_f64(second);
             self.mailbox.send(at(member.join_s), place, Signal::Join);
@@ -181,11 +163,66 @@ impl<'a> World<'a> {
         self.settle(self.start);
     }
 
+    /// Lets time go on until then, and does everything that is due on the way at its moment.
+    pub(crate) fn advance(&mut self, until: Instant) -> Result<(), String> {
+        while let Some((at, owner)) = self.agenda.pop(until) {
+            let (moment, wakes) = self.moment;
+            // What a server behind sockets sent may be told after the moment at which it came.
+            self.moment = if at <= moment { (moment, wakes + 1) } else { (at, 0) };
+            let (now, wakes) = self.moment;
+            if wakes > MOST_WAKES {
+                return Err(format!(
+                    "time stands still at {:.6} s: {} wants to be woken again and again",
+                    self.second(now),
+                    self.name(owner)
+                ));
+            }
+            self.wake(now, owner);
+            if let Some(problem) = self.problem.take() {
+                return Err(problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the run ends.
+    pub(crate) fn end(&self) -> Instant {
+        self.start + Duration::from_secs_f64(self.scenario.duration_s)
+    }
+
+    /// When somebody is to be woken next.
+    pub(crate) fn next_wake(&mut self) -> Option<Instant> {
+        self.agenda.next()
+    }
+
+    /// Lets the outside do something with the server, which may then have something to poll.
+    pub(crate) fn with_server<R>(&mut self, act: impl FnOnce(&mut S) -> R) -> R {
+        let result = act(&mut self.server);
+        self.agenda.note(SERVER, self.server.poll_timeout());
+        result
+    }
+
+    /// The record of the run, and the server.
+    pub(crate) fn finish(mut self) -> (RunRecord, S) {
+        let end = self.start + Duration::from_secs_f64(self.scenario.duration_s);
+        for (place, client) in self.clients.iter_mut().enumerate() {
+            let way = self.links[self.routes[place].1].latency(end, self.scenario.duration_s);
+            let record = &mut client.record;
+            for second in self.unanswered[place].overdue(record.leave_s, way.as_secs_f64() + LATE_S) {
+                record.expected.add(second, 1.0);
+                record.lost.add(second, 1.0);
+            }
+        }
+        let ce_marks = self.server.ce_marks();
+        let participants = self.clients.into_iter().map(|client| client.record).collect();
+        (RunRecord { participants, paths: self.paths, ce_marks }, self.server)
+    }
+
     fn wake(&mut self, now: Instant, owner: usize) {
         self.touched.push(owner);
         let (links, clients) = (self.links.len(), self.clients.len());
         match owner {
-            ENGINE => self.engine.handle_timeout(now),
+            SERVER => self.server.handle_timeout(now),
             SIGNALS => {
                 while let Some((place, signal)) = self.mailbox.poll(now) {
                     self.deliver_signal(now, place, signal);
@@ -209,8 +246,7 @@ impl<'a> World<'a> {
     fn deliver(&mut self, now: Instant, link: usize, parcel: Parcel, ce_marked: bool) {
         match parcel {
             Parcel::ToServer(place, mut datagram) if self.present[place] => {
-                let tuple = Tuple { protocol: Protocol::Udp, local: SERVER, remote: address_of(place) };
-                self.engine.handle_datagram(now, now, tuple, &mut datagram);
+                self.server.handle_datagram(now, place, &mut datagram);
             }
             Parcel::ToClient(place, mut datagram) if self.present[place] => {
                 let second = self.second(now);
@@ -234,12 +270,12 @@ impl<'a> World<'a> {
 
     /// Carries out what follows at this moment, and notes when everybody touched wants to be woken.
     fn settle(&mut self, now: Instant) {
-        self.drain_engine(now);
+        self.drain_server(now);
         let (links, clients) = (self.links.len(), self.clients.len());
-        self.touched.push(ENGINE);
+        self.touched.push(SERVER);
         while let Some(owner) = self.touched.pop() {
             let at = match owner {
-                ENGINE => self.engine.poll_timeout(),
+                SERVER => self.server.poll_timeout(),
                 SIGNALS => self.mailbox.poll_timeout(),
                 SAMPLER => continue,
                 link if link < FIRST_LINK + links => self.links[link - FIRST_LINK].link.poll_timeout(),
@@ -258,22 +294,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn drain_engine(&mut self, now: Instant) {
+    fn drain_server(&mut self, now: Instant) {
         loop {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.clear();
-            while let Some(transmit) = self.engine.poll_transmit(now, &mut buffer) {
-                let place = place_of(transmit.tuple.remote);
-                for datagram in buffer[..transmit.len].chunks(transmit.segment_size.max(1)) {
-                    self.send_to_client(now, place, datagram.to_vec());
-                }
-                buffer.clear();
+            while let Some((place, datagram)) = self.server.poll_datagram(now) {
+                self.send_to_client(now, place, datagram);
             }
-            self.buffer = buffer;
             let mut quiet = true;
-            while let Some(event) = self.engine.poll_event() {
+            while let Some(told) = self.server.poll_told(now) {
                 quiet = false;
-                self.pass_on(now, event);
+                self.pass_on(now, told);
             }
             if quiet {
                 return;
@@ -321,38 +350,23 @@ impl<'a> World<'a> {
         self.touched.push(FIRST_LINK + link);
     }
 
-    /// What the engine tells the control plane, the control plane tells clients.
-    fn pass_on(&mut self, now: Instant, event: Event) {
-        match event {
-            Event::Answer { participant, result: Ok(answer), .. } => {
-                self.tell(now, participant, Signal::Answer(answer.sdp));
-            }
-            Event::Answer { participant, result: Err(error), .. } => {
-                let name = &self.cast[participant.0 as usize].name;
-                self.problem = Some(format!("the engine refuses the offer of {name}: {error}"));
-            }
-            Event::Disconnected { participant, .. } => self.tell(now, participant, Signal::Disconnected),
-            Event::Slots { participant, slots } => self.tell(now, participant, Signal::Slots(slots)),
-            Event::SlotsWanted { participant, audio, video } => {
-                self.tell(now, participant, Signal::SlotsWanted(audio.into(), video.into()));
-            }
-            Event::EncodingsWanted { track, encodings } => {
-                let wanted = encodings.iter().map(|(_, _, wanted)| *wanted).collect();
-                self.tell(now, track.participant, Signal::Wanted(track.index as usize, wanted));
-            }
-            Event::TrackPublished(info) => {
-                self.tracks.push(info.id);
+    fn pass_on(&mut self, now: Instant, told: Told) {
+        match told {
+            Told::Client(place, signal) => self.tell(now, place, signal),
+            Told::Published(track) => {
+                self.tracks.push(track);
                 for place in (0..self.cast.len()).filter(|place| self.joined[*place]).collect::<Vec<_>>() {
-                    self.tell(now, ParticipantId(place as u64), Signal::Published(info.id));
+                    self.tell(now, place, Signal::Published(track));
                 }
             }
-            Event::TrackEnded { track, .. } => self.tracks.retain(|known| *known != track),
-            _ => {}
+            Told::Ended(track) => self.tracks.retain(|known| *known != track),
+            Told::Failed(place, reason) => {
+                self.problem = Some(format!("{}: {reason}", self.cast[place].name));
+            }
         }
     }
 
-    fn tell(&mut self, now: Instant, participant: ParticipantId, signal: Signal) {
-        let place = participant.0 as usize;
+    fn tell(&mut self, now: Instant, place: usize, signal: Signal) {
         let latency = self.links[self.routes[place].1].latency(now, self.second(now));
         self.mailbox.send(now + latency, place, signal);
         self.touched.push(SIGNALS);
@@ -418,21 +432,11 @@ impl<'a> World<'a> {
                 if !std::mem::replace(&mut self.joined[place], true) {
                     self.join(now, place);
                 }
-                let request = RequestId(0);
-                self.engine.handle_command(
-                    now,
-                    Command::Offer { participant: id, request, sdp, published, codecs: CodecRules::default() },
-                );
+                self.server.offer(now, place, sdp, published);
             }
-            Signal::Gone => self.engine.handle_command(now, Command::Leave { participant: id }),
-            Signal::Prefer(track, wish) => {
-                let preference = preference(wish);
-                self.engine.handle_command(
-                    now,
-                    Command::Prefer { participant: id, default: None, tracks: vec![(track, preference)] },
-                );
-            }
-            Signal::Muted(track, muted) => self.engine.handle_command(now, Command::SetMuted { track, muted }),
+            Signal::Gone => self.server.leave(now, place),
+            Signal::Prefer(track, wish) => self.server.prefer(now, place, track, wish),
+            Signal::Muted(track, muted) => self.server.set_muted(now, track, muted),
         }
     }
 
@@ -443,9 +447,6 @@ impl<'a> World<'a> {
     }
 
     fn join(&mut self, now: Instant, place: usize) {
-        let participant = ParticipantId(place as u64);
-        let permissions = Permissions::default();
-        self.engine.handle_command(now, Command::Join { room: ROOM, participant, permissions, others: Vec::new() });
         // Who has rules wants nothing but what they name, which is said track by track.
         let everything = Member {
             spec: crate::scenario::Participant { subscribe: None, ..self.cast[place].spec.clone() },
@@ -453,8 +454,7 @@ impl<'a> World<'a> {
         };
         let wish =
             everything.wish(&everything, Source::Camera, 0.0).filter(|_| self.cast[place].spec.subscribe.is_none());
-        let preference = preference(wish);
-        self.engine.handle_command(now, Command::Prefer { participant, default: Some(preference), tracks: Vec::new() });
+        self.server.join(now, place, wish);
     }
 
     /// The client says what it wants of these tracks.
@@ -482,33 +482,18 @@ impl<'a> World<'a> {
             let record = &mut self.clients[place].record;
             record.queue_s.raise(second, link.queue_delay(now).as_secs_f64().min(60.0));
             record.queue_bytes.raise(second, link.queued_bytes(now) as f64);
-            if let Some(estimate) = self.engine.downlink_estimate(ParticipantId(place as u64)) {
-                record.estimate.set(second, estimate.as_bps() as f64);
+            if let Some(estimate) = self.server.estimate(place) {
+                record.estimate.set(second, estimate);
             }
         }
         let next = (second / BIN_S).round() + 1.0;
         self.agenda.note(SAMPLER, Some(self.start + Duration::from_micros((next * BIN_S * 1e6).round() as u64)));
     }
 
-    fn finish(mut self) -> RunRecord {
-        let end = self.start + Duration::from_secs_f64(self.scenario.duration_s);
-        for (place, client) in self.clients.iter_mut().enumerate() {
-            let way = self.links[self.routes[place].1].latency(end, self.scenario.duration_s);
-            let record = &mut client.record;
-            for second in self.unanswered[place].overdue(record.leave_s, way.as_secs_f64() + LATE_S) {
-                record.expected.add(second, 1.0);
-                record.lost.add(second, 1.0);
-            }
-        }
-        let ce_marks = self.engine.snapshot().counters.ce_marks;
-        let participants = self.clients.into_iter().map(|client| client.record).collect();
-        RunRecord { participants, paths: self.paths, ce_marks }
-    }
-
     /// For people.
     fn name(&self, owner: usize) -> String {
         match owner {
-            ENGINE => "the engine".into(),
+            SERVER => "the server".into(),
             SIGNALS => "signalling".into(),
             SAMPLER => "the sampler".into(),
             link if link < FIRST_LINK + self.links.len() => format!("link {}", link - FIRST_LINK),
@@ -525,30 +510,5 @@ impl<'a> World<'a> {
 
     fn second(&self, now: Instant) -> f64 {
         now.saturating_duration_since(self.start).as_secs_f64()
-    }
-}
-
-fn preference(wish: Option<Wish>) -> Preference {
-    let Some(Wish { tile, priority }) = wish else { return Preference { enabled: false, ..Preference::default() } };
-    let priority = match priority {
-        Priority::Pinned => command::Priority::Pinned,
-        Priority::Screen => command::Priority::Screen,
-        Priority::Speaker => command::Priority::Speaker,
-        Priority::Visible => command::Priority::Visible,
-        Priority::Hidden => command::Priority::Hidden,
-    };
-    Preference { enabled: true, max_height: tile.height, priority }
-}
-
-/// A client's address says its place.
-fn address_of(place: usize) -> SocketAddr {
-    let [_, _, high, low] = (place as u32).to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 40_000)
-}
-
-fn place_of(address: SocketAddr) -> usize {
-    match address.ip() {
-        IpAddr::V4(ip) => usize::from(u16::from_be_bytes([ip.octets()[2], ip.octets()[3]])),
-        IpAddr::V6(_) => 0,
     }
 }

@@ -49,6 +49,72 @@ async fn what_the_network_drops_is_repaired() {
     assert!(holds(&load, &bounds).await);
 }
 
+/// Runs a scenario in real time against a fresh server, with more arguments that may have its address in them. True where
+/// all bounds hold.
+async fn scenario_holds(name: &str, text: &str, arguments: impl Fn(&str) -> Vec<String>) -> bool {
+    let server = Server::start(&["--shards", "1"]).await;
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scenario-{name}.toml"));
+    std::fs::write(&file, text).expect("a file can be written");
+    let mut line = vec!["run".to_owned(), "--quiet".to_owned(), file.to_string_lossy().into_owned()];
+    line.extend(arguments(&server.http.to_string()));
+    let options = Line::parse_from(line).options;
+    tokio::task::spawn_blocking(move || run(&options)).await.expect("no panic").expect("the scenario runs")
+}
+
+/// Two people behind a link that takes the lower one of two pictures, and loses packets.
+const NARROW: &str = r#"
+name = "narrow"
+duration_s = 7
+
+[[path]]
+name = "cell"
+rate = "600k"
+delay_ms = 10
+queue = "300ms"
+loss = 0.02
+
+[[participant]]
+name = "alice"
+down = "cell"
+
+[[participant]]
+name = "bob"
+[[participant.publish]]
+source = "camera"
+encodings = [ { rid = "q", height = 180, rate = "150k" }, { rid = "f", height = 720, rate = "2M" } ]
+[[participant.publish]]
+source = "microphone"
+"#;
+
+/// What the link leaves: the lower picture, some of the time at least, and nearly every packet.
+const LEFT: [(&str, &str); 4] =
+    [("height_mean", ">= 20"), ("height_mean", "<= 200"), ("residual_loss", "<= 0.2"), ("first_frame_s", "<= 7")];
+
+fn expecting(text: &str, bounds: &[(&str, &str)]) -> String {
+    let expect = |(metric, bound): &(&str, &str)| {
+        format!("[[expect]]\nwho = \"alice\"\nmetric = \"{metric}\"\nbound = \"{bound}\"\n")
+    };
+    bounds.iter().fold(text.to_owned(), |text, bound| text + &expect(bound))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scenario_runs_in_real_time() {
+    let rooms = |address: &str| vec!["--server".to_owned(), address.to_owned()];
+    assert!(scenario_holds("rooms", &expecting(NARROW, &LEFT), rooms).await);
+    let much = [("height_mean", ">= 600")];
+    assert!(!scenario_holds("missed", &expecting(NARROW, &much), rooms).await, "the link does not carry that");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scenario_of_publish_and_play_runs_by_whip_and_whep() {
+    let http = |address: &str| {
+        let whip = format!("http://{address}/whip/{{room}}?name={{publisher}}");
+        let whep = format!("http://{address}/whep/{{room}}/{{publisher}}");
+        vec!["--whip".to_owned(), whip, "--whep".to_owned(), whep]
+    };
+    assert!(scenario_holds("http", &expecting(NARROW, &LEFT), http).await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bound_that_does_not_hold_is_told() {
     let arguments = ["--subscribers", "1", "--packets", "10"];
