@@ -15,6 +15,7 @@ use crate::shard::{ShardEnd, ShardHandle, ShardSetup, route, tcp, udp};
 use axum::Router;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
 use sfu_engine::ids::ShardId;
 use sfu_engine::sdp::CandidateAddress;
 use sfu_engine::transport::dtls::DtlsCertificate;
@@ -216,6 +217,8 @@ impl Service {
     }
 }
 
+/// The head of an HTTP request must have come so long after the connection began, or after the request before.
+const HEADERS_WITHIN: Duration = Duration::from_secs(20);
 /// While draining: how often is looked whether somebody is left.
 const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -234,7 +237,11 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
 /// the first, which clients put off for 40 ms.
 async fn serve(listener: TcpListener, routes: Router, certificate: Option<RustlsConfig>) -> io::Result<()> {
     let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum_server::from_tcp(listener.into_std()?)?.acceptor(NoDelayAcceptor);
+    let mut server = axum_server::from_tcp(listener.into_std()?)?.acceptor(NoDelayAcceptor);
+    // Whoever is slower holds a connection, which is a file descriptor, and says nothing.
+    let http = server.http_builder();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    http.http2().timer(TokioTimer::new()).keep_alive_interval(HEADERS_WITHIN).keep_alive_timeout(HEADERS_WITHIN);
     match certificate {
         Some(certificate) => {
             server.map(|at_once| RustlsAcceptor::new(certificate).acceptor(at_once)).serve(routes).await

@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod auth;
+mod body;
 pub mod config;
 pub mod error;
 pub mod events;

@@ -5,6 +5,7 @@ use super::fragment::{self, Credentials};
 use super::session::{NotBegun, Protocol, Request, Session};
 use super::shown::Shown;
 use crate::auth::{Authority, TokenError};
+use crate::body::TimelyBody;
 use crate::error::{Refusal as Fault, ServiceError};
 use crate::protocol::{DisplayName, IceServer, LeaveReason, RoomName};
 use crate::service::{AnswerReply, RoomService};
@@ -47,7 +48,7 @@ pub(super) async fn post<S: RoomService>(
     Path(target): Path<Target>,
     Query(options): Query<Options>,
     headers: HeaderMap,
-    body: Bytes,
+    TimelyBody(body): TimelyBody,
 ) -> Response {
     let counters = server.counters.clone();
     let begun = async {
@@ -108,7 +109,7 @@ pub(super) async fn change<S: RoomService>(
     State(server): Shared<S>,
     Path(path): Path<(String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    TimelyBody(body): TimelyBody,
 ) -> Response {
     let changed = async {
         let session = find(&server, protocol, &path, &headers)?;

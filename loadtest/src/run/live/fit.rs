@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(subscribes(""), "");
         assert!(subscribes("tile = \"640x360\"").contains("remove tile"));
         assert!(subscribes("priority = \"hidden\"").contains("remove priority"));
-        assert!(both(&BOB.replace("bob", "carol")).contains("\"carol\": it publishes and plays"));
+        assert!(both(&BOB.replace("bob", "carol")).contains("\"bob\": it publishes and plays"));
         let carol =
             BOB.replace("bob", "carol").replace("[[participant.publish]]", "subscribe = []\n[[participant.publish]]");
         let bob = BOB.replace("[[participant.publish]]", "subscribe = []\n[[participant.publish]]");
