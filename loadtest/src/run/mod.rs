@@ -114,8 +114,12 @@ fn measure(options: &Options) -> Result<Outcome, String> {
     let (stop, stopped) = watch::channel(false);
     let attendance = signaling.spawn(attendance::attend_all(protocol, fleet.clone(), seats, load.churn, stopped));
     monitor.wait_for_joins(joins, last);
+    let joined = fleet.joins();
+    if joined.ok == 0 && joins > 0 {
+        return Err(format!("nobody could join: {}", joined.first_failure.as_deref().unwrap_or("no answer")));
+    }
     monitor.watch("warming up", Duration::from_secs_f64(load.warmup));
-    let figures = monitor.measure(Duration::from_secs_f64(load.duration), load.packets, sendto);
+    let figures = monitor.measure(Duration::from_secs_f64(load.duration), load.packets, sendto)?;
     stop.send_replace(true);
     // Whoever does not get to say goodbye in time is cut off.
     let _ = signaling.block_on(async { tokio::time::timeout(GOODBYE, attendance).await });

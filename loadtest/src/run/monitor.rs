@@ -101,8 +101,14 @@ impl Monitor {
         }
     }
 
-    /// Lets the measured time pass, or so many packets, and says what it showed.
-    pub(crate) fn measure(&mut self, time: Duration, packets: Option<u64>, sendto: Duration) -> Figures {
+    /// Lets the measured time pass, or so many packets, and says what it showed. Fails where the server ends meanwhile:
+    /// figures of one that is not there would hold every bound.
+    pub(crate) fn measure(
+        &mut self,
+        time: Duration,
+        packets: Option<u64>,
+        sendto: Duration,
+    ) -> Result<Figures, String> {
         let (before, threads) = (self.moment(), self.server.as_ref().map(ProcessTree::threads));
         let enough = |monitor: &Monitor| {
             let received = monitor.fleet.totals().packets_in - before.totals.packets_in;
@@ -110,6 +116,9 @@ impl Monitor {
         };
         while before.at.elapsed() < time && !enough(self) {
             self.tick("measuring", before.at.elapsed().as_secs_f64() / time.as_secs_f64());
+        }
+        if let Some(server) = self.server.as_ref().filter(|server| !server.is_running()) {
+            return Err(format!("the server (process {}) ended during the run; see its log", server.root()));
         }
         let after = self.moment();
         let mut figures = self.figures(&before, &after, sendto);
@@ -119,7 +128,7 @@ impl Monitor {
             let (busiest, all) = (used.iter().max().copied().unwrap_or_default(), used.iter().sum::<Duration>());
             figures.set("server_busiest_thread", busiest.as_secs_f64() / all.as_secs_f64().max(1e-9));
         }
-        figures
+        Ok(figures)
     }
 
     /// The seconds of the run.
@@ -202,7 +211,13 @@ impl Monitor {
         figures.set("rate_in", point.rate_in);
         figures.set("packets_out", totals.packets_out as f64 / seconds);
         figures.set("rate_out", point.rate_out);
-        figures.set("loss", point.loss);
+        // Where nothing came nothing was lost, and no picture stood still: that is not known then.
+        if totals.packets_in > 0 {
+            figures.set("loss", point.loss);
+            figures.set("broken_frames", totals.broken_frames as f64);
+            figures.set("freezes", totals.freezes as f64);
+            figures.set("frozen", totals.frozen_us as f64 / 1e6);
+        }
         figures.set("own_cpu", point.own_cpu);
         let quantiles = [("latency_p50", 0.5), ("latency_p90", 0.9), ("latency_p99", 0.99), ("latency_p999", 0.999)];
         for (name, quantile) in quantiles {
@@ -221,8 +236,6 @@ impl Monitor {
             ("repaired", totals.repaired),
             ("nacks_in", totals.nacks_in),
             ("frames", totals.frames),
-            ("broken_frames", totals.broken_frames),
-            ("freezes", totals.freezes),
             ("opened", totals.opened),
             ("unauthentic", totals.unauthentic),
             ("foreign", totals.foreign),
@@ -230,7 +243,6 @@ impl Monitor {
         ] {
             figures.set(name, count as f64);
         }
-        figures.set("frozen", totals.frozen_us as f64 / 1e6);
         if let (Some(server), Some((after, before))) = (&self.server, after.server.zip(before.server)) {
             let cpu = after.since(&before);
             figures.set("server_cpu", cpu.total().as_secs_f64() / seconds);

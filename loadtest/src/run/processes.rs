@@ -41,6 +41,16 @@ impl ProcessTree {
         ProcessTree { root: std::process::id() }
     }
 
+    /// The process that the others come from.
+    pub(crate) fn root(&self) -> u32 {
+        self.root
+    }
+
+    /// Whether that one is still there, and no mere entry whose exit status nobody has read.
+    pub(crate) fn is_running(&self) -> bool {
+        Stat::read(self.root).is_some_and(|stat| !stat.is_zombie)
+    }
+
     /// CPU time of all.
     pub(crate) fn cpu(&self) -> CpuTime {
         let mut sum = CpuTime::default();
@@ -94,6 +104,7 @@ struct Stat {
     parent: u32,
     cpu: CpuTime,
     rss: u64,
+    is_zombie: bool,
 }
 
 impl Stat {
@@ -108,7 +119,8 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let ticks = |number| Some(Duration::from_secs_f64(field(number)? as f64 / clock_ticks_per_second() as f64));
         let cpu = CpuTime { user: ticks(14)?, kernel: ticks(15)? };
-        Some(Stat { pid, parent: field(4)? as u32, cpu, rss: field(24)? * rustix::param::page_size() as u64 })
+        let rss = field(24)? * rustix::param::page_size() as u64;
+        Some(Stat { pid, parent: field(4)? as u32, cpu, rss, is_zombie: fields.first() == Some(&"Z") })
     }
 }
 
@@ -141,9 +153,23 @@ mod tests {
         let line = "7 (a) b) S 3 1 1 0 -1 0 0 0 0 0 250 50 0 0 20 0 1 0 9 4096 12 18446744073709551615";
         let stat = Stat::parse(7, line).unwrap();
         let ticks = clock_ticks_per_second() as f64;
-        assert_eq!((stat.parent, stat.rss), (3, 12 * rustix::param::page_size() as u64));
+        assert_eq!((stat.parent, stat.rss, stat.is_zombie), (3, 12 * rustix::param::page_size() as u64, false));
         assert_eq!(stat.cpu.user, Duration::from_secs_f64(250.0 / ticks));
         assert_eq!(stat.cpu.kernel, Duration::from_secs_f64(50.0 / ticks));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_not_running_also_before_its_exit_status_is_read() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let process = ProcessTree::new(child.id()).unwrap();
+        assert!(process.is_running() && ProcessTree::own().is_running());
+        drop(child.stdin.take());
+        while process.is_running() {
+            std::thread::yield_now();
+        }
+        assert!(Stat::read(process.root()).is_some_and(|stat| stat.is_zombie));
+        child.wait().unwrap();
+        assert!(!process.is_running());
     }
 
     #[test]

@@ -42,6 +42,14 @@ async fn clips_of_every_codec_arrive_whole() {
     }
 }
 
+#[test]
+fn where_nobody_can_join_no_bound_holds() {
+    let line =
+        ["run", "--quiet", "--server", "127.0.0.1:1", "--workers", "1", "--subscribers", "1", "--assert", "loss<1%"];
+    let told = run(&Line::parse_from(line).options).expect_err("nobody listens there");
+    assert!(told.starts_with("nobody could join: "), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_network_drops_is_repaired() {
     let load = ["--subscribers", "3", "--video-only", "--sample", "1", "--network-loss", "0.1", "--packets", "2000"];
