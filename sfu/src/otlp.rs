@@ -26,7 +26,8 @@ impl Spans {
     /// Where `log.otlp` says so: the tracer, and what must be finished at the end. The error is for people.
     pub(crate) fn start(settings: &Settings, runtime: &Handle) -> Result<Option<(SdkTracer, Spans)>, String> {
         let Some(url) = &settings.log.otlp else { return Ok(None) };
-        let client = outgoing::client().map_err(|error| format!("the system's certificates: {error}"))?;
+        let client = outgoing::client(url.starts_with("https:"))
+            .map_err(|error| format!("the system's certificates: {error}"))?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Client { client, runtime: runtime.clone() })

@@ -16,7 +16,7 @@ pub(super) fn run(settings: &Settings) -> ExitCode {
         address.set_ip(loopback);
     }
     match status_line(address) {
-        Ok(line) if line.contains(" 200 ") => ExitCode::SUCCESS,
+        Ok(line) if line.split(' ').nth(1) == Some("200") => ExitCode::SUCCESS,
         Ok(line) => failed(address, line.trim()),
         Err(error) => failed(address, &error.to_string()),
     }

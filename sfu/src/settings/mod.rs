@@ -64,6 +64,23 @@ impl Sources {
 
     /// Merges defaults, file, environment and flags, and checks the outcome.
     pub(crate) fn load(&self) -> Result<Loaded, Problems> {
+        let (mut reader, settings, file) = self.read();
+        reader.check(&settings);
+        let Reader { values, problems, file: file_name } = reader;
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        let origins = values.into_iter().filter_map(|(key, (_, origin))| Some((key, origin.or(file_name.clone())?)));
+        Ok(Loaded { settings, origins: origins.collect(), file })
+    }
+
+    /// What can be read of the settings, whether a server could run with them or not: for who asks one that runs, perhaps
+    /// with flags that are not known here.
+    pub(crate) fn unchecked(&self) -> Settings {
+        self.read().1
+    }
+
+    fn read(&self) -> (Reader, Settings, Option<PathBuf>) {
         let mut problems = Vec::new();
         let file = self.file.clone().or_else(usual_file);
         let mut merged = Config::builder();
@@ -80,13 +97,7 @@ impl Sources {
         let mut reader = Reader { file: file_name, values: BTreeMap::new(), problems };
         let mut settings = Settings::default();
         reader.read("", values, &mut settings);
-        reader.check(&settings);
-        let Reader { values, problems, file: file_name } = reader;
-        if !problems.is_empty() {
-            return Err(Problems(problems));
-        }
-        let origins = values.into_iter().filter_map(|(key, (_, origin))| Some((key, origin.or(file_name.clone())?)));
-        Ok(Loaded { settings, origins: origins.collect(), file })
+        (reader, settings, file)
     }
 
     /// All settings are in a section, so `__` tells them from what an orchestrator sets for a service that is named sluice, such as

@@ -154,6 +154,14 @@ fn open_access_is_for_loopback_or_on_request() {
 }
 
 #[test]
+fn where_a_running_server_is_asked_is_known_also_without_the_flags_that_it_was_started_with() {
+    let file = File::new("http.listen = \"0.0.0.0:80\"\nadmin.listen = \"127.0.0.1:81\"\nshards = \"many\"\n");
+    let sources = sources(&file, &[], &[]);
+    assert!(sources.load().is_err(), "it would be open to everybody");
+    assert_eq!(sources.unchecked().admin_listen().to_string(), "127.0.0.1:81");
+}
+
+#[test]
 fn the_admin_port_follows_the_pages() {
     let admin = |toml: &str| load(toml).unwrap().settings.admin_listen().to_string();
     assert_eq!(admin(""), "127.0.0.1:8081");

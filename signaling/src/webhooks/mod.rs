@@ -48,7 +48,7 @@ impl Webhooks {
             None
         } else {
             let (intake, events) = mpsc::channel(INTAKE);
-            let poster = Poster::new(config.secret, counters.clone())?;
+            let poster = Poster::new(config.secret, &targets, counters.clone())?;
             tokio::spawn(queue::run(events, targets, Arc::new(poster)));
             Some(intake)
         };

@@ -8,6 +8,8 @@ use axum::http::{Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use stats::ControlPlane;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -52,6 +54,8 @@ pub(super) struct Poster {
     client: outgoing::Client,
     secret: Option<String>,
     at_once: Semaphore,
+    /// Whether the last try came through: only the first failure after one that did is worth a warning.
+    delivers: AtomicBool,
     counters: Arc<ControlPlane>,
 }
 
@@ -65,9 +69,14 @@ enum Outcome {
 }
 
 impl Poster {
-    pub(super) fn new(secret: Option<String>, counters: Arc<ControlPlane>) -> Result<Poster, BadUrl> {
-        let client = outgoing::client().map_err(|error| BadUrl::NoRoots(error.to_string()))?;
-        Ok(Poster { client, secret, at_once: Semaphore::new(AT_ONCE), counters })
+    pub(super) fn new(
+        secret: Option<String>,
+        targets: &[Target],
+        counters: Arc<ControlPlane>,
+    ) -> Result<Poster, BadUrl> {
+        let https = targets.iter().any(|target| target.0.scheme_str() == Some("https"));
+        let client = outgoing::client(https).map_err(|error| BadUrl::NoRoots(error.to_string()))?;
+        Ok(Poster { client, secret, at_once: Semaphore::new(AT_ONCE), delivers: AtomicBool::new(true), counters })
     }
 
     pub(super) fn count(&self, outcome: &'static str) {
@@ -81,13 +90,20 @@ impl Poster {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=TRIES {
             match self.attempt(target, event, body.clone()).await {
-                Outcome::Taken => return self.count("delivered"),
+                Outcome::Taken => {
+                    self.delivers.store(true, Relaxed);
+                    return self.count("delivered");
+                }
                 Outcome::Refused(status) => {
                     warn!(url = %target.0, event = event.id, %status, "webhook refused");
                     return self.count("refused");
                 }
                 Outcome::NotNow(error) if attempt < TRIES => {
-                    debug!(url = %target.0, event = event.id, attempt, error, "webhook not delivered");
+                    if self.delivers.swap(false, Relaxed) {
+                        warn!(url = %target.0, event = event.id, error, "webhook not delivered; it is tried again");
+                    } else {
+                        debug!(url = %target.0, event = event.id, attempt, error, "webhook not delivered");
+                    }
                     self.count("retried");
                     // Spread, so that the events of many rooms do not come back all at once.
                     let spread = rand::random_range(0.75..1.25);
