@@ -1,4 +1,5 @@
-//! Scenarios over several seeds: runs, measures, judges. Runs are spread over the cores, whichever scenario they belong to.
+//! Scenarios over several seeds: runs, measures, judges. Runs are spread over the cores, whichever scenario they belong
+//! to.
 
 use crate::metrics::record::RunRecord;
 use crate::metrics::{Metric, Summary, Truth};

@@ -22,7 +22,8 @@ fn every_shipped_file_is_a_scenario() {
     }
 }
 
-/// The file has every key in every form, and what it says of itself must be true: no key of the contract is missing in it.
+/// The file has every key in every form, and what it says of itself must be true: no key of the contract is missing in
+/// it.
 #[test]
 fn a_file_with_every_key_in_every_form_is_read_and_run() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all-keys/all-keys.toml");

@@ -1,8 +1,9 @@
 //! Which addresses the server tells clients to send media to.
 //!
-//! Addresses that are named always win. Where none is, those of the interfaces are told, and the public one that a STUN server sees (RFC 8489)
-//! where `media.stun` names one: clouds and Docker hosts translate one public address to the private one of the machine. Whatever cannot be
-//! found out is a warning: a server without internet starts all the same.
+//! Addresses that are named always win. Where none is, those of the interfaces are told, and the public one that a STUN
+//! server sees (RFC 8489) where `media.stun` names one: clouds and Docker hosts translate one public address to the
+//! private one of the machine. Whatever cannot be found out is a warning: a server without internet starts all the
+//! same.
 
 use crate::settings::{Advertised, Settings};
 use rtc_stun::message::{BINDING_REQUEST, Getter, Message, TransactionId};
@@ -105,10 +106,11 @@ impl Addresses {
     }
 }
 
-/// The addresses under which the bound sockets can be reached: those of this machine's interfaces, where they are bound to all.
+/// The addresses under which the bound sockets can be reached: those of this machine's interfaces, where they are bound
+/// to all.
 ///
-/// Link-local addresses are left out, since a client cannot use them without a zone. Loopback comes last: it serves browsers on this
-/// machine only.
+/// Link-local addresses are left out, since a client cannot use them without a zone. Loopback comes last: it serves
+/// browsers on this machine only.
 fn reachable(bound: &[SocketAddr]) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for socket in bound {

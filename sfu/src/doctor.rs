@@ -1,4 +1,5 @@
-//! `sluice doctor`: tests what calls need of this machine, with the settings that the server would have, and says what to fix.
+//! `sluice doctor`: tests what calls need of this machine, with the settings that the server would have, and says what
+//! to fix.
 
 use crate::addresses;
 use crate::server::{self, Media};

@@ -1,7 +1,8 @@
 //! Start, reload and end as the outside sees them: health pages, signals, and what systemd is told.
 //!
-//! SIGTERM drains: the server is not ready any more, makes no new rooms, tells everybody to move, and ends when the last one is gone or the
-//! deadline has come. A second signal ends it at once, and so does SIGINT (Ctrl-C). SIGHUP reads the settings again.
+//! SIGTERM drains: the server is not ready any more, makes no new rooms, tells everybody to move, and ends when the
+//! last one is gone or the deadline has come. A second signal ends it at once, and so does SIGINT (Ctrl-C). SIGHUP
+//! reads the settings again.
 
 use axum::http::StatusCode;
 use axum::routing::get;

@@ -1,8 +1,8 @@
 //! Logs: to standard error, as text or one JSON object a line.
 //!
-//! Neither addresses of clients nor tokens are ever written. Our own code names participants by their ids only; other crates, some of which
-//! print whole messages at DEBUG or TRACE, are heard from INFO upwards only, whatever the filter says. What a client may cause again and
-//! again is written so often only ([`Sparing`]).
+//! Neither addresses of clients nor tokens are ever written. Our own code names participants by their ids only; other
+//! crates, some of which print whole messages at DEBUG or TRACE, are heard from INFO upwards only, whatever the filter
+//! says. What a client may cause again and again is written so often only ([`Sparing`]).
 
 mod sparing;
 
@@ -76,7 +76,8 @@ impl LogFilter {
     }
 }
 
-/// A panic that is caught costs one participant its connection at most, so whoever found out how to cause one may do so again.
+/// A panic that is caught costs one participant its connection at most, so whoever found out how to cause one may do so
+/// again.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     static PANICS: Sparing = Sparing::new();
     if let Some(left_out) = PANICS.admit(Instant::now()) {

@@ -1,15 +1,16 @@
 //! Memory that was freed goes back to the system.
 //!
-//! The C library keeps what is freed between two blocks that are in use. What handshakes, session descriptions and rings that grew leave behind that
-//! way is a seventh of a participant in a room of ten (see docs/performance.md).
+//! The C library keeps what is freed between two blocks that are in use. What handshakes, session descriptions and
+//! rings that grew leave behind that way is a seventh of a participant in a room of ten (see docs/performance.md).
 
 use std::time::Duration;
 
-/// How often it is worth looking for: joins leave most of it. A call of [`give_back`] takes 0.1 to 1 ms with a hundred participants; a thread that
-/// allocates meanwhile may wait for it.
+/// How often it is worth looking for: joins leave most of it. A call of [`give_back`] takes 0.1 to 1 ms with a hundred
+/// participants; a thread that allocates meanwhile may wait for it.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Gives whole pages that are free to the system. Does nothing where the C library is not glibc: others do so by themselves.
+/// Gives whole pages that are free to the system. Does nothing where the C library is not glibc: others do so by
+/// themselves.
 pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it takes no pointer, and may be called by any thread at any time (malloc_trim(3): MT-Safe).

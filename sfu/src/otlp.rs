@@ -1,7 +1,7 @@
 //! Spans to an OpenTelemetry collector: OTLP by HTTP with bodies in protobuf, in batches, from a thread of their own.
 //!
-//! A session is a span with its room and participant, and what it asks for are spans in it; the log's filter decides which there are. A
-//! collector that does not answer costs spans and nothing else.
+//! A session is a span with its room and participant, and what it asks for are spans in it; the log's filter decides
+//! which there are. A collector that does not answer costs spans and nothing else.
 
 use crate::settings::Settings;
 use async_trait::async_trait;

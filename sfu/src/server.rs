@@ -1,4 +1,5 @@
-//! Composition: sockets, shards, rooms and HTTP, put together, kept in step with the operator's signals, and taken down in order.
+//! Composition: sockets, shards, rooms and HTTP, put together, kept in step with the operator's signals, and taken down
+//! in order.
 
 mod http;
 pub(crate) mod tls;
@@ -233,8 +234,8 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
     TcpListener::bind(address).await.map_err(|source| ServerError::Http { address, flag, source })
 }
 
-/// Serves `routes` for ever. Messages leave at once: by Nagle's algorithm one that follows another waits until the client acknowledges
-/// the first, which clients put off for 40 ms.
+/// Serves `routes` for ever. Messages leave at once: by Nagle's algorithm one that follows another waits until the
+/// client acknowledges the first, which clients put off for 40 ms.
 async fn serve(listener: TcpListener, routes: Router, certificate: Option<RustlsConfig>) -> io::Result<()> {
     let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
     let mut server = axum_server::from_tcp(listener.into_std()?)?.acceptor(NoDelayAcceptor);

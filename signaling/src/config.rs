@@ -21,9 +21,11 @@ pub struct SignalingConfig {
     pub silence_timeout: Duration,
     /// How long a session waits for its client after the WebSocket dropped.
     pub resume_window: Duration,
-    /// The same where the browser said that its page goes away: long enough for a reload, and a closed page leaves no frozen picture behind.
+    /// The same where the browser said that its page goes away: long enough for a reload, and a closed page leaves no
+    /// frozen picture behind.
     pub reload_window: Duration,
-    /// Messages that wait for a slow client; one more closes its WebSocket, and the client resumes with the whole state.
+    /// Messages that wait for a slow client; one more closes its WebSocket, and the client resumes with the whole
+    /// state.
     pub event_queue: usize,
     /// WebSockets at once, all clients together.
     pub connections: usize,

@@ -90,8 +90,8 @@ impl EventSink {
         }
     }
 
-    /// Sends a last message, [`ServerMessage::Kicked`], and ends the session: the WebSocket is closed after it and cannot be
-    /// resumed. For a participant that the service has removed by itself; `leave` is not called.
+    /// Sends a last message, [`ServerMessage::Kicked`], and ends the session: the WebSocket is closed after it and
+    /// cannot be resumed. For a participant that the service has removed by itself; `leave` is not called.
     pub fn finish(&self, last: ServerMessage) {
         self.send(last);
         self.over();

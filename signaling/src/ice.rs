@@ -1,7 +1,8 @@
 //! STUN and TURN servers that clients are told, with credentials that are good for a while.
 //!
-//! A credential follows draft-uberti-behave-turn-rest-00, which coturn calls `use-auth-secret`: server and TURN server share a secret, the
-//! user name is the second of its expiry and whose it is, the password an HMAC-SHA1 of that under the secret. Nothing is stored anywhere.
+//! A credential follows draft-uberti-behave-turn-rest-00, which coturn calls `use-auth-secret`: server and TURN server
+//! share a secret, the user name is the second of its expiry and whose it is, the password an HMAC-SHA1 of that under
+//! the secret. Nothing is stored anywhere.
 
 use crate::protocol::{IceServer, ParticipantId};
 use axum::http::uri::Authority;
@@ -39,7 +40,8 @@ pub enum IceServersError {
 }
 
 impl IceServers {
-    /// `urls` as in RFC 7064 and RFC 7065; `secret` is what the TURN servers among them share with us; `lifetime` of a credential.
+    /// `urls` as in RFC 7064 and RFC 7065; `secret` is what the TURN servers among them share with us; `lifetime` of a
+    /// credential.
     pub fn new(urls: &[String], secret: Option<&str>, lifetime: Duration) -> Result<IceServers, IceServersError> {
         let secret = secret
             .filter(|secret| !secret.is_empty())

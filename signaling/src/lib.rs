@@ -1,8 +1,9 @@
-//! Sluice's rooms protocol: JSON over a WebSocket at `/ws`, and who may use it. Knows no media and nothing of the engine.
+//! Sluice's rooms protocol: JSON over a WebSocket at `/ws`, and who may use it. Knows no media and nothing of the
+//! engine.
 //!
 //! [`router`] serves the protocol on behalf of a [`RoomService`], which `sfu` implements. A WebSocket is one
-//! `session::run`: it reads a `join`, then passes requests to the service and events from the service to the client until
-//! one side ends it. A session outlives its WebSocket by [`SignalingConfig::resume_window`], see `resume`.
+//! `session::run`: it reads a `join`, then passes requests to the service and events from the service to the client
+//! until one side ends it. A session outlives its WebSocket by [`SignalingConfig::resume_window`], see `resume`.
 //!
 //! [`whip::router`] lets participants in by plain HTTP instead, for encoders and players.
 //!

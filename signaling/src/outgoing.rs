@@ -1,4 +1,5 @@
-//! The HTTP client for what the server itself sends: webhooks, and spans to a collector. HTTP/1.1, HTTPS by the system's certificates.
+//! The HTTP client for what the server itself sends: webhooks, and spans to a collector. HTTP/1.1, HTTPS by the
+//! system's certificates.
 
 use axum::body::Bytes;
 use http_body_util::Full;

@@ -14,9 +14,10 @@ use std::future::Future;
 /// `join` and `leave` always run to their end. The others may be dropped at an await when the client's WebSocket ends;
 /// the implementation stays consistent when that happens.
 pub trait RoomService: Send + Sync + 'static {
-    /// Lets somebody into a room. `events` is attached already and is the participant's for as long as it stays, over any
-    /// number of WebSockets: hand it to the room **first**, take the returned state **after** that. What happens between
-    /// the two then reaches the client twice (in the state and as an event) instead of never; events bear repetition.
+    /// Lets somebody into a room. `events` is attached already and is the participant's for as long as it stays, over
+    /// any number of WebSockets: hand it to the room **first**, take the returned state **after** that. What happens
+    /// between the two then reaches the client twice (in the state and as an event) instead of never; events bear
+    /// repetition.
     fn join(
         &self,
         request: JoinRequest,
@@ -34,7 +35,8 @@ pub trait RoomService: Send + Sync + 'static {
         request: OfferRequest,
     ) -> impl Future<Output = Result<AnswerReply, ServiceError>> + Send;
 
-    /// ICE servers for this participant, who may be in a network that lets nothing through to us. The server itself needs none.
+    /// ICE servers for this participant, who may be in a network that lets nothing through to us. The server itself
+    /// needs none.
     fn ice_servers(&self, participant: &ParticipantId) -> Vec<IceServer>;
 
     /// Mutes or unmutes a track of this participant.
@@ -59,7 +61,8 @@ pub trait RoomService: Send + Sync + 'static {
         track: &TrackId,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Emulates a worse network for this participant. Called only where [`crate::SignalingConfig::emulation`] allows it.
+    /// Emulates a worse network for this participant. Called only where [`crate::SignalingConfig::emulation`] allows
+    /// it.
     fn emulate(
         &self,
         participant: &ParticipantId,

@@ -1,7 +1,7 @@
 //! One WebSocket's life: a `join`, a conversation, an end.
 //!
-//! The conversation reads and writes at the same time, in one task. All that goes to the client goes through one queue, so
-//! replies and events arrive in the order in which they came about, and a client that does not read holds up nobody.
+//! The conversation reads and writes at the same time, in one task. All that goes to the client goes through one queue,
+//! so replies and events arrive in the order in which they came about, and a client that does not read holds up nobody.
 
 use crate::auth::Grants;
 use crate::error::{Fault, Refusal, ServiceError};
@@ -201,7 +201,8 @@ impl<S: RoomService> Server<S> {
             _ => {}
         }
         if matches!(end, End::Left | End::Fatal | End::Finished) {
-            // Nothing can be queued any more, so the writer comes to an end; a client too slow for that misses the rest.
+            // Nothing can be queued any more, so the writer comes to an end; a client too slow for that misses the
+            // rest.
             let _ = timeout(CLOSE_GRACE, writer).await;
         }
         end
@@ -345,7 +346,8 @@ fn close_code(end: End) -> Option<CloseCode> {
     }
 }
 
-/// What of an offer its client may not publish. Sections that it does not name are taken as camera and microphone, which the service judges.
+/// What of an offer its client may not publish. Sections that it does not name are taken as camera and microphone,
+/// which the service judges.
 fn not_granted(grants: &Grants, offer: &Offer) -> Option<&'static str> {
     let refused = offer.tracks.iter().find(|section| !grants.may_publish(section.source))?;
     Some(match refused.source {

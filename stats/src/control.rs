@@ -140,8 +140,8 @@ impl<B> Histogram<B> {
 /// What an HTTP request was: its route, its method, the status of the answer.
 pub type HttpLabels = (String, &'static str, u16);
 
-/// How long HTTP requests took. Routes are the patterns that the server has (`/whip/{room}`), never what a client wrote, so there
-/// are as many series as there are kinds of request.
+/// How long HTTP requests took. Routes are the patterns that the server has (`/whip/{room}`), never what a client
+/// wrote, so there are as many series as there are kinds of request.
 #[derive(Debug, Default)]
 pub struct HttpRequests(Mutex<BTreeMap<HttpLabels, Distribution>>);
 
@@ -188,8 +188,8 @@ impl Gauge {
     }
 }
 
-/// A counter for each value of one label. Values are `'static`, so nothing that a client sends can become one and the map
-/// stays as small as the code that names them.
+/// A counter for each value of one label. Values are `'static`, so nothing that a client sends can become one and the
+/// map stays as small as the code that names them.
 #[derive(Debug, Default)]
 pub struct Labelled(Mutex<BTreeMap<&'static str, u64>>);
 

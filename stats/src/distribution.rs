@@ -24,7 +24,8 @@ impl Distribution {
         self.sum += value;
     }
 
-    /// Adds the values of another one, which must have the same bounds unless one of the two is new: a shard that has just started has told nothing yet.
+    /// Adds the values of another one, which must have the same bounds unless one of the two is new: a shard that has
+    /// just started has told nothing yet.
     pub fn add(&mut self, other: &Distribution) {
         if self.buckets.is_empty() {
             return self.clone_from(other);

@@ -1,8 +1,8 @@
 //! Connection quality as one figure from 1 (bad) to 5 (excellent).
 //!
-//! The E-model of ITU-T G.107 in its usual short form: a rating R that starts at 93.2 and loses points for delay (Id) and
-//! for lost packets (Ie-eff), turned into a mean opinion score. The best score of that formula is 4.41, which puzzles
-//! people who read "of 5", so the scale is stretched to reach 5.
+//! The E-model of ITU-T G.107 in its usual short form: a rating R that starts at 93.2 and loses points for delay (Id)
+//! and for lost packets (Ie-eff), turned into a mean opinion score. The best score of that formula is 4.41, which
+//! puzzles people who read "of 5", so the scale is stretched to reach 5.
 
 use std::time::Duration;
 

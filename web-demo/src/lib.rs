@@ -1,6 +1,6 @@
-//! The meeting page and the JavaScript SDK, embedded in the binary: the page at `/`, the SDK at `/sdk/`. Called by the HTTP
-//! server of `sfu`, which adds the headers. Debug builds read the files from disk on every call, so that working on the page
-//! needs a reload only.
+//! The meeting page and the JavaScript SDK, embedded in the binary: the page at `/`, the SDK at `/sdk/`. Called by the
+//! HTTP server of `sfu`, which adds the headers. Debug builds read the files from disk on every call, so that working
+//! on the page needs a reload only.
 
 use std::borrow::Cow;
 

@@ -22,8 +22,8 @@ pub struct LinkConfig {
     pub duplicate: f64,
     /// Packets that are overtaken by later ones.
     pub reorder: Reorder,
-    /// Marks Congestion Experienced on packets that find a longer queueing delay than this (RFC 3168). It is for the receiver
-    /// to heed a mark only on packets that were sent ECN-capable.
+    /// Marks Congestion Experienced on packets that find a longer queueing delay than this (RFC 3168). It is for the
+    /// receiver to heed a mark only on packets that were sent ECN-capable.
     pub ecn_above: Option<Duration>,
     /// Times in which nothing passes: what is sent then, or would arrive then, is lost.
     pub outages: Vec<Range<Duration>>,

@@ -35,8 +35,8 @@ impl JitterState {
     }
 }
 
-/// A standard normal variate in 1/65536: the sum of twelve uniform ones, which needs whole numbers only and so is the same on
-/// every machine.
+/// A standard normal variate in 1/65536: the sum of twelve uniform ones, which needs whole numbers only and so is the
+/// same on every machine.
 fn standard_normal_q16(rng: &mut ChaCha12Rng) -> i64 {
     const MEAN: i64 = 12 * 65_535 / 2;
     let sum = (0..3).map(|_| rng.next_u64().to_le_bytes()).flat_map(|bytes| {

@@ -1,12 +1,14 @@
-//! A link emulator without I/O: one [`Link`] is one direction of one path, and several flows share it by being given the
-//! same one.
+//! A link emulator without I/O: one [`Link`] is one direction of one path, and several flows share it by being given
+//! the same one.
 //!
 //! What happens to a packet, in this order: it is sent into an outage and lost, or lost by chance or by a policer, or
-//! duplicated; it joins a FIFO queue or finds it full; it is served at the rate of the moment (or by a recorded trace); it
-//! travels for the delay plus jitter; it arrives, unless in a pause, which holds it back, or in an outage, which loses it.
+//! duplicated; it joins a FIFO queue or finds it full; it is served at the rate of the moment (or by a recorded trace);
+//! it travels for the delay plus jitter; it arrives, unless in a pause, which holds it back, or in an outage, which
+//! loses it.
 //!
-//! Virtual and real time work alike: `now` is an argument, times are whole microseconds since the start, chance comes from a
-//! seed. The same calls with the same seed give the same run. Its users are the engine's tests and the scenario runner.
+//! Virtual and real time work alike: `now` is an argument, times are whole microseconds since the start, chance comes
+//! from a seed. The same calls with the same seed give the same run. Its users are the engine's tests and the scenario
+//! runner.
 //!
 //! ```
 //! use std::time::{Duration, Instant};

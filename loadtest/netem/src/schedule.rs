@@ -18,8 +18,8 @@ impl<V: Copy> Schedule<V> {
         Schedule { first: value, steps: Vec::new() }
     }
 
-    /// `first`, and from each given time on the value beside it. The times may come in any order; of two at the same time the
-    /// later one in the list holds.
+    /// `first`, and from each given time on the value beside it. The times may come in any order; of two at the same
+    /// time the later one in the list holds.
     pub fn steps(first: V, changes: impl IntoIterator<Item = (Duration, V)>) -> Schedule<V> {
         let mut steps: Vec<(u64, V)> = changes.into_iter().map(|(at, value)| (micros(at), value)).collect();
         steps.sort_by_key(|(at, _)| *at);

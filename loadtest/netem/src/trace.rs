@@ -1,5 +1,5 @@
-//! Recorded links in the format of Mahimahi (Netravali et al., 2015): each line is the millisecond of one opportunity to
-//! deliver 1500 bytes; the recording repeats after its last line.
+//! Recorded links in the format of Mahimahi (Netravali et al., 2015): each line is the millisecond of one opportunity
+//! to deliver 1500 bytes; the recording repeats after its last line.
 
 use std::time::Duration;
 

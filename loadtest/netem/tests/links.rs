@@ -10,7 +10,8 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Sends `count` packets of 1250 bytes, one every `gap`; returns (number, arrival in ms, marked) in the order of arrival.
+/// Sends `count` packets of 1250 bytes, one every `gap`; returns (number, arrival in ms, marked) in the order of
+/// arrival.
 fn run(config: LinkConfig, count: u64, gap: Duration) -> (Vec<(u64, u64, bool)>, Counters) {
     let start = Instant::now();
     let mut link = Link::new(config, start, 7);

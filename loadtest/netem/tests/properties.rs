@@ -183,7 +183,8 @@ proptest! {
             let mut passed = 0;
             for (at, bits) in &out[first + 1..] {
                 passed += bits;
-                // The first packet was in service before the window began, and ended up to a microsecond before its time.
+                // The first packet was in service before the window began, and ended up to a microsecond before its
+                // time.
                 prop_assert!(passed < capacity(&steps, *begin, *at) + MOST_PER_MICROSECOND);
             }
         }

@@ -1,5 +1,6 @@
-//! What becomes of a slot's video packets: frames are assembled by sequence numbers and decoded in order, where what they need was
-//! decoded. A frame behind a gap waits for the repair until it is due. Knows what a frame truly is from its stamp, so that a rewriter's mistakes show as undecodable frames.
+//! What becomes of a slot's video packets: frames are assembled by sequence numbers and decoded in order, where what
+//! they need was decoded. A frame behind a gap waits for the repair until it is due. Knows what a frame truly is from
+//! its stamp, so that a rewriter's mistakes show as undecodable frames.
 
 use super::packetize::{Stamp, inspect};
 use crate::scenario::Codec;
@@ -104,7 +105,8 @@ impl Decoder {
         }
     }
 
-    /// Decodes what can be, oldest first, until nothing more can. `due` tells whether a frame can wait no longer for those before it.
+    /// Decodes what can be, oldest first, until nothing more can. `due` tells whether a frame can wait no longer for
+    /// those before it.
     pub(super) fn decode(&mut self, due: impl Fn(RtpTime) -> bool) -> Vec<Shown> {
         let mut shown = Vec::new();
         while let Some(index) = self.next_decodable() {

@@ -1,7 +1,8 @@
 //! A video encoder that makes no pictures: frames of the sizes, at the times and with the dependencies of a real one.
 //!
-//! Sizes vary lognormally around the mean that rate and frame rate give. A key frame is several times larger; what it took too
-//! much is saved on the frames after it, as rate control does. Temporal layers follow libvpx's usual patterns (0-1, 0-2-1-2).
+//! Sizes vary lognormally around the mean that rate and frame rate give. A key frame is several times larger; what it
+//! took too much is saved on the frames after it, as rate control does. Temporal layers follow libvpx's usual patterns
+//! (0-1, 0-2-1-2).
 
 use rand::Rng;
 use rand_chacha::ChaCha12Rng;

@@ -1,7 +1,9 @@
-//! What a receiver tells the server about its downlink: transport-wide feedback, RFC 8888 feedback or REMB, as negotiated.
+//! What a receiver tells the server about its downlink: transport-wide feedback, RFC 8888 feedback or REMB, as
+//! negotiated.
 //!
-//! Transport-wide feedback has the engine's own recorder, which follows libwebrtc: every 50 to 250 ms, 5 % of the rate, whatever the
-//! frames do. RFC 8888 reports go every 100 ms. REMB is a receiver-side estimate of the kind that libwebrtc once had.
+//! Transport-wide feedback has the engine's own recorder, which follows libwebrtc: every 50 to 250 ms, 5 % of the rate,
+//! whatever the frames do. RFC 8888 reports go every 100 ms. REMB is a receiver-side estimate of the kind that
+//! libwebrtc once had.
 
 use super::sdp::extension;
 use sfu_engine::rtcp::{NtpTime, write};
@@ -158,8 +160,8 @@ impl PerSource {
     }
 }
 
-/// A receiver-side estimate: falls to 85 % of the received rate when packets begin to queue, else rises by 8 % a second (50 % until they
-/// first do), but not far beyond what comes.
+/// A receiver-side estimate: falls to 85 % of the received rate when packets begin to queue, else rises by 8 % a second
+/// (50 % until they first do), but not far beyond what comes.
 #[derive(Default)]
 pub(crate) struct Remb {
     received: VecDeque<(Instant, usize)>,

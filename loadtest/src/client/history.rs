@@ -39,8 +39,8 @@ impl History {
         self.packets.push_back(Sent { seq, timestamp, marker, body, waits: false, resent_at: None });
     }
 
-    /// A packet, to be sent again where `allowed`. `None` too where it is forgotten, still waits since it was asked for before, or was sent
-    /// again within a round trip.
+    /// A packet, to be sent again where `allowed`. `None` too where it is forgotten, still waits since it was asked for
+    /// before, or was sent again within a round trip.
     pub(super) fn resend(
         &mut self,
         now: Instant,

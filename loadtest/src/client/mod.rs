@@ -1,8 +1,9 @@
-//! A simulated client: negotiates, connects, publishes, receives and reports as a browser does. Sans-IO like the engine.
+//! A simulated client: negotiates, connects, publishes, receives and reports as a browser does. Sans-IO like the
+//! engine.
 //!
-//! `sdp` writes its offers, `transport` is its ICE, DTLS and SRTP; `publisher` with `encoder`, `packetize`, `history` and `pacer` is what it
-//! sends; `receiver` with `decoder`, `playout`, `nack` and `reception` what it does with what it gets; `feedback` is what it tells of its downlink, and
-//! `uplink` what it makes of what the server tells.
+//! `sdp` writes its offers, `transport` is its ICE, DTLS and SRTP; `publisher` with `encoder`, `packetize`, `history`
+//! and `pacer` is what it sends; `receiver` with `decoder`, `playout`, `nack` and `reception` what it does with what it
+//! gets; `feedback` is what it tells of its downlink, and `uplink` what it makes of what the server tells.
 
 mod decoder;
 mod encoder;

@@ -1,5 +1,5 @@
-//! Frames as RTP payloads and back: VP8 (RFC 7741) and H.264 (RFC 6184), carrying instead of a picture a [`Stamp`] that says what
-//! the frame truly is.
+//! Frames as RTP payloads and back: VP8 (RFC 7741) and H.264 (RFC 6184), carrying instead of a picture a [`Stamp`] that
+//! says what the frame truly is.
 
 use super::encoder::Frame;
 use crate::scenario::Codec;

@@ -1,5 +1,5 @@
-//! When frames go on screen: a playout delay that follows jitter and, where packets are being repaired, leaves time for one round
-//! trip, as libwebrtc's timing does.
+//! When frames go on screen: a playout delay that follows jitter and, where packets are being repaired, leaves time for
+//! one round trip, as libwebrtc's timing does.
 
 use sfu_engine::units::RtpTime;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! What a client sends: its encoders, their packets, retransmissions for the server, and the pacer that spreads key frames.
+//! What a client sends: its encoders, their packets, retransmissions for the server, and the pacer that spreads key
+//! frames.
 
 use super::encoder::Encoder;
 use super::history::{History, Sent};
@@ -451,8 +452,8 @@ impl LocalTrack {
         LocalTrack { spec: spec.clone(), mid, source: spec.source, encodings }
     }
 
-    /// A key frame of an encoding is wanted, or it begins. libvpx encodes all simulcast layers of VP8 in one encoder: a key frame of one is one
-    /// of all that are sent.
+    /// A key frame of an encoding is wanted, or it begins. libvpx encodes all simulcast layers of VP8 in one encoder: a
+    /// key frame of one is one of all that are sent.
     fn want_keyframe(&mut self, codec: Codec, index: usize) {
         for (other, encoding) in self.encodings.iter_mut().enumerate().filter(|(_, encoding)| encoding.flowing) {
             encoding.keyframe_wanted |= other == index || codec == Codec::Vp8;

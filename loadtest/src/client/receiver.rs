@@ -334,7 +334,8 @@ impl Video {
         }
     }
 
-    /// Whether to ask for a key frame now: nothing was ever shown, a packet was given up, or nothing could be shown for long.
+    /// Whether to ask for a key frame now: nothing was ever shown, a packet was given up, or nothing could be shown for
+    /// long.
     fn wants_keyframe(&mut self, now: Instant, lost_for_good: bool) -> bool {
         let waited = |since: Option<Instant>, limit| since.is_some_and(|at| now.saturating_duration_since(at) >= limit);
         self.needs_keyframe |= lost_for_good && self.waiting_since.is_some();

@@ -1,5 +1,5 @@
-//! A client's ICE, DTLS and SRTP: a full agent's checks towards a server, lite or full, then the engine's own DTLS and SRTP, which its
-//! tests compare with independent ones.
+//! A client's ICE, DTLS and SRTP: a full agent's checks towards a server, lite or full, then the engine's own DTLS and
+//! SRTP, which its tests compare with independent ones.
 
 use super::sdp::{Answer, LocalTransport};
 use rand::{RngCore, SeedableRng};
@@ -242,7 +242,8 @@ impl Transport {
         }
     }
 
-    /// Answers a check of a server that is a full agent. The address that it came from is the server's: the socket takes no others.
+    /// Answers a check of a server that is a full agent. The address that it came from is the server's: the socket
+    /// takes no others.
     fn respond(&mut self, transaction: &[u8]) {
         let Some((server, transaction)) = self.server.zip(transaction.try_into().ok()) else { return };
         let integrity = MessageIntegrity::new_short_term_integrity_with_provider(self.local.pwd.clone(), &RingCrypto);

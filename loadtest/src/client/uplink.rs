@@ -1,5 +1,6 @@
-//! A publisher's own congestion control, for clients whose way to the server is limited: which encodings it can afford, how fast it
-//! may send. The estimator is the engine's, of libwebrtc's class; the rule for encodings is libwebrtc's simulcast allocation.
+//! A publisher's own congestion control, for clients whose way to the server is limited: which encodings it can afford,
+//! how fast it may send. The estimator is the engine's, of libwebrtc's class; the rule for encodings is libwebrtc's
+//! simulcast allocation.
 
 use super::pacer::PACING_FACTOR;
 use sfu_engine::downlink::estimate::{
@@ -10,8 +11,8 @@ use sfu_engine::units::Bitrate;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// An encoding above the lowest that is wanted is sent from this share of its rate on. The lowest gets what there is, as measured of
-/// Chromium 156 behind 0.2 and 0.35 Mb/s.
+/// An encoding above the lowest that is wanted is sent from this share of its rate on. The lowest gets what there is,
+/// as measured of Chromium 156 behind 0.2 and 0.35 Mb/s.
 const LEAST_SHARE: f64 = 0.35;
 /// What is sent already stays until it gets less than this over the least.
 const HYSTERESIS: f64 = 0.8;
@@ -57,8 +58,8 @@ impl UplinkControl {
         }
     }
 
-    /// The share of each encoding's rate that is affordable, lowest encoding first; 0 is off. `rates` are bit/s, `sending` tells
-    /// which of them flow now, `audio` is what sound takes.
+    /// The share of each encoding's rate that is affordable, lowest encoding first; 0 is off. `rates` are bit/s,
+    /// `sending` tells which of them flow now, `audio` is what sound takes.
     pub(super) fn shares(&mut self, now: Instant, rates: &[f64], sending: &[bool], audio: f64) -> Vec<f64> {
         let wanted = (rates.iter().sum::<f64>() + audio) * HEADERS;
         self.estimator.set_demand(now, Bitrate::bps(wanted as u64));
@@ -157,8 +158,8 @@ impl UplinkControl {
     }
 }
 
-/// The lowest encoding gets what there is, each higher one what is left, if that is enough for it. A rate of 0 is an encoding that is not
-/// wanted.
+/// The lowest encoding gets what there is, each higher one what is left, if that is enough for it. A rate of 0 is an
+/// encoding that is not wanted.
 pub fn affordable(available: f64, rates: &[f64], sending: &[bool]) -> Vec<f64> {
     let mut left = available.max(0.0);
     let mut blocked = false;
@@ -173,7 +174,8 @@ pub fn affordable(available: f64, rates: &[f64], sending: &[bool]) -> Vec<f64> {
     shares.collect()
 }
 
-/// Up to which rate padding looks for room, as in libwebrtc: until the highest encoding that is wanted can begin. 0 where it flows.
+/// Up to which rate padding looks for room, as in libwebrtc: until the highest encoding that is wanted can begin. 0
+/// where it flows.
 fn room_wanted(rates: &[f64], shares: &[f64]) -> f64 {
     match rates.iter().zip(shares).rposition(|(rate, _)| *rate > 0.0) {
         Some(highest) if shares.get(highest) == Some(&0.0) => {

@@ -1,4 +1,5 @@
-//! A TCP sender with CUBIC (RFC 9438), selective acknowledgement and a retransmission timer (RFC 6298), counted in full packets.
+//! A TCP sender with CUBIC (RFC 9438), selective acknowledgement and a retransmission timer (RFC 6298), counted in full
+//! packets.
 
 use super::FULL_PACKET;
 use std::collections::BTreeMap;

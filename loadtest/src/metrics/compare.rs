@@ -5,7 +5,8 @@ use super::Truth;
 /// Between two looks.
 const STEP_S: f64 = 0.05;
 
-/// Share of a window in which the participant called `name` saw other layers in one run than in the other. `None` where it is not in both.
+/// Share of a window in which the participant called `name` saw other layers in one run than in the other. `None` where
+/// it is not in both.
 pub fn layer_difference(a: &Truth<'_>, b: &Truth<'_>, name: &str, (from, to): (f64, f64)) -> Option<f64> {
     let (a, b) = (shown(a, name)?, shown(b, name)?);
     let steps = ((to - from) / STEP_S).floor().max(1.0) as usize;

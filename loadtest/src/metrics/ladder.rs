@@ -1,7 +1,8 @@
-//! What a receiver could get at best: the layers that fit a capacity, solved exactly, with the priority classes in order.
+//! What a receiver could get at best: the layers that fit a capacity, solved exactly, with the priority classes in
+//! order.
 //!
-//! Which of two feasible choices is better is a matter of taste: 360p at 30 frames, or 720p at 8 with more bits. The taste is the
-//! server's own utility function; what is judged here is how much of the best choice arrives.
+//! Which of two feasible choices is better is a matter of taste: 360p at 30 frames, or 720p at 8 with more bits. The
+//! taste is the server's own utility function; what is judged here is how much of the best choice arrives.
 
 use crate::client::{MAX_PAYLOAD, affordable, cumulative_share, frame_share};
 use crate::scenario::{Flow, FlowKind, Priority, Publish, Rate, Scenario, Source, Steps};
@@ -231,7 +232,8 @@ impl Offer {
     }
 }
 
-/// The choice of one option of each track at most that is worth most; of equal ones the cheapest. Its rate, and the units it takes.
+/// The choice of one option of each track at most that is worth most; of equal ones the cheapest. Its rate, and the
+/// units it takes.
 fn knapsack<'a>(tracks: impl Iterator<Item = &'a [Layer]>, units: usize) -> (f64, usize) {
     // Best value, and its rate, for each number of units.
     let mut best = vec![(0u32, 0.0f64); units + 1];

@@ -1,4 +1,5 @@
-//! What is measured: a [`Metric`] of a participant over a window, computed from a run's record and the scenario's ground truth.
+//! What is measured: a [`Metric`] of a participant over a window, computed from a run's record and the scenario's
+//! ground truth.
 
 mod compare;
 mod ladder;
@@ -129,8 +130,8 @@ impl Metric {
         self == Metric::Fairness
     }
 
-    /// Its value for the participants at `places` over a window. `None` where there is nothing to measure, or what is waited for
-    /// never came.
+    /// Its value for the participants at `places` over a window. `None` where there is nothing to measure, or what is
+    /// waited for never came.
     pub fn measure(self, truth: &Truth<'_>, places: &[usize], (from, to): (f64, f64)) -> Option<f64> {
         let place = *places.first()?;
         let record = &truth.record.participants[place];

@@ -12,8 +12,9 @@ const FIRST_DISTANCE_S: f64 = 1.0;
 /// Audio packets come at this distance.
 const AUDIO_PACKET_S: f64 = 0.02;
 
-/// The freezes of a track that touch a window, from the last frame before to the first after. What the server announced as a pause
-/// is none; the wait for the first frame is none; a gap that lasts to the window's end is one as soon as it is long enough.
+/// The freezes of a track that touch a window, from the last frame before to the first after. What the server announced
+/// as a pause is none; the wait for the first frame is none; a gap that lasts to the window's end is one as soon as it
+/// is long enough.
 pub fn freezes(screen: &Screen, from: f64, to: f64) -> Vec<(f64, f64)> {
     let mut found = Vec::new();
     let mut distances: std::collections::VecDeque<f64> = Default::default();

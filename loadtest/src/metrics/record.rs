@@ -1,4 +1,5 @@
-//! What one run leaves behind: counts in bins of [`BIN_S`] and events, per participant and path. Times are seconds since the start.
+//! What one run leaves behind: counts in bins of [`BIN_S`] and events, per participant and path. Times are seconds
+//! since the start.
 
 use std::collections::BTreeMap;
 

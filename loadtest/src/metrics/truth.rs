@@ -234,8 +234,8 @@ fn steps(from: f64, to: f64, step: f64) -> impl Iterator<Item = f64> {
     (0..count).map(move |index| from + index as f64 * step)
 }
 
-/// What is left for one who would take everything, beside others with `demands` in increasing order and `greedy` ones who take all they get
-/// (max-min fairness): who wants less than an equal part leaves the rest to the others.
+/// What is left for one who would take everything, beside others with `demands` in increasing order and `greedy` ones
+/// who take all they get (max-min fairness): who wants less than an equal part leaves the rest to the others.
 fn fair_part(capacity: f64, demands: &[f64], greedy: usize) -> f64 {
     let (mut left, mut takers) = (capacity, demands.len() + greedy + 1);
     for demand in demands {

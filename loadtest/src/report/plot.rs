@@ -1,5 +1,5 @@
-//! A run as pictures, one for each receiver: capacity, estimate and what was sent; the queue; for each track the layer shown, freezes and
-//! pauses.
+//! A run as pictures, one for each receiver: capacity, estimate and what was sent; the queue; for each track the layer
+//! shown, freezes and pauses.
 
 use super::svg::{Svg, peak};
 use crate::metrics::record::Record;

@@ -1,6 +1,8 @@
-//! One client of a load: a connection, what it publishes and what it receives. Sans-IO; a worker drives thousands of them.
+//! One client of a load: a connection, what it publishes and what it receives. Sans-IO; a worker drives thousands of
+//! them.
 //!
-//! Every received packet is counted by its clear header; a sample of them is opened, authenticated and compared with what was sent.
+//! Every received packet is counted by its clear header; a sample of them is opened, authenticated and compared with
+//! what was sent.
 
 use super::clip::{Clip, Codec, Recognised};
 use super::publisher::{Departures, Media, Publisher};
@@ -298,7 +300,8 @@ impl Client {
         }
         let stream = slot.get_or_insert_with(|| Stream::new(kind, ssrc, header.seq));
         let is_new = stream.on_packet(now, since, header, again, totals);
-        // What was known already was sent again to probe: it says nothing about the way. All retransmissions are opened, but only the sample's count.
+        // What was known already was sent again to probe: it says nothing about the way. All retransmissions are
+        // opened, but only the sample's count.
         if let Some(latency) = opened.flatten().and_then(|inside| inside.latency)
             && is_new
             && is_of_sample
@@ -315,7 +318,8 @@ impl Client {
         seq % self.common.sample == self.phase
     }
 
-    /// Finds the section of a source that the answer did not declare: by its mid, else the first that receives this kind.
+    /// Finds the section of a source that the answer did not declare: by its mid, else the first that receives this
+    /// kind.
     fn find_route(&mut self, packet: &RtpPacket<'_>) -> Option<(usize, bool)> {
         let payload_type = packet.payload_type().0;
         let again = types::RTX.contains(&payload_type);

@@ -1,7 +1,8 @@
 //! The encoded media that clients publish: the files of `loadtest/media`, cut into RTP payloads once for all clients.
 //!
-//! A clip's packets are known beforehand, so a receiver recognises each packet that it opens: which encoding, which packet, and
-//! whether every byte is as it was sent. The media itself carries no mark, so a browser that joins the room sees the picture.
+//! A clip's packets are known beforehand, so a receiver recognises each packet that it opens: which encoding, which
+//! packet, and whether every byte is as it was sent. The media itself carries no mark, so a browser that joins the room
+//! sees the picture.
 
 use super::container::{annex_b_pictures, ivf_frames, ogg_packets};
 use super::payloads;
@@ -50,7 +51,8 @@ pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
 /// And their heights.
 pub(crate) const HEIGHTS: [u16; 3] = [180, 360, 720];
 
-/// One source's media, in a loop. Every encoding has as many frames as the others, and begins with a key frame, its only one.
+/// One source's media, in a loop. Every encoding has as many frames as the others, and begins with a key frame, its
+/// only one.
 #[derive(Debug)]
 pub(crate) struct Clip {
     /// Lowest first.

@@ -1,4 +1,5 @@
-//! The files that FFmpeg writes, taken apart: IVF, H.264's byte stream format, Ogg. The files are our own, so what they do not use is not read.
+//! The files that FFmpeg writes, taken apart: IVF, H.264's byte stream format, Ogg. The files are our own, so what they
+//! do not use is not read.
 
 /// The frames of an IVF file: a header of 32 bytes, then for each frame its length, a timestamp and its bytes.
 pub(crate) fn ivf_frames(file: &[u8]) -> Vec<&[u8]> {
@@ -13,7 +14,8 @@ pub(crate) fn ivf_frames(file: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
-/// The access units of a byte stream (H.264 annex B), each still with its start codes. Every one begins with a delimiter.
+/// The access units of a byte stream (H.264 annex B), each still with its start codes. Every one begins with a
+/// delimiter.
 pub(crate) fn annex_b_pictures(file: &[u8]) -> Vec<&[u8]> {
     const DELIMITER: &[u8] = &[0, 0, 0, 1, 9];
     let starts: Vec<usize> =

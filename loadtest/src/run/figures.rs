@@ -1,5 +1,5 @@
-//! The figures of a result by name: what each is called, what unit it has, what it means. Table, JSON, assertions and comparison all go by
-//! this one list.
+//! The figures of a result by name: what each is called, what unit it has, what it means. Table, JSON, assertions and
+//! comparison all go by this one list.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Options of `run` in a file. A file is turned into arguments, so that an option has the same name, default and checks in both places.
+//! Options of `run` in a file. A file is turned into arguments, so that an option has the same name, default and checks
+//! in both places.
 
 use crate::scenario::Scenario;
 use clap::parser::ValueSource;
@@ -14,8 +15,8 @@ const OF_SCENARIOS: [&str; 2] = ["duration_s", "participant"];
 /// Names less alike than this are no hint.
 const ALIKE: f64 = 0.7;
 
-/// The arguments of `program`, with those of the file that `subcommand` names put before its own. Fails where the file cannot be read, or has a
-/// key that is no option.
+/// The arguments of `program`, with those of the file that `subcommand` names put before its own. Fails where the file
+/// cannot be read, or has a key that is no option.
 pub fn with_file(program: &Command, subcommand: &str, arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
     // Whatever else is wrong is told when all arguments are there.
     let Ok(given) = program.clone().ignore_errors(true).try_get_matches_from(&arguments) else { return Ok(arguments) };

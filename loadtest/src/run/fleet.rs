@@ -152,7 +152,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Waits for the connection, and for media where there is some to be had. Returns the time from `began` to the first packet.
+    /// Waits for the connection, and for media where there is some to be had. Returns the time from `began` to the
+    /// first packet.
     pub(crate) async fn arrive(self, began: Instant, expects_media: bool) -> Result<Option<Duration>, String> {
         let deadline = tokio::time::Instant::from_std(began + JOIN_TIMEOUT);
         let connected = tokio::time::timeout_at(deadline, self.connected).await;

@@ -1,4 +1,5 @@
-//! Signaling by WHIP (RFC 9725) and WHEP, against any server: an offer by POST, an answer in the response, DELETE at the end.
+//! Signaling by WHIP (RFC 9725) and WHEP, against any server: an offer by POST, an answer in the response, DELETE at
+//! the end.
 
 use super::fleet::{Fleet, JOIN_TIMEOUT, Progress, Running};
 use super::plan::Seat;
@@ -16,8 +17,8 @@ use tokio::sync::watch;
 
 const SDP: &str = "application/sdp";
 
-/// Where to publish and where to play. `{room}`, `{publisher}` and `{subscriber}` stand for names; where a URL to play at has no
-/// `{publisher}`, one connection takes all of them.
+/// Where to publish and where to play. `{room}`, `{publisher}` and `{subscriber}` stand for names; where a URL to play
+/// at has no `{publisher}`, one connection takes all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoints {
     pub(crate) whip: String,

@@ -1,9 +1,12 @@
-//! Loads in real time: thousands of clients with real connections and real encoded media against a server, and what they saw.
+//! Loads in real time: thousands of clients with real connections and real encoded media against a server, and what
+//! they saw.
 //!
-//! [`options`] says what a load is, on the command line or in a [`mod@file`], and `plan` who joins when; `attendance` lets them come and go; `rooms` and `http` are the signaling of one participant, on a tokio runtime
-//! of its own. Media runs beside it: a `worker` is a thread with its `ports` (sockets) and `client`s; a client has a `publisher`, which sends a
-//! `clip` (`container`, `payloads`), and a `stream` for each source that it receives. All count into `totals`. `monitor` follows the run and makes
-//! `figures` of it, with `processes` and `sendto`; `outcome`, `table`, `html`, `assertion` and `compare` are what comes out.
+//! [`options`] says what a load is, on the command line or in a [`mod@file`], and `plan` who joins when; `attendance`
+//! lets them come and go; `rooms` and `http` are the signaling of one participant, on a tokio runtime of its own. Media
+//! runs beside it: a `worker` is a thread with its `ports` (sockets) and `client`s; a client has a `publisher`, which
+//! sends a `clip` (`container`, `payloads`), and a `stream` for each source that it receives. All count into `totals`.
+//! `monitor` follows the run and makes `figures` of it, with `processes` and `sendto`; `outcome`, `table`, `html`,
+//! `assertion` and `compare` are what comes out.
 //!
 //! Where the file is a scenario, `live` runs it instead.
 //!

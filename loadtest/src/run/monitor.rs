@@ -1,4 +1,5 @@
-//! Follows a run from the main thread: waits for joins, shows progress, notes a point of every second, and makes figures of the measured time.
+//! Follows a run from the main thread: waits for joins, shows progress, notes a point of every second, and makes
+//! figures of the measured time.
 
 use super::figures::{Figures, Unit};
 use super::fleet::{Fleet, JOIN_TIMEOUT};

@@ -48,7 +48,8 @@ pub struct Options {
     /// Write a report with plots to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Exit with status 1 where this does not hold, such as 'loss<0.1%', 'latency_p99<5ms', 'server_cpu_per_packet<0.5S'
+    /// Exit with status 1 where this does not hold, such as 'loss<0.1%', 'latency_p99<5ms',
+    /// 'server_cpu_per_packet<0.5S'
     #[arg(long, value_name = "BOUND", num_args = 1..)]
     pub assert: Vec<Assertion>,
     /// No progress bar
@@ -104,15 +105,17 @@ pub struct Load {
     /// Measure only until so many packets were received
     #[arg(long, value_name = "COUNT")]
     pub packets: Option<u64>,
-    /// Probability that the network drops a packet of media on its way to a receiver, who asks for pictures' packets again
+    /// Probability that the network drops a packet of media on its way to a receiver, who asks for pictures' packets
+    /// again
     #[arg(long, default_value_t = 0.0, value_name = "PROBABILITY", value_parser = |text: &str| within(text, 0.0, 1.0))]
     #[serde(default)]
     pub network_loss: f64,
     /// Receivers open one packet of so many; the others are counted by their clear headers
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub sample: u16,
-    /// Milliseconds between two looks at the sockets once all have joined. With 0 this process sleeps in the kernel until a datagram comes, and is woken
-    /// by the server's send calls, on the server's CPU time, as no receiver behind a network is
+    /// Milliseconds between two looks at the sockets once all have joined. With 0 this process sleeps in the kernel
+    /// until a datagram comes, and is woken by the server's send calls, on the server's CPU time, as no receiver behind
+    /// a network is
     #[arg(long, default_value_t = 1, value_name = "MS")]
     #[serde(default)]
     pub read_every: u32,

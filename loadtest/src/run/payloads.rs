@@ -34,7 +34,8 @@ pub(super) fn vp8(frame: &[u8], _: bool) -> Vec<Vec<u8>> {
     packets.map(|(index, part)| [&[0x80 | u8::from(index == 0) << 4, 0xe0, 0x80, 0, 0, 0][..], part].concat()).collect()
 }
 
-/// RFC 9628 in flexible mode off, without layers. The key frame's first packet carries the scalability structure with its size.
+/// RFC 9628 in flexible mode off, without layers. The key frame's first packet carries the scalability structure with
+/// its size.
 pub(super) fn vp9(frame: &[u8], key: bool) -> Vec<Vec<u8>> {
     let (last, size) = (even(frame).count() - 1, vp9_size(frame).filter(|_| key));
     let packets = even(frame).enumerate().map(|(index, part)| {
@@ -56,8 +57,8 @@ pub(super) fn vp9(frame: &[u8], key: bool) -> Vec<Vec<u8>> {
     packets.collect()
 }
 
-/// Width and height in a key frame's uncompressed header of profile 0: marker, profile, flags and sync code take 4 bytes, colour space and
-/// range 4 bits, then 16 bits each, less one.
+/// Width and height in a key frame's uncompressed header of profile 0: marker, profile, flags and sync code take 4
+/// bytes, colour space and range 4 bits, then 16 bits each, less one.
 fn vp9_size(frame: &[u8]) -> Option<(u16, u16)> {
     let bits = |at: usize| {
         Some((u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]) << 4) | u16::from(frame.get(at + 2)? >> 4))
@@ -102,7 +103,8 @@ pub(super) fn av1(unit: &[u8], key: bool) -> Vec<Vec<u8>> {
     let obus = obus(unit);
     let total: usize = obus.iter().map(|obu| obu.len() + LENGTH).sum();
     let count = total.div_ceil(MAX_PAYLOAD - 2 * LENGTH);
-    // An element that goes on in the next packet has a length there too, and a packet's last bytes may be too few for one.
+    // An element that goes on in the next packet has a length there too, and a packet's last bytes may be too few for
+    // one.
     let size = total.div_ceil(count) + 2 * LENGTH;
     let mut payloads = vec![vec![u8::from(key) << 3]];
     let mut room = size;

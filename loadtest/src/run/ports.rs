@@ -1,7 +1,8 @@
 //! The sockets of a worker: batches in (recvmmsg, GRO), single datagrams out, as each came from a network of its own.
 //!
-//! A server tells its clients apart by their addresses. Where it is on the same machine, one socket serves thousands of clients: each has an
-//! address of its own in 127.64.0.0/10, which the loopback interface takes without being told. To a server elsewhere each client has a socket.
+//! A server tells its clients apart by their addresses. Where it is on the same machine, one socket serves thousands of
+//! clients: each has an address of its own in 127.64.0.0/10, which the loopback interface takes without being told. To
+//! a server elsewhere each client has a socket.
 
 use super::client::Arrival;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};

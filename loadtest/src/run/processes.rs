@@ -1,4 +1,5 @@
-//! What processes use, by /proc: CPU time, memory, and datagrams that their sockets had no room for. Where there is no /proc, nothing is known.
+//! What processes use, by /proc: CPU time, memory, and datagrams that their sockets had no room for. Where there is no
+//! /proc, nothing is known.
 
 use rustix::param::clock_ticks_per_second;
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,7 +113,8 @@ impl Stat {
         Stat::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Fields as proc_pid_stat(5) has them; the name before them may contain anything but ends with the last parenthesis.
+    /// Fields as proc_pid_stat(5) has them; the name before them may contain anything but ends with the last
+    /// parenthesis.
     fn parse(pid: u32, text: &str) -> Option<Stat> {
         let (_, fields) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = fields.split_whitespace().collect();

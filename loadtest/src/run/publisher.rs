@@ -1,5 +1,5 @@
-//! What a client sends: clips in a loop on the clock of a camera and a microphone, from the beginning again when a key frame is asked for,
-//! and single packets again when they are missed.
+//! What a client sends: clips in a loop on the clock of a camera and a microphone, from the beginning again when a key
+//! frame is asked for, and single packets again when they are missed.
 
 use super::clip::{AUDIO_PACKET, Clip, Codec, RIDS, VIDEO_FPS};
 use super::payloads;
@@ -295,7 +295,8 @@ impl Track {
             ssrc: Ssrc(rng.next_u32() | 1),
             rtx_ssrc: Ssrc(rng.next_u32() | 1),
             wanted: true,
-            // Far from the wrap: who misses the first packets must not guess the rollover counter wrong (RFC 3711 section 3.3.1).
+            // Far from the wrap: who misses the first packets must not guess the rollover counter wrong (RFC 3711
+            // section 3.3.1).
             seq: (rng.next_u32() & 0x7fff) as u16,
             rtx_seq: (rng.next_u32() & 0x7fff) as u16,
             ts_offset: rng.next_u32(),

@@ -179,7 +179,8 @@ async fn join(rooms: &Rooms, fleet: &Arc<Fleet>, seat: &Seat) -> Result<(Session
 }
 
 impl Session {
-    /// Listens until told to leave, or until the server ends the session. A WebSocket that is lost is opened again: media goes on meanwhile.
+    /// Listens until told to leave, or until the server ends the session. A WebSocket that is lost is opened again:
+    /// media goes on meanwhile.
     async fn stay(self, progress: Progress, began: Instant, expects_media: bool, mut leave: watch::Receiver<bool>) {
         let Session { rooms, rejoin, mut socket, fleet, running, tracks } = self;
         let arrive = async { fleet.note_join(progress.arrive(began, expects_media).await) };

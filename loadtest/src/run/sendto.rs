@@ -1,4 +1,5 @@
-//! S: what one plain `sendto` of 1150 bytes over loopback costs in CPU on this machine, the unit of all figures about CPU.
+//! S: what one plain `sendto` of 1150 bytes over loopback costs in CPU on this machine, the unit of all figures about
+//! CPU.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
@@ -11,7 +12,8 @@ const BYTES: usize = 1150;
 const BATCH: usize = 32;
 const BATCHES: usize = 2000;
 
-/// Measures S: the median over batches of the CPU time that the sending thread used, without receiving. Takes a fraction of a second.
+/// Measures S: the median over batches of the CPU time that the sending thread used, without receiving. Takes a
+/// fraction of a second.
 pub(crate) fn measure() -> io::Result<Duration> {
     let (sender, receiver) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     receiver.set_nonblocking(true)?;

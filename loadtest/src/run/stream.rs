@@ -49,7 +49,8 @@ impl Stream {
         }
     }
 
-    /// A packet arrived, as a retransmission if `again`; false where it was known already. `since` is the time since the start of the run.
+    /// A packet arrived, as a retransmission if `again`; false where it was known already. `since` is the time since
+    /// the start of the run.
     pub(crate) fn on_packet(
         &mut self,
         now: Instant,
@@ -115,7 +116,8 @@ struct Frames {
     next: Option<ExtSeq>,
     /// Packets ahead of `next`: whether they end a frame.
     waiting: BTreeMap<u64, bool>,
-    /// A packet of the frame at `next` was given up. Where it was the last of its frame, that one and the next count as one.
+    /// A packet of the frame at `next` was given up. Where it was the last of its frame, that one and the next count as
+    /// one.
     broken: bool,
 }
 
@@ -154,8 +156,8 @@ impl Frames {
     }
 }
 
-/// The rhythm of complete frames. A freeze is an interval longer than three mean ones and than a mean one plus 150 ms, as `freezeCount` of
-/// W3C webrtc-stats has it.
+/// The rhythm of complete frames. A freeze is an interval longer than three mean ones and than a mean one plus 150 ms,
+/// as `freezeCount` of W3C webrtc-stats has it.
 #[derive(Debug, Default)]
 struct Pace {
     last: Option<Instant>,

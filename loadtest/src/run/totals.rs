@@ -1,4 +1,5 @@
-//! What a worker counts, for all its clients together. Everything only grows, so the difference of two moments is what happened in between.
+//! What a worker counts, for all its clients together. Everything only grows, so the difference of two moments is what
+//! happened in between.
 
 use hdrhistogram::Histogram;
 

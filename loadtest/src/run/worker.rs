@@ -1,8 +1,10 @@
-//! A worker: one thread that owns sockets and the clients on them. It waits for datagrams, orders and deadlines, and never for another worker.
+//! A worker: one thread that owns sockets and the clients on them. It waits for datagrams, orders and deadlines, and
+//! never for another worker.
 //!
-//! A thread that sleeps until a datagram comes is woken by whoever sends it. On one machine that is the server, whose call takes 20 to 30 us then and not
-//! two, by the interrupt that a processor at rest is sent. A network wakes nobody at the sender's expense. So once all clients have joined, a worker looks
-//! at its sockets every so often and sleeps by time alone in between: the kernel notes when datagrams came, so no figure but the clients' answers is late.
+//! A thread that sleeps until a datagram comes is woken by whoever sends it. On one machine that is the server, whose
+//! call takes 20 to 30 us then and not two, by the interrupt that a processor at rest is sent. A network wakes nobody
+//! at the sender's expense. So once all clients have joined, a worker looks at its sockets every so often and sleeps by
+//! time alone in between: the kernel notes when datagrams came, so no figure but the clients' answers is late.
 
 use super::client::Client;
 use super::ports::{Buffers, Port, own_address};
@@ -154,7 +156,8 @@ impl Worker {
         }
     }
 
-    /// Waits until something is due, until it is time to look at the sockets or, where each datagram is wanted at once, until one comes.
+    /// Waits until something is due, until it is time to look at the sockets or, where each datagram is wanted at once,
+    /// until one comes.
     fn wait(&mut self, events: &mut Events) {
         let deadline = self.deadlines.peek().map_or(self.next_publish, |Reverse((at, _))| (*at).min(self.next_publish));
         let idle = deadline.saturating_duration_since(Instant::now());
@@ -222,7 +225,8 @@ impl Worker {
         Ok(place)
     }
 
-    /// Takes what arrived, a few batches from each port. A port is told of once only, so it stays on the list until it is empty.
+    /// Takes what arrived, a few batches from each port. A port is told of once only, so it stays on the list until it
+    /// is empty.
     fn receive(&mut self, buffers: &mut Buffers) {
         let Worker { ports, readable, clients, by_address, totals, shared, .. } = self;
         let mut touched = Vec::new();

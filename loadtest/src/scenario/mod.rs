@@ -1,6 +1,7 @@
 //! Scenario files: links, participants, competing traffic and what is expected, as `SCENARIOS.md` defines them.
 //!
-//! [`Scenario::read`] is the only way in: it refuses unknown keys with their position, and whatever does not fit together.
+//! [`Scenario::read`] is the only way in: it refuses unknown keys with their position, and whatever does not fit
+//! together.
 
 mod check;
 mod expect;

@@ -6,7 +6,8 @@ use crate::scenario::Bound;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A row moved if it did by more than this share of its committed value or of its bound: another processor may round otherwise.
+/// A row moved if it did by more than this share of its committed value or of its bound: another processor may round
+/// otherwise.
 const SLACK: f64 = 0.05;
 
 /// What differs from the committed scoreboard.

@@ -1,5 +1,5 @@
-//! The scoreboard as Markdown. What [`super::check`] reads back: headings of scenarios, and in their tables the first three cells, which
-//! name a row, and the cell of the check's seeds.
+//! The scoreboard as Markdown. What [`super::check`] reads back: headings of scenarios, and in their tables the first
+//! three cells, which name a row, and the cell of the check's seeds.
 
 use super::{Board, CHECKED_SEEDS};
 use crate::sweep::Row;

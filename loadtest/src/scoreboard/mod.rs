@@ -1,8 +1,8 @@
-//! `docs/scoreboard.md`: every expectation of the scenario files with what was measured, and the targets over them. Written by `loadtest
-//! scoreboard`, checked by `loadtest scoreboard --check`.
+//! `docs/scoreboard.md`: every expectation of the scenario files with what was measured, and the targets over them.
+//! Written by `loadtest scoreboard`, checked by `loadtest scoreboard --check`.
 //!
-//! The same program on the same machine writes the same bytes. The check runs the first [`CHECKED_SEEDS`] only, for which each row has a
-//! column of its own: figures of five seeds and of twenty are not to be compared.
+//! The same program on the same machine writes the same bytes. The check runs the first [`CHECKED_SEEDS`] only, for
+//! which each row has a column of its own: figures of five seeds and of twenty are not to be compared.
 
 mod check;
 mod markdown;

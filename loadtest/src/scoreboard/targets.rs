@@ -1,4 +1,5 @@
-//! Targets over several scenarios, from `targets.toml`: which rows count, what is made of their values, which bounds must hold.
+//! Targets over several scenarios, from `targets.toml`: which rows count, what is made of their values, which bounds
+//! must hold.
 
 use super::Entry;
 use crate::metrics::{Metric, Summary, Truth, layer_difference};

@@ -1,5 +1,5 @@
-//! One run of a scenario: a server, clients, links and competing traffic, driven by one clock. [`run`] has the engine for a
-//! server, and virtual time; [`crate::run`] has a server behind sockets, and real time.
+//! One run of a scenario: a server, clients, links and competing traffic, driven by one clock. [`run`] has the engine
+//! for a server, and virtual time; [`crate::run`] has a server behind sockets, and real time.
 
 mod cast;
 mod clock;

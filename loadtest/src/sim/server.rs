@@ -7,8 +7,8 @@ use sfu_engine::command::PublishHint;
 use sfu_engine::ids::TrackId;
 use std::time::Instant;
 
-/// A server. It names participants by their places in the cast, and tracks by their publisher's place and their place among
-/// its tracks.
+/// A server. It names participants by their places in the cast, and tracks by their publisher's place and their place
+/// among its tracks.
 pub(crate) trait Server {
     /// Somebody joins who wants this of tracks that it does not name; `None` where it wants nothing of them.
     fn join(&mut self, now: Instant, place: usize, default: Option<Wish>);

@@ -1,4 +1,5 @@
-//! What clients and server tell each other beside the media: the rooms protocol, as values that arrive after the path's latency.
+//! What clients and server tell each other beside the media: the rooms protocol, as values that arrive after the path's
+//! latency.
 
 use sfu_engine::command::PublishHint;
 use sfu_engine::event::SlotState;

@@ -1,5 +1,5 @@
-//! The world of one run. An event wakes one owner; then everything that follows at the same moment is carried out: datagrams go to
-//! links, what the server tells to the clients, and everybody touched notes when to be woken next.
+//! The world of one run. An event wakes one owner; then everything that follows at the same moment is carried out:
+//! datagrams go to links, what the server tells to the clients, and everybody touched notes when to be woken next.
 
 use super::clock::Agenda;
 use super::engine::EngineServer;

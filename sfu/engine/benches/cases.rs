@@ -1,5 +1,5 @@
-//! The parts of the engine that are measured: by time in `parts`, by instructions in `counts`. Each function sets a part up and gives back what
-//! is done once in a measurement.
+//! The parts of the engine that are measured: by time in `parts`, by instructions in `counts`. Each function sets a
+//! part up and gives back what is done once in a measurement.
 
 use crate::harness::{Access, Publish, World, seconds};
 use rtc::crypto::default_provider;
@@ -111,7 +111,8 @@ impl CaptureTime for Clock {
     }
 }
 
-/// Stores a packet and lets a slot's forwarder select and renumber it: three packets a frame, two temporal layers of which the slot takes one.
+/// Stores a packet and lets a slot's forwarder select and renumber it: three packets a frame, two temporal layers of
+/// which the slot takes one.
 pub fn rewrite() -> impl FnMut() {
     let (mut store, mut forwarder) =
         (PacketStore::new(PacketStore::VIDEO_SLOTS), Forwarder::new(MediaKind::Video, SeqNo(1000), RtpTime(5)));
@@ -213,7 +214,8 @@ pub fn estimate(one_lost_of: u16) -> impl FnMut() {
     }
 }
 
-/// One of so many participants is woken, and wants to be again: each in 5 ms (a pacer), and every eighth time in 5 s (consent).
+/// One of so many participants is woken, and wants to be again: each in 5 ms (a pacer), and every eighth time in 5 s
+/// (consent).
 pub fn wake(participants: u64) -> impl FnMut() {
     let (start, mut timers) = (Instant::now(), Timers::default());
     (0..participants)

@@ -1,7 +1,7 @@
-//! How many instructions the parts of the engine take, against a committed baseline: `cargo bench --workspace --bench counts`. Counted by
-//! Valgrind's callgrind, so the figures are the same however busy the machine is, and on any x86-64 that has AES and AVX2 (Valgrind shows
-//! programs the same processor on all of these, so cipher and C library take the same paths). Fails where a part takes 3 % more than in
-//! `counts.txt`; `-- --renew` writes that file.
+//! How many instructions the parts of the engine take, against a committed baseline: `cargo bench --workspace --bench
+//! counts`. Counted by Valgrind's callgrind, so the figures are the same however busy the machine is, and on any x86-64
+//! that has AES and AVX2 (Valgrind shows programs the same processor on all of these, so cipher and C library take the
+//! same paths). Fails where a part takes 3 % more than in `counts.txt`; `-- --renew` writes that file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(unreachable_pub, dead_code, unused_imports, reason = "the harness is that of the calls")]
 

@@ -46,8 +46,8 @@ fn clock_cold(call: &mut dyn FnMut() -> bool) {
     }
 }
 
-/// One publisher with camera and microphone, 100 subscribers: everything that the engine does for a packet, from the datagram that comes
-/// in to those that go out sealed, divided by those that go out.
+/// One publisher with camera and microphone, 100 subscribers: everything that the engine does for a packet, from the
+/// datagram that comes in to those that go out sealed, divided by those that go out.
 fn fan_out(criterion: &mut Criterion) {
     let mut world = cases::room(100);
     for (how, cold) in [("", false), (", from cold caches", true)] {
@@ -73,9 +73,9 @@ fn clock_others(call: &mut dyn FnMut() -> bool) {
     }
 }
 
-/// 1000 messages of 1 KiB in a second to 50 receivers on the reliable lane: everything that the engine does for them, receivers'
-/// acknowledgements included, divided by the messages that receivers get. 50 000 times this is the share of a core that such a room takes,
-/// before the system calls.
+/// 1000 messages of 1 KiB in a second to 50 receivers on the reliable lane: everything that the engine does for them,
+/// receivers' acknowledgements included, divided by the messages that receivers get. 50 000 times this is the share of
+/// a core that such a room takes, before the system calls.
 fn data(criterion: &mut Criterion) {
     let mut world = World::new(1);
     for id in 1..=51 {

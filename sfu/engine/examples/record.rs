@@ -4,9 +4,10 @@
 //! record NAME SKIP SECONDS < offer.sdp        prints the answer; writes NAME.sdp (the offer) and NAME.rtp
 //! ```
 //!
-//! Answers with the engine's own negotiation, ends DTLS and SRTP, gives transport-wide feedback so that the sender's rate rises, asks for
-//! a key frame every second, and for the first after SKIP seconds of media. From then on it writes what comes for SECONDS, in the format of rtpdump: retransmissions
-//! and padding too. It sends no receiver reports, since after the first Chromium leaves mid and rid away. `web-demo/tests/capture.mjs` drives it.
+//! Answers with the engine's own negotiation, ends DTLS and SRTP, gives transport-wide feedback so that the sender's
+//! rate rises, asks for a key frame every second, and for the first after SKIP seconds of media. From then on it writes
+//! what comes for SECONDS, in the format of rtpdump: retransmissions and padding too. It sends no receiver reports,
+//! since after the first Chromium leaves mid and rid away. `web-demo/tests/capture.mjs` drives it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -171,15 +172,16 @@ impl Recorder {
     }
 }
 
-/// The address by which this machine would reach others, since browsers do not send from the loopback interface; nothing is sent.
+/// The address by which this machine would reach others, since browsers do not send from the loopback interface;
+/// nothing is sent.
 fn own_address() -> std::net::IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     let route = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
     route.map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
-/// The rtpdump format of rtptools: a line, a header of 16 bytes, then for each packet its length with and without this header of
-/// 8 bytes, and milliseconds since the start.
+/// The rtpdump format of rtptools: a line, a header of 16 bytes, then for each packet its length with and without this
+/// header of 8 bytes, and milliseconds since the start.
 fn rtpdump(packets: &[(Duration, Vec<u8>)]) -> Vec<u8> {
     let mut file = b"#!rtpplay1.0 0.0.0.0/0\n".to_vec();
     file.extend([0; 16]);

@@ -49,8 +49,9 @@ pub enum Command {
         /// What it wants of these tracks; each replaces what it wanted of the track before.
         tracks: Vec<(TrackId, Preference)>,
     },
-    /// A participant asks for a key frame of what it receives of a track; ignored where it receives nothing of it. However many ask, an encoding's
-    /// publisher gets about one request a second ([`crate::uplink::keyframe::KeyframeRequester::THROTTLE`]).
+    /// A participant asks for a key frame of what it receives of a track; ignored where it receives nothing of it.
+    /// However many ask, an encoding's publisher gets about one request a second
+    /// ([`crate::uplink::keyframe::KeyframeRequester::THROTTLE`]).
     RequestKeyframe {
         /// The receiver.
         participant: ParticipantId,
@@ -64,7 +65,8 @@ pub enum Command {
         /// Tallest picture in pixels; encodings above the next larger one are not sent. `u16::MAX`: no cap.
         max_height: u16,
     },
-    /// Asks how the members of a room do; answered by [`crate::Event::Report`] with the same request id, whether there is such a room or not.
+    /// Asks how the members of a room do; answered by [`crate::Event::Report`] with the same request id, whether there
+    /// is such a room or not.
     Report {
         /// Which room.
         room: RoomId,

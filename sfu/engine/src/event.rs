@@ -32,7 +32,8 @@ pub enum Event {
         /// Why.
         reason: DisconnectReason,
     },
-    /// A tuple carries this participant's traffic from now on; shards tell each other so that datagrams find their owner.
+    /// A tuple carries this participant's traffic from now on; shards tell each other so that datagrams find their
+    /// owner.
     TupleValidated {
         /// The tuple.
         tuple: Tuple,
@@ -67,8 +68,8 @@ pub enum Event {
         /// New state of each changed slot.
         slots: Vec<SlotState>,
     },
-    /// A participant has fewer slots than tracks it wants; it should add this many recvonly sections and offer again. Both are 0 once
-    /// nothing is missing any more.
+    /// A participant has fewer slots than tracks it wants; it should add this many recvonly sections and offer again.
+    /// Both are 0 once nothing is missing any more.
     SlotsWanted {
         /// The receiver.
         participant: ParticipantId,
@@ -215,7 +216,8 @@ pub enum Sending {
         size: Option<(u16, u16)>,
         /// Codec.
         codec: Codec,
-        /// The encoding and the highest temporal layer that the allocator chose. Others flow while the key frame is waited for that a switch begins with.
+        /// The encoding and the highest temporal layer that the allocator chose. Others flow while the key frame is
+        /// waited for that a switch begins with.
         target: (EncodingIndex, u8),
         /// Why nothing higher was chosen.
         limit: Limit,

@@ -1,11 +1,12 @@
 //! Distributions of what is measured, as plain integers: a few instructions for each value, no lock, no allocation.
 //!
-//! Bounds of buckets are powers of two, so that the bucket of a value is found by counting its leading zeros. [`crate::snapshot`] has
-//! the distributions that an engine keeps.
+//! Bounds of buckets are powers of two, so that the bucket of a value is found by counting its leading zeros.
+//! [`crate::snapshot`] has the distributions that an engine keeps.
 
 use std::time::Duration;
 
-/// How many values fell into each bucket: the first holds those up to 2^`LOWEST`, each further one those up to twice as much as the one before.
+/// How many values fell into each bucket: the first holds those up to 2^`LOWEST`, each further one those up to twice as
+/// much as the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram<const LOWEST: u32, const BUCKETS: usize> {
     counts: [u64; BUCKETS],

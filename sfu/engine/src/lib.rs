@@ -1,8 +1,8 @@
 //! Sluice's media engine: a selective forwarding unit (RFC 7667 section 3.7) without any I/O.
 //!
-//! The engine owns no socket, thread, lock or clock. A shard gives it datagrams, commands and the time (`handle_*`), and takes
-//! from it datagrams to send, events and the next time at which it wants to be called (`poll_*`). The same engine therefore runs
-//! in a server and, in tests, in virtual time.
+//! The engine owns no socket, thread, lock or clock. A shard gives it datagrams, commands and the time (`handle_*`),
+//! and takes from it datagrams to send, events and the next time at which it wants to be called (`poll_*`). The same
+//! engine therefore runs in a server and, in tests, in virtual time.
 
 mod bucket;
 mod byte_reader;

@@ -49,7 +49,8 @@ pub struct Participant {
     pub carried: Carried,
 }
 
-/// Why a participant is to be served. Most are for media alone, for which nothing but its downlink needs to be looked at, or nothing at all.
+/// Why a participant is to be served. Most are for media alone, for which nothing but its downlink needs to be looked
+/// at, or nothing at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// The pacer was given packets, or may send what it has.

@@ -58,7 +58,8 @@ impl Progress {
         Some(now.saturating_duration_since(std::mem::replace(&mut self.since, now)))
     }
 
-    /// The state of the media connection, for [`crate::snapshot::EngineSnapshot::connections`]: 0 not there yet, 1 there, 2 lost.
+    /// The state of the media connection, for [`crate::snapshot::EngineSnapshot::connections`]: 0 not there yet, 1
+    /// there, 2 lost.
     pub fn connection(&self, connected: bool) -> usize {
         match (connected, self.phase) {
             (true, _) => 1,

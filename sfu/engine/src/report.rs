@@ -1,6 +1,7 @@
 //! How a room does, in figures: what it receives, what it sends, and why each receiver gets what it gets.
 //!
-//! Made only when the control plane asks ([`crate::Command::Report`]): an operator who looks at one room, never the hot path.
+//! Made only when the control plane asks ([`crate::Command::Report`]): an operator who looks at one room, never the hot
+//! path.
 
 use crate::command::Priority;
 use crate::downlink::Downlink;

@@ -32,13 +32,13 @@ pub struct Counters {
     pub rtp_lost_in: [u64; 2],
     /// RTP packets that receivers reported lost, by kind.
     pub rtp_lost_out: [u64; 2],
-    /// Packets that receivers reported as marked Congestion Experienced (RFC 8888). They are counted only: we send Not-ECT (RFC 3168),
-    /// since the estimator does not answer a mark.
+    /// Packets that receivers reported as marked Congestion Experienced (RFC 8888). They are counted only: we send
+    /// Not-ECT (RFC 3168), since the estimator does not answer a mark.
     pub ce_marks: u64,
     /// Retransmissions received and sent.
     pub retransmissions: InOut,
-    /// Packets of class padding that were sent: those of probes, and the few that bring feedback while everything is paused for want of
-    /// bandwidth.
+    /// Packets of class padding that were sent: those of probes, and the few that bring feedback while everything is
+    /// paused for want of bandwidth.
     pub probe_packets: u64,
     /// Bytes of RTP padding that gave packets of one run the same size.
     pub run_padding_bytes: u64,
@@ -52,7 +52,8 @@ pub struct Counters {
     pub rtcp: [InOut; RtcpKind::ALL.len()],
     /// Packets asked for again, by us (out) and by receivers (in).
     pub nacks: InOut,
-    /// Switches of the layer that a receiver gets, to a higher and to a lower one, each by what made them, in the order of [`Limit::ALL`].
+    /// Switches of the layer that a receiver gets, to a higher and to a lower one, each by what made them, in the order
+    /// of [`Limit::ALL`].
     pub layer_switches: [[u64; Limit::ALL.len()]; 2],
     /// Transports that became ready over UDP and over TCP, each over IPv4 and over IPv6.
     pub connected: [[u64; 2]; 2],
@@ -72,10 +73,12 @@ pub struct Counters {
     pub distributions: Distributions,
 }
 
-/// Distributions of what the engine measures. The last five get a value for each connected participant every two seconds.
+/// Distributions of what the engine measures. The last five get a value for each connected participant every two
+/// seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distributions {
-    /// From a packet's arrival at the machine until it is sealed for a receiver, for each receiver; without retransmissions.
+    /// From a packet's arrival at the machine until it is sealed for a receiver, for each receiver; without
+    /// retransmissions.
     pub forward_latency: ShortTimes,
     /// The part of that which the packet waited in the receiver's pacer, by kind.
     pub pacer_delay: [ShortTimes; 2],
@@ -294,7 +297,8 @@ pub struct EngineSnapshot {
     pub policed: u64,
     /// Receivers that are sent the smallest pictures only, and no pictures, since the engine cannot keep up.
     pub relieved: [u64; 2],
-    /// Published tracks of which receivers are offered less than there is, since their publisher's network does not carry more.
+    /// Published tracks of which receivers are offered less than there is, since their publisher's network does not
+    /// carry more.
     pub held_back: u64,
 }
 

@@ -1,4 +1,5 @@
-//! `sluice health`: asks a server for `/livez` at its admin address, by the same settings. A container's health check needs no other program.
+//! `sluice health`: asks a server for `/livez` at its admin address, by the same settings. A container's health check
+//! needs no other program.
 
 use crate::settings::Settings;
 use std::io::{self, BufRead, BufReader, Write};

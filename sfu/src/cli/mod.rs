@@ -67,8 +67,8 @@ struct NetworkFlags {
     /// Address to take media on; may be given several times. Default: every address of the machine.
     #[arg(long, value_name = "IP")]
     media_listen: Vec<String>,
-    /// Address that clients are told to send media to, for example the public one behind a NAT: an IP, a host name, or "interfaces"; may be
-    /// given several times.
+    /// Address that clients are told to send media to, for example the public one behind a NAT: an IP, a host name, or
+    /// "interfaces"; may be given several times.
     #[arg(long, value_name = "IP|NAME")]
     advertise: Vec<String>,
     /// STUN server that is asked for the public address, which is then advertised too.

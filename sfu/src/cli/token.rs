@@ -111,7 +111,8 @@ impl TokenArgs {
         if keys.is_empty() { Err(MintError::NoKeys) } else { Ok(keys) }
     }
 
-    /// What the server of these settings wants `aud` to be. Who mints with a key file may be elsewhere, without the server's settings.
+    /// What the server of these settings wants `aud` to be. Who mints with a key file may be elsewhere, without the
+    /// server's settings.
     fn audience(&self, sources: &Sources) -> Result<Option<String>, MintError> {
         match sources.load() {
             Ok(loaded) => Ok(loaded.settings.access.audience),

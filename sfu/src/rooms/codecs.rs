@@ -1,7 +1,8 @@
-//! In which codec each publisher of a room sends its video: one that everybody in the room can receive, then what the room prefers.
+//! In which codec each publisher of a room sends its video: one that everybody in the room can receive, then what the
+//! room prefers.
 //!
-//! [`CodecRules`] orders codecs, here and where offers are answered. A codec that more people can receive is changed to at once; one that is
-//! only preferred when it has been possible for a while, since whoever lacked it may come back.
+//! [`CodecRules`] orders codecs, here and where offers are answered. A codec that more people can receive is changed to
+//! at once; one that is only preferred when it has been possible for a while, since whoever lacked it may come back.
 
 use super::convert;
 use super::room::Room;
@@ -62,7 +63,8 @@ impl Published {
         })
     }
 
-    /// Whether the publisher must be told another codec now. Otherwise when to look again, where that may change by itself.
+    /// Whether the publisher must be told another codec now. Otherwise when to look again, where that may change by
+    /// itself.
     fn review(&mut self, now: Instant, rules: &CodecRules, patience: Duration) -> (bool, Option<Instant>) {
         // The first of the best: among equals the publisher's own order decides.
         let Some(best) = self.offered.iter().copied().min_by_key(|(codec, _)| rules.rank(*codec)) else {
@@ -122,7 +124,8 @@ impl Room {
         member.codecs.receivable.clone_from(&answer.receivable);
     }
 
-    /// Tells every publisher that should change its codec. Returns when to look again, where time alone may change something.
+    /// Tells every publisher that should change its codec. Returns when to look again, where time alone may change
+    /// something.
     pub(super) fn review_codecs(&mut self, now: Instant, patience: Duration) -> Option<Instant> {
         let receivers = self.receivers();
         let publishers: Vec<_> =

@@ -1,9 +1,9 @@
 //! The control plane: it knows the rooms and their participants, passes the participants' requests to the shards, and
 //! passes the shards' events to the participants.
 //!
-//! It implements [`RoomService`], which the WebSocket, WHIP and WHEP sessions of `signaling` call. The participants of one
-//! room may be on several shards (`placement`). The directory's locks are taken before a room's lock, and no lock is held
-//! across an await.
+//! It implements [`RoomService`], which the WebSocket, WHIP and WHEP sessions of `signaling` call. The participants of
+//! one room may be on several shards (`placement`). The directory's locks are taken before a room's lock, and no lock
+//! is held across an await.
 
 mod admin;
 mod codecs;
@@ -53,7 +53,8 @@ pub(crate) struct Rooms {
     directory: DashMap<wire::RoomName, Arc<Mutex<Room>>>,
     by_id: DashMap<RoomId, Arc<Mutex<Room>>>,
     members: DashMap<ParticipantId, Arc<Mutex<Room>>>,
-    /// Who waits for the answer to which offer. Leaves with the participant, so that nobody waits for an answer that cannot come.
+    /// Who waits for the answer to which offer. Leaves with the participant, so that nobody waits for an answer that
+    /// cannot come.
     answers: DashMap<ParticipantId, (RequestId, oneshot::Sender<Result<Answer, NegotiationError>>)>,
     /// Who waits for which report of a shard.
     reports: DashMap<RequestId, oneshot::Sender<Vec<ParticipantReport>>>,
@@ -257,7 +258,8 @@ impl Rooms {
         Terms { max_participants: self.limits.participants_per_room, metadata, empty: Duration::ZERO, codecs }
     }
 
-    /// Lets somebody into a room, on the shard that suits it. The directory is locked meanwhile, so that rooms made at once spread.
+    /// Lets somebody into a room, on the shard that suits it. The directory is locked meanwhile, so that rooms made at
+    /// once spread.
     fn let_in(&self, room: &mut Room, id: ParticipantId, request: &JoinRequest, events: EventSink) {
         let shard = self.placement.place(room.members.values().map(|member| member.shard));
         room.enter(id, shard, request, events);
@@ -265,7 +267,8 @@ impl Rooms {
         self.counters.participants.of(convert::role(&request.grants)).increment();
     }
 
-    /// Takes a participant out of its room, and the room away if it was the last one. Returns who it was, and the shard that must know.
+    /// Takes a participant out of its room, and the room away if it was the last one. Returns who it was, and the shard
+    /// that must know.
     fn exit(&self, id: ParticipantId, reason: LeaveReason) -> Option<(Member, ShardHandle)> {
         let (_, room) = self.members.remove(&id)?;
         self.answers.remove(&id);

@@ -1,9 +1,11 @@
-//! On which shard a participant is placed. A room starts on the quietest shard and stays whole while that costs little; a large one spreads
-//! over all shards evenly, since its tracks cross to each of them once, whatever the number of participants there.
+//! On which shard a participant is placed. A room starts on the quietest shard and stays whole while that costs little;
+//! a large one spreads over all shards evenly, since its tracks cross to each of them once, whatever the number of
+//! participants there.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A shard of the room takes one more member until it has this many participants more than the quietest shard: a usual meeting stays whole.
+/// A shard of the room takes one more member until it has this many participants more than the quietest shard: a usual
+/// meeting stays whole.
 const WHOLE: usize = 6;
 
 /// How many participants each shard has.

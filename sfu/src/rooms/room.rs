@@ -1,4 +1,5 @@
-//! One room as its members see it: names, tracks, slots. Everything here is called under the room's lock and never waits.
+//! One room as its members see it: names, tracks, slots. Everything here is called under the room's lock and never
+//! waits.
 
 use super::codecs::MemberCodecs;
 use super::convert;
@@ -66,8 +67,8 @@ pub(super) struct Member {
     told: u64,
 }
 
-/// Others learn of a quality score when it has moved by this much, with the message about their own connection: in a room of 500, changes told
-/// one by one to everybody took a third of the server.
+/// Others learn of a quality score when it has moved by this much, with the message about their own connection: in a
+/// room of 500, changes told one by one to everybody took a third of the server.
 const SCORE_STEP: f32 = 0.25;
 
 impl Room {
@@ -245,8 +246,8 @@ impl Room {
         self.members.get(&track.participant).is_some_and(|owner| owner.tracks.contains_key(&track))
     }
 
-    /// Notes which tracks a member has stated preferences for. False, and nothing noted, where those that still are here would be more
-    /// than `limit`.
+    /// Notes which tracks a member has stated preferences for. False, and nothing noted, where those that still are
+    /// here would be more than `limit`.
     pub(super) fn note_preferences(
         &mut self,
         id: ParticipantId,

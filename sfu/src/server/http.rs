@@ -1,4 +1,5 @@
-//! What is served by HTTP: on the public address the page, the SDK and the protocols, on the admin address metrics and the admin API; health on both.
+//! What is served by HTTP: on the public address the page, the SDK and the protocols, on the admin address metrics and
+//! the admin API; health on both.
 
 use crate::lifecycle::{self, Health};
 use crate::rooms::Rooms;
@@ -70,7 +71,8 @@ async fn time(State(control): State<Arc<ControlPlane>>, request: Request, next: 
     response
 }
 
-/// Which pages of other origins may use the server: their own tokens are their only right, as nothing here goes by cookies.
+/// Which pages of other origins may use the server: their own tokens are their only right, as nothing here goes by
+/// cookies.
 fn cors(origins: &[String]) -> CorsLayer {
     let origins = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
@@ -102,7 +104,8 @@ fn asset(path: &str, headers: &HeaderMap) -> Response {
     (headers, asset.bytes).into_response()
 }
 
-/// Whether If-None-Match names this ETag. Compared weakly (RFC 9110 section 13.1.2): a proxy that compresses makes ETags weak.
+/// Whether If-None-Match names this ETag. Compared weakly (RFC 9110 section 13.1.2): a proxy that compresses makes
+/// ETags weak.
 fn names(if_none_match: &str, etag: &str) -> bool {
     if_none_match.split(',').map(str::trim).any(|seen| seen == "*" || seen.strip_prefix("W/").unwrap_or(seen) == etag)
 }

@@ -1,4 +1,5 @@
-//! HTTPS: certificate and key from PEM files, which are read again when they change, or a certificate of our own for a local network.
+//! HTTPS: certificate and key from PEM files, which are read again when they change, or a certificate of our own for a
+//! local network.
 
 use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -70,8 +71,8 @@ impl Certificate {
         Ok(Certificate { config, fingerprint: Some(fingerprint.join(":")), files: None })
     }
 
-    /// Takes the files again if they have changed since, or in any case if `anyway`. What cannot be used is logged, and the old certificate
-    /// stays: a renewal may write one file before the other.
+    /// Takes the files again if they have changed since, or in any case if `anyway`. What cannot be used is logged, and
+    /// the old certificate stays: a renewal may write one file before the other.
     pub(crate) fn refresh(&mut self, anyway: bool) {
         let Some(files) = &mut self.files else { return };
         let now = Files::new(&files.certificate, &files.key);

@@ -1,5 +1,5 @@
-//! Every setting, once: its key, type, default, what it is for, and whether a reload can change it. The structs, the reader, `sluice config` and
-//! the table in docs/configure.md all come from this list.
+//! Every setting, once: its key, type, default, what it is for, and whether a reload can change it. The structs, the
+//! reader, `sluice config` and the table in docs/configure.md all come from this list.
 
 use super::values::{Advertised, LogFormat, Secret};
 use serde_json::Value as Json;
@@ -100,7 +100,8 @@ settings! {
         [restart] port: u16 = 7882,
         /// Addresses to take media on.
         [restart] listen: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-        /// Addresses that clients are told: IPs, host names, or `interfaces` for those of the machine. Default: `interfaces`.
+        /// Addresses that clients are told: IPs, host names, or `interfaces` for those of the machine. Default:
+        /// `interfaces`.
         [restart] advertise: Vec<Advertised> = Vec::new(),
         /// STUN server (`host:port`) that is asked at the start for the public address, which is then advertised too.
         [restart] stun: Option<String> = None,
@@ -116,7 +117,8 @@ settings! {
         [live] keys: BTreeMap<String, Secret> = BTreeMap::new(),
         /// JWK Set file with more keys: EdDSA, ES256, RS256, HS256.
         [live] jwks: Option<PathBuf> = None,
-        /// Let everybody in without a token. Default: only where `http.listen` is a loopback address and there are no keys.
+        /// Let everybody in without a token. Default: only where `http.listen` is a loopback address and there are no
+        /// keys.
         [live] open: Option<bool> = None,
         /// What the `aud` of a token must name.
         [live] audience: Option<String> = None,
@@ -128,7 +130,8 @@ settings! {
     ice: IceSettings {
         /// STUN and TURN servers that clients are told, for example `turn:turn.example.org:3478?transport=tcp`.
         [live] urls: Vec<String> = Vec::new(),
-        /// Secret shared with the TURN servers, by which each participant gets a credential of its own (coturn: `static-auth-secret`).
+        /// Secret shared with the TURN servers, by which each participant gets a credential of its own (coturn:
+        /// `static-auth-secret`).
         [live] turn_secret: Option<Secret> = None,
         /// Seconds that a credential is good for. Calls that go through a TURN server by then go on.
         [live] turn_seconds: u64 = 86_400,
@@ -148,7 +151,8 @@ settings! {
         [restart] video_slots: usize = 49,
         /// Talkers of one room that are heard at once.
         [restart] talkers: usize = 8,
-        /// Bytes in one message of the rooms protocol. The default holds the largest offer that is read, with what JSON adds to it.
+        /// Bytes in one message of the rooms protocol. The default holds the largest offer that is read, with what JSON
+        /// adds to it.
         [restart] message_bytes: usize = 384 << 10,
         /// Messages of one client in a second, on average; twice as many at once after a quiet time.
         [restart] messages_per_second: u32 = 50,
@@ -156,19 +160,22 @@ settings! {
         [restart] resume_seconds: u64 = 30,
         /// Tracks that one participant may state preferences for.
         [restart] subscriptions: usize = 2000,
-        /// Kilobits per second that one participant may send on its data channels, on average; a second's worth at once.
+        /// Kilobits per second that one participant may send on its data channels, on average; a second's worth at
+        /// once.
         [restart] data_kbps: u64 = 16_000,
         /// WebSocket connections from one address.
         [restart] connections_per_address: usize = 1000,
     }
 
-    /// `[codecs]`: in which codecs the video of rooms is sent. Whatever they say, publishers are told to use one that everybody in the room can receive, where there is one.
+    /// `[codecs]`: in which codecs the video of rooms is sent. Whatever they say, publishers are told to use one that
+    /// everybody in the room can receive, where there is one.
     codecs: CodecSettings {
         /// These rather than others, best first: `vp8`, `vp9`, `av1`, `h264`, `h265`. Empty: as each publisher prefers.
         [restart] prefer: Vec<VideoCodec> = Vec::new(),
         /// Only these, best first; offers to publish video in none of them are refused. Empty: any.
         [restart] require: Vec<VideoCodec> = Vec::new(),
-        /// Seconds that a publisher keeps a codec after a better one became possible, for whoever lacks that may come back.
+        /// Seconds that a publisher keeps a codec after a better one became possible, for whoever lacks that may come
+        /// back.
         [restart] return_seconds: u64 = 10,
     }
 
@@ -198,7 +205,8 @@ settings! {
         [live] filter: String = "info,rtc_dtls=error".to_owned(),
         /// `text` or `json`.
         [restart] format: LogFormat = LogFormat::Text,
-        /// OpenTelemetry collector that spans are sent to (OTLP by HTTP), like `http://127.0.0.1:4318/v1/traces`. Needs a program built with `--features otlp`.
+        /// OpenTelemetry collector that spans are sent to (OTLP by HTTP), like `http://127.0.0.1:4318/v1/traces`. Needs
+        /// a program built with `--features otlp`.
         [restart] otlp: Option<String> = None,
     }
 }

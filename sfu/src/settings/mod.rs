@@ -1,6 +1,7 @@
 //! Settings: built-in defaults, then a TOML file, then `SLUICE_*` environment variables, then flags; later ones win.
 //!
-//! [`keys`] has the list of them. [`Sources::load`] merges, remembers where each value came from, and reports everything that is wrong at once.
+//! [`keys`] has the list of them. [`Sources::load`] merges, remembers where each value came from, and reports
+//! everything that is wrong at once.
 
 mod check;
 mod keys;
@@ -74,8 +75,8 @@ impl Sources {
         Ok(Loaded { settings, origins: origins.collect(), file })
     }
 
-    /// What can be read of the settings, whether a server could run with them or not: for who asks one that runs, perhaps
-    /// with flags that are not known here.
+    /// What can be read of the settings, whether a server could run with them or not: for who asks one that runs,
+    /// perhaps with flags that are not known here.
     pub(crate) fn unchecked(&self) -> Settings {
         self.read().1
     }
@@ -100,8 +101,8 @@ impl Sources {
         (reader, settings, file)
     }
 
-    /// All settings are in a section, so `__` tells them from what an orchestrator sets for a service that is named sluice, such as
-    /// SLUICE_SERVICE_HOST.
+    /// All settings are in a section, so `__` tells them from what an orchestrator sets for a service that is named
+    /// sluice, such as SLUICE_SERVICE_HOST.
     fn environment_values(&self) -> Vec<Given> {
         let named = self.environment.iter().filter_map(|(name, value)| {
             let rest = name.strip_prefix("SLUICE_").filter(|rest| rest.contains("__"))?;
@@ -208,7 +209,8 @@ impl Reader {
         self.values.insert(key.to_owned(), (shown, origin(value)));
     }
 
-    /// Checks values that could be read, unless what could not be read may be the reason for what is found: a file, or who has access.
+    /// Checks values that could be read, unless what could not be read may be the reason for what is found: a file, or
+    /// who has access.
     fn check(&mut self, settings: &Settings) {
         let unread: Vec<Option<String>> = self.problems.iter().map(|problem| problem.key.clone()).collect();
         if unread.contains(&None) {

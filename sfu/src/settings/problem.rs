@@ -1,4 +1,5 @@
-//! What is wrong with settings, said so that it can be mended: all of it at once, each with key, value, where it came from and what to do.
+//! What is wrong with settings, said so that it can be mended: all of it at once, each with key, value, where it came
+//! from and what to do.
 
 use std::fmt;
 

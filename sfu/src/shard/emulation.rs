@@ -1,5 +1,5 @@
-//! A worse network for chosen participants, where the server runs with `--dev`: their datagrams pass a link emulator between socket and engine,
-//! one for each direction. Nobody else's do, and without `--dev` there is none of this.
+//! A worse network for chosen participants, where the server runs with `--dev`: their datagrams pass a link emulator
+//! between socket and engine, one for each direction. Nobody else's do, and without `--dev` there is none of this.
 
 use super::udp::Run;
 use netem::{Link, LinkConfig, Loss, QueueLimit, Rate, Schedule};

@@ -1,9 +1,10 @@
-//! Datagrams that the kernel gave to the wrong shard: gathered for each owner while a shard reads its sockets, and handed over together.
+//! Datagrams that the kernel gave to the wrong shard: gathered for each owner while a shard reads its sockets, and
+//! handed over together.
 //!
-//! The kernel spreads clients over the shards' sockets by a hash that nobody can place participants by, since a client's address is known
-//! only after its shard was named in the answer. A program on the socket could follow the user fragment of a check, but nothing in SRTP names
-//! the shard, and classic BPF has no table to look a tuple up in. So datagrams cross over: a copy of each, and one wake-up for all that a
-//! round of reading found.
+//! The kernel spreads clients over the shards' sockets by a hash that nobody can place participants by, since a
+//! client's address is known only after its shard was named in the answer. A program on the socket could follow the
+//! user fragment of a check, but nothing in SRTP names the shard, and classic BPF has no table to look a tuple up in.
+//! So datagrams cross over: a copy of each, and one wake-up for all that a round of reading found.
 
 use super::queues::{Inbox, ShardInput};
 use sfu_engine::Tuple;

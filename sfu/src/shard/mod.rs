@@ -1,7 +1,7 @@
 //! A shard: one thread that owns its sockets, its engine and every participant placed on it.
 //!
-//! The loop waits for input, gives it to the engine with the time, then drains what the engine wants sent and said. It never blocks and
-//! never waits for another shard. [`threads`] starts the shards and notices when one ends.
+//! The loop waits for input, gives it to the engine with the time, then drains what the engine wants sent and said. It
+//! never blocks and never waits for another shard. [`threads`] starts the shards and notices when one ends.
 
 pub(crate) mod emulation;
 mod handover;
@@ -109,7 +109,8 @@ struct Shard {
     send_drops: u64,
     relay_drops: u64,
     next_snapshot: Instant,
-    /// Runs that leave together, and their bytes one behind the other, each with where its own begin; empty between two turns of the loop.
+    /// Runs that leave together, and their bytes one behind the other, each with where its own begin; empty between two
+    /// turns of the loop.
     runs: Vec<(usize, Transmit)>,
     buffer: Vec<u8>,
 }
@@ -321,9 +322,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Gathers runs and gives them to the kernel together: the engine's data and the kernel's each stay in the cache while they are worked with,
-    /// and whoever receives is woken once for many. What many are sent takes a while, and the queue of a receiver's network is measured from when its packets
-    /// left: so the engine is told the time anew for each gathering.
+    /// Gathers runs and gives them to the kernel together: the engine's data and the kernel's each stay in the cache
+    /// while they are worked with, and whoever receives is woken once for many. What many are sent takes a while, and
+    /// the queue of a receiver's network is measured from when its packets left: so the engine is told the time anew
+    /// for each gathering.
     fn send(&mut self, mut now: Instant) {
         let Shard { engine, runs, buffer, emulation, udp, tcp, .. } = self;
         loop {
@@ -458,7 +460,8 @@ fn run_of<'a>((begin, run): &(usize, Transmit), buffer: &'a [u8]) -> Run<'a> {
     Run { tuple: run.tuple, contents, segment_size: run.segment_size }
 }
 
-/// Gives runs to the sockets of their tuples, those that follow one another on one socket together. Returns how many datagrams were not taken.
+/// Gives runs to the sockets of their tuples, those that follow one another on one socket together. Returns how many
+/// datagrams were not taken.
 fn give<'a>(udp: &mut [UdpPort], tcp: &mut TcpPorts, runs: impl Iterator<Item = Run<'a>> + Clone) -> u64 {
     let (mut rest, mut lost) = (runs, 0);
     while let Some(first) = rest.clone().next() {

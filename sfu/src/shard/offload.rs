@@ -1,5 +1,5 @@
-//! What the kernel does for many datagrams at once, found out by trying it on loopback before the first client comes: a kernel can take the
-//! option and still not split what it is given (containers, odd virtual devices).
+//! What the kernel does for many datagrams at once, found out by trying it on loopback before the first client comes: a
+//! kernel can take the option and still not split what it is given (containers, odd virtual devices).
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use std::io::{self, IoSliceMut};

@@ -1,8 +1,8 @@
-//! Whose a UDP tuple is. The kernel spreads clients over the shards' sockets by a hash, so most of a client's datagrams reach a shard that
-//! does not own it.
+//! Whose a UDP tuple is. The kernel spreads clients over the shards' sockets by a hash, so most of a client's datagrams
+//! reach a shard that does not own it.
 //!
-//! A STUN check names its shard itself, by its user fragment. For all else the shard that validated a tuple tells the others, on a queue
-//! that loses nothing: a client whose tuple the others do not know is cut off for good.
+//! A STUN check names its shard itself, by its user fragment. For all else the shard that validated a tuple tells the
+//! others, on a queue that loses nothing: a client whose tuple the others do not know is cut off for good.
 
 use super::route;
 use sfu_engine::Tuple;
@@ -56,7 +56,8 @@ impl Owners {
         OwnerNews { tuple, shard: self.own, owned: false }
     }
 
-    /// Takes what another shard tells. Returns a tuple that our engine must forget if it has it: the client's address is somebody else's now.
+    /// Takes what another shard tells. Returns a tuple that our engine must forget if it has it: the client's address
+    /// is somebody else's now.
     pub(super) fn take(&mut self, news: OwnerNews) -> Option<Tuple> {
         if news.owned {
             self.foreign.insert(news.tuple, news.shard);

@@ -15,16 +15,17 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// Commands that wait for a shard. Reliable: the control plane waits while it is full.
 const COMMANDS: usize = 1024;
-/// Events that wait for the control plane. Reliable up to this; a shard may never wait, so beyond it the control plane has stopped and
-/// the process ends.
+/// Events that wait for the control plane. Reliable up to this; a shard may never wait, so beyond it the control plane
+/// has stopped and the process ends.
 const EVENTS: usize = 65_536;
-/// What one turn of another shard brought for this one: datagrams, packets of tracks, connections. Lossy: beyond this it is dropped and
-/// counted, like datagrams in a full socket buffer.
+/// What one turn of another shard brought for this one: datagrams, packets of tracks, connections. Lossy: beyond this
+/// it is dropped and counted, like datagrams in a full socket buffer.
 const HANDOVERS: usize = 4096;
 /// Batches on their way back to the shard that filled them, for their memory. Lossy: beyond this they are freed.
 const SPENT: usize = 64;
-/// News of tuples and tracks that wait for a shard: each tuple of 65 536 participants claimed and released. Reliable up to this; a shard may
-/// never wait, and takes news at every turn of its loop, so beyond it that shard has stopped and the process ends. Memory is taken as it fills.
+/// News of tuples and tracks that wait for a shard: each tuple of 65 536 participants claimed and released. Reliable up
+/// to this; a shard may never wait, and takes news at every turn of its loop, so beyond it that shard has stopped and
+/// the process ends. Memory is taken as it fills.
 const NEWS: usize = 65_536 * MAX_TUPLES * 2;
 
 /// How the control plane reaches a shard. Holding it does not keep the shard running.
@@ -74,7 +75,8 @@ pub(crate) struct ShardQueues {
     pub(super) stats: Arc<ShardSlot>,
 }
 
-/// The queues of one shard, made before any shard starts so that all know each other. The shard runs as long as the sender exists.
+/// The queues of one shard, made before any shard starts so that all know each other. The shard runs as long as the
+/// sender exists.
 pub(super) fn queues() -> (mpsc::Sender<Command>, ShardHandle, ShardQueues) {
     let (command_sender, commands) = mpsc::channel(COMMANDS);
     let (input_sender, inputs) = mpsc::channel(HANDOVERS);

@@ -1,4 +1,5 @@
-//! The shard's letters, with which all its user fragments begin, so that a STUN check (and a new TCP connection) names its shard.
+//! The shard's letters, with which all its user fragments begin, so that a STUN check (and a new TCP connection) names
+//! its shard.
 
 use sfu_engine::transport::ice::username_fragment;
 

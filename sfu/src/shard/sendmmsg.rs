@@ -1,7 +1,8 @@
-//! Several messages by one system call (sendmmsg(2)), each to its own address: datagrams, and runs that the kernel splits (UDP_SEGMENT).
+//! Several messages by one system call (sendmmsg(2)), each to its own address: datagrams, and runs that the kernel
+//! splits (UDP_SEGMENT).
 //!
-//! `quinn-udp`, by which everything else comes and goes, has no such call. What fails here is left to it, since it knows what an error says about the
-//! kernel. On other systems than Linux nothing is sent here.
+//! `quinn-udp`, by which everything else comes and goes, has no such call. What fails here is left to it, since it
+//! knows what an error says about the kernel. On other systems than Linux nothing is sent here.
 
 use quinn_udp::Transmit;
 use std::net::UdpSocket;
@@ -17,7 +18,8 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Sends messages in their order, at most [`MOST`], and returns how many have left: none where the first could not be sent.
+    /// Sends messages in their order, at most [`MOST`], and returns how many have left: none where the first could not
+    /// be sent.
     pub(super) fn send<'a>(&mut self, socket: &UdpSocket, messages: impl Iterator<Item = Transmit<'a>>) -> usize {
         let messages = messages.take(MOST);
         #[cfg(target_os = "linux")]
@@ -83,8 +85,9 @@ mod linux {
                 }
                 header
             }));
-            // SAFETY: every header points to an entry of each of the other vectors, which stay as they are until the call has returned, and from there to
-            // contents that the caller lends for longer. The kernel only reads what they point to, and writes the length into the header itself.
+            // SAFETY: every header points to an entry of each of the other vectors, which stay as they are until the
+            // call has returned, and from there to contents that the caller lends for longer. The kernel only reads
+            // what they point to, and writes the length into the header itself.
             let sent = match self.headers.len() {
                 0 => 0,
                 count => unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), count as _, 0) },
@@ -123,8 +126,8 @@ mod linux {
         /// Appends a control message: its header, and its value where the kernel looks for it.
         fn push<T: Copy>(&mut self, level: c_int, kind: c_int, value: T) {
             assert!(self.used + space::<T>() <= CONTROL_BYTES);
-            // SAFETY: a header is numbers. It and the value lie within the bytes, as there is space for both, and are aligned: `used` is a sum of
-            // CMSG_SPACEs, which keep the alignment of headers.
+            // SAFETY: a header is numbers. It and the value lie within the bytes, as there is space for both, and are
+            // aligned: `used` is a sum of CMSG_SPACEs, which keep the alignment of headers.
             unsafe {
                 let mut header: libc::cmsghdr = std::mem::zeroed();
                 header.cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as _;

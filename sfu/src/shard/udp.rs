@@ -1,5 +1,5 @@
-//! The media port's UDP side: batches in (recvmmsg, GRO), batches of runs out (sendmmsg, GSO), by `quinn-udp`, which falls back where the kernel lacks
-//! them, and [`super::sendmmsg`].
+//! The media port's UDP side: batches in (recvmmsg, GRO), batches of runs out (sendmmsg, GSO), by `quinn-udp`, which
+//! falls back where the kernel lacks them, and [`super::sendmmsg`].
 //!
 //! Each shard has its own sockets on the same port (SO_REUSEPORT), one for each address that media is taken on.
 
@@ -21,8 +21,9 @@ pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 const RECEIVE_SLOT_BYTES: usize = 64 << 10;
 /// A datagram cannot have waited longer in a socket's buffer; a larger figure means that somebody set the wall clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Longer datagrams are not sent as runs: where they exceed the interface's MTU, the kernel refuses the run with the error by which
-/// `quinn-udp` concludes that there is no GSO at all, and one client's long packets would cost everybody.
+/// Longer datagrams are not sent as runs: where they exceed the interface's MTU, the kernel refuses the run with the
+/// error by which `quinn-udp` concludes that there is no GSO at all, and one client's long packets would cost
+/// everybody.
 const LONGEST_SEGMENT: usize = 1452;
 
 /// Binds a UDP socket that other shards may bind too.
@@ -30,7 +31,8 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<StdUdpSocket> {
     open(address, true)
 }
 
-/// Fails if another server has the address, which [`bind`] would share with it. Returns the port, picked by the kernel if it was 0.
+/// Fails if another server has the address, which [`bind`] would share with it. Returns the port, picked by the kernel
+/// if it was 0.
 pub(crate) fn free_port(address: SocketAddr) -> io::Result<u16> {
     Ok(open(address, false)?.local_addr()?.port())
 }
@@ -48,8 +50,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdUdpSocket> {
 
 /// One UDP socket of one shard.
 pub(crate) struct UdpPort {
-    /// Watched for what comes in alone: a socket that is watched for room too wakes its thread whenever a datagram that it has sent is taken in, on
-    /// loopback by the receiver of each.
+    /// Watched for what comes in alone: a socket that is watched for room too wakes its thread whenever a datagram that
+    /// it has sent is taken in, on loopback by the receiver of each.
     socket: AsyncFd<StdUdpSocket>,
     state: UdpSocketState,
     messages: Messages,
@@ -57,7 +59,8 @@ pub(crate) struct UdpPort {
     segments: usize,
     traffic: UdpTraffic,
     local: SocketAddr,
-    /// It takes what comes to any address of the machine, so what is sent has to name its own: the kernel looks for a route twice then.
+    /// It takes what comes to any address of the machine, so what is sent has to name its own: the kernel looks for a
+    /// route twice then.
     wildcard: bool,
     metas: [RecvMeta; BATCH_SIZE],
     buffers: Vec<Vec<u8>>,
@@ -88,7 +91,8 @@ impl UdpPort {
         // Smaller buffers lose more in bursts, which is no reason not to start.
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
-        // SAFETY: a `UdpSocket` owns its descriptor, which stays open and the same until it is dropped, and nobody takes it out of here.
+        // SAFETY: a `UdpSocket` owns its descriptor, which stays open and the same until it is dropped, and nobody
+        // takes it out of here.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(UdpPort {
             socket,
@@ -130,7 +134,8 @@ impl UdpPort {
         let mut received = 0;
         let outcome = socket.try_io(Interest::READABLE, |socket| {
             received = state.recv(UdpSockRef::from(socket), &mut slices, metas)?;
-            // Less than there is room for was all: what comes later is told anew, so that no call is needed to find the socket empty.
+            // Less than there is room for was all: what comes later is told anew, so that no call is needed to find the
+            // socket empty.
             if received < BATCH_SIZE { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         let failed = outcome.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
@@ -148,8 +153,8 @@ impl UdpPort {
         Some(Batch { now, wall_now, local: *local, metas: &metas[..received], buffers })
     }
 
-    /// Sends runs of datagrams. Returns how many datagrams the socket could not take; they are lost, as on any link. It does not go by tokio's readiness:
-    /// after a full buffer that would refuse everything until the loop comes round.
+    /// Sends runs of datagrams. Returns how many datagrams the socket could not take; they are lost, as on any link. It
+    /// does not go by tokio's readiness: after a full buffer that would refuse everything until the loop comes round.
     pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = Run<'a>> + Clone) -> u64 {
         let (segments, wildcard) = (self.segments.min(self.state.max_gso_segments()), self.wildcard);
         let mut rest = runs.flat_map(move |run| run.pieces(segments));
@@ -267,7 +272,8 @@ impl Batch<'_> {
     }
 }
 
-/// The kernel's wall clock time of a datagram on the monotonic clock, by both clocks read at once after it: never later than `now`.
+/// The kernel's wall clock time of a datagram on the monotonic clock, by both clocks read at once after it: never later
+/// than `now`.
 fn arrival(now: Instant, wall_now: Duration, timestamp: Option<Duration>) -> Instant {
     timestamp
         .and_then(|at| wall_now.checked_sub(at))

@@ -1,4 +1,5 @@
-//! The media port takes datagrams from everybody on the Internet. A call must not notice them, and they must be counted for what they are.
+//! The media port takes datagrams from everybody on the Internet. A call must not notice them, and they must be counted
+//! for what they are.
 
 use crate::harness::participant::{Participant, Plan};
 use crate::harness::payload::Kind::{Audio, Video};

@@ -57,8 +57,8 @@ async fn what_the_network_drops_is_repaired() {
     assert!(holds(&load, &bounds).await);
 }
 
-/// Runs a scenario in real time against a fresh server, with more arguments that may have its address in them. True where
-/// all bounds hold.
+/// Runs a scenario in real time against a fresh server, with more arguments that may have its address in them. True
+/// where all bounds hold.
 async fn scenario_holds(name: &str, text: &str, arguments: impl Fn(&str) -> Vec<String>) -> bool {
     let server = Server::start(&["--shards", "1"]).await;
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scenario-{name}.toml"));

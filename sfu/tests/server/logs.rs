@@ -1,4 +1,5 @@
-//! Logs: one JSON object a line where that is asked for, with room and participant, and nothing in them that is nobody's business.
+//! Logs: one JSON object a line where that is asked for, with room and participant, and nothing in them that is
+//! nobody's business.
 
 use crate::harness::participant::{Participant, Plan};
 use crate::harness::payload::Kind::Video;

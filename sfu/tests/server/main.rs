@@ -1,6 +1,7 @@
 //! The binary as its users meet it: a process with a command line, a web page, a WebSocket and a media port.
 //!
-//! One program for all of these tests, since the clients take long to link. One behaviour, or one family of them, in each file.
+//! One program for all of these tests, since the clients take long to link. One behaviour, or one family of them, in
+//! each file.
 
 #![allow(unreachable_pub, reason = "nothing of a test program is reachable from elsewhere")]
 

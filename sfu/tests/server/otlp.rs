@@ -56,7 +56,8 @@ fn body(request: &[u8]) -> Option<&[u8]> {
     request.get(end..end + length)
 }
 
-/// Every text in a protobuf message, at any depth: the fields with a length that are text, and what is in those that are messages.
+/// Every text in a protobuf message, at any depth: the fields with a length that are text, and what is in those that
+/// are messages.
 fn fields(message: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = message;

@@ -1,4 +1,5 @@
-//! Settings as an operator meets them: what is wrong is said at once, what is in effect can be asked, and nobody is let in by accident.
+//! Settings as an operator meets them: what is wrong is said at once, what is in effect can be asked, and nobody is let
+//! in by accident.
 
 use crate::harness::server::{LOCAL, Server, SettingsFile, run_to_end, sluice};
 use crate::harness::signaling::Signaling;

@@ -1,5 +1,5 @@
-//! Several shards behind one port: the kernel spreads datagrams by their source port, the rooms by load, and still each datagram finds
-//! its participant. Rooms do not hear each other.
+//! Several shards behind one port: the kernel spreads datagrams by their source port, the rooms by load, and still each
+//! datagram finds its participant. Rooms do not hear each other.
 
 use crate::harness::participant::{Participant, Plan, slots};
 use crate::harness::payload::Kind::{Audio, Video};

@@ -1,4 +1,5 @@
-//! The media port over TCP (RFC 6544, RFC 4571), for clients whose network lets no UDP through, and for those who mean no good.
+//! The media port over TCP (RFC 6544, RFC 4571), for clients whose network lets no UDP through, and for those who mean
+//! no good.
 
 use crate::harness::participant::{Participant, Plan};
 use crate::harness::payload::Kind::{Audio, Video};

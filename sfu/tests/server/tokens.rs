@@ -172,7 +172,8 @@ async fn only_what_is_granted_is_published_and_received() {
     let server = Server::configured(&keys(), &[]).await;
     let speaker = granting(json!({"room": "daily", "publish": ["microphone"]}));
     let mut ada = Participant::enter_with(&server, "daily", "Ada", &speaker, Plan::TALK).await;
-    // Said to be a camera, it is an error; not said to be anything, it is one all the same, and its section is rejected.
+    // Said to be a camera, it is an error; not said to be anything, it is one all the same, and its section is
+    // rejected.
     let sdp = ada.media.offer().await;
     let tracks = json!([{"mid": "1", "source": "camera"}]);
     let error = ada.signaling.refused(json!({"type": "offer", "id": 9, "sdp": sdp, "tracks": tracks})).await;

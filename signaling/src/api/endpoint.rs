@@ -25,7 +25,8 @@ pub(super) async fn list_rooms<S: RoomAdmin>(State(service): Service<S>) -> Json
     Json(service.rooms())
 }
 
-/// Makes a room before anybody is in it, with limits and metadata of its own. Rooms without these need not be made: they begin with whoever joins first.
+/// Makes a room before anybody is in it, with limits and metadata of its own. Rooms without these need not be made:
+/// they begin with whoever joins first.
 #[utoipa::path(post, path = "/api/v1/rooms", tag = "rooms", request_body = CreateRoom, responses((status = 201, body = Room), (status = 409, description = "There is a room of that name", body = Problem, content_type = "application/problem+json"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create_room<S: RoomAdmin>(
     State(service): Service<S>,
@@ -54,7 +55,8 @@ pub(super) async fn close_room<S: RoomAdmin>(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How a room does now: for each track its codec, layers, rates and loss, for each receiver its estimate, what it gets and why.
+/// How a room does now: for each track its codec, layers, rates and loss, for each receiver its estimate, what it gets
+/// and why.
 #[utoipa::path(get, path = "/api/v1/rooms/{room}/stats", tag = "rooms", params(("room" = String, Path)), responses((status = 200, body = RoomStats), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn get_stats<S: RoomAdmin>(
     State(service): Service<S>,
@@ -127,7 +129,8 @@ pub(super) async fn change_track<S: RoomAdmin>(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends a message to everybody in a room, or to some, on their data channels. It comes from the server: no participant can send such a one.
+/// Sends a message to everybody in a room, or to some, on their data channels. It comes from the server: no participant
+/// can send such a one.
 #[utoipa::path(post, path = "/api/v1/rooms/{room}/data", tag = "rooms", params(("room" = String, Path)), request_body = SendData, responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 413, body = Problem, content_type = "application/problem+json"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn send_data<S: RoomAdmin>(
     State(service): Service<S>,

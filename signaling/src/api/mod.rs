@@ -1,8 +1,8 @@
 //! The admin API: `/api/v1`, JSON over HTTP, for operators and the services beside Sluice.
 //!
-//! [`router`] serves it on behalf of a [`RoomAdmin`]; `sfu` puts it on the admin listener. `endpoint` has the operations with
-//! their OpenAPI descriptions, `model` what they take and say, `problem` their errors (RFC 9457). The document
-//! at `/api/v1/openapi.json` comes from the code, and `/api/v1/docs` shows it.
+//! [`router`] serves it on behalf of a [`RoomAdmin`]; `sfu` puts it on the admin listener. `endpoint` has the
+//! operations with their OpenAPI descriptions, `model` what they take and say, `problem` their errors (RFC 9457). The
+//! document at `/api/v1/openapi.json` comes from the code, and `/api/v1/docs` shows it.
 //!
 //! Whoever calls needs an access token with the grant `admin`, except where access is open. A page of another origin is
 //! refused whatever it has, since a browser would let any page call an API on its user's own machine.

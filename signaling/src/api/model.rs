@@ -27,7 +27,8 @@ pub struct Room {
     pub codecs: CodecPolicy,
 }
 
-/// In which codecs the video of a room is sent, best first. First of all each publisher is told to use one that everybody in the room can receive.
+/// In which codecs the video of a room is sent, best first. First of all each publisher is told to use one that
+/// everybody in the room can receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum CodecPolicy {

@@ -1,5 +1,6 @@
-//! The claims of an access token (RFC 7519). The grants are in a claim of their own, `sluice`, so that an identity provider's other claims can
-//! never grant anything by chance; a key in it that nobody knows is an error, since a misspelled restriction would restrict nothing.
+//! The claims of an access token (RFC 7519). The grants are in a claim of their own, `sluice`, so that an identity
+//! provider's other claims can never grant anything by chance; a key in it that nobody knows is an error, since a
+//! misspelled restriction would restrict nothing.
 
 use super::error::TokenError;
 use super::grants::{Grants, PublishGrant, RoomGrant};

@@ -1,5 +1,5 @@
-//! *ring* as the cryptography of `jsonwebtoken`, which brings two others: one wants a C++ tool chain, the other an RSA with an open advisory.
-//! Which algorithm a key is for is decided in [`super::keys`], never by a token.
+//! *ring* as the cryptography of `jsonwebtoken`, which brings two others: one wants a C++ tool chain, the other an RSA
+//! with an open advisory. Which algorithm a key is for is decided in [`super::keys`], never by a token.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};

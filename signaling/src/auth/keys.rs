@@ -1,5 +1,5 @@
-//! The keys that sign access tokens. Each is for one algorithm, which its own form decides: a token that claims another one is refused before
-//! anything is computed, so a public key is never taken for a shared secret.
+//! The keys that sign access tokens. Each is for one algorithm, which its own form decides: a token that claims another
+//! one is refused before anything is computed, so a public key is never taken for a shared secret.
 
 use super::claims::Claims;
 use super::crypto;
@@ -68,7 +68,8 @@ impl Keys {
         })
     }
 
-    /// Adds the signature keys of a JWK Set (RFC 7517). Keys for encryption or for unknown algorithms are left out, as section 5 there asks.
+    /// Adds the signature keys of a JWK Set (RFC 7517). Keys for encryption or for unknown algorithms are left out, as
+    /// section 5 there asks.
     pub fn add_jwks(&mut self, json: &str) -> Result<(), KeyError> {
         #[derive(Deserialize)]
         struct Set {
@@ -134,7 +135,8 @@ impl Keys {
         rand::random::<[u8; SEED]>().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// A new Ed25519 key pair as two JWK Sets: the whole, which signs, and the public half, which is all that a server needs.
+    /// A new Ed25519 key pair as two JWK Sets: the whole, which signs, and the public half, which is all that a server
+    /// needs.
     pub fn new_ed25519(id: &str) -> (serde_json::Value, serde_json::Value) {
         let seed = rand::random::<[u8; SEED]>();
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("any 32 bytes are a seed");

@@ -1,7 +1,8 @@
 //! Who may do what: access tokens (JWT, RFC 7519, checked as RFC 8725 advises) and the keys that sign them.
 //!
-//! [`Authority`] turns the token that came with a request into [`Grants`], or says exactly why not. The rooms protocol, WHIP, WHEP and the
-//! admin API all ask the same one; `sfu` builds it from the settings and gives it a new [`Policy`] on reload. Cryptography is *ring*'s.
+//! [`Authority`] turns the token that came with a request into [`Grants`], or says exactly why not. The rooms protocol,
+//! WHIP, WHEP and the admin API all ask the same one; `sfu` builds it from the settings and gives it a new [`Policy`]
+//! on reload. Cryptography is *ring*'s.
 
 mod claims;
 mod crypto;

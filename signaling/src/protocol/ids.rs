@@ -14,8 +14,8 @@ pub struct ParticipantId(pub String);
 #[serde(transparent)]
 pub struct TrackId(pub String);
 
-/// The secret that resumes a session after its WebSocket dropped: 128 random bits in hexadecimal. It stays the same when
-/// the session is resumed.
+/// The secret that resumes a session after its WebSocket dropped: 128 random bits in hexadecimal. It stays the same
+/// when the session is resumed.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ResumeToken(pub String);

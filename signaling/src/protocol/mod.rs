@@ -1,8 +1,8 @@
 //! The rooms protocol, version 1: every message, typed. `docs/protocol.md` tells client writers how they fit together.
 //!
 //! JSON text frames over one WebSocket. Each message has a `type` in kebab-case; keys are in camelCase, enum values in
-//! kebab-case. Both sides ignore keys they do not know, so that optional keys can be added without a new version; a client
-//! also ignores messages whose `type` it does not know, while the server answers such a message with an error.
+//! kebab-case. Both sides ignore keys they do not know, so that optional keys can be added without a new version; a
+//! client also ignores messages whose `type` it does not know, while the server answers such a message with an error.
 
 mod client;
 mod close;

@@ -7,7 +7,8 @@ use std::fmt;
 /// Longest room or display name, in characters.
 const MAX_CHARS: usize = 64;
 
-/// A room's name: 1 to 64 unreserved characters of a URL (RFC 3986 section 2.3), so that it can stand in a link as it is.
+/// A room's name: 1 to 64 unreserved characters of a URL (RFC 3986 section 2.3), so that it can stand in a link as it
+/// is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(!try_from, !into)]
@@ -115,7 +116,8 @@ fn is_unprintable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What joins, separates or changes other characters and shows nothing alone (most of Unicode's `Default_Ignorable_Code_Point`).
+/// What joins, separates or changes other characters and shows nothing alone (most of Unicode's
+/// `Default_Ignorable_Code_Point`).
 fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'

@@ -1,6 +1,7 @@
 //! Reading a client's message so that a mistake in it can be explained: where, what, and what to do.
 //!
-//! Not by `ClientMessage`'s own `Deserialize`: serde reads tagged enums through a buffer and loses the place of an error.
+//! Not by `ClientMessage`'s own `Deserialize`: serde reads tagged enums through a buffer and loses the place of an
+//! error.
 
 use super::client::ClientMessage;
 use serde::Deserialize;

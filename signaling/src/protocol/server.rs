@@ -1,7 +1,7 @@
 //! What the server sends.
 //!
-//! Every event says what is so now, not what changed by how much. Applying one twice, or one whose participant or track is
-//! not known (any more), is harmless: `joined` may already contain what the first events after it say.
+//! Every event says what is so now, not what changed by how much. Applying one twice, or one whose participant or track
+//! is not known (any more), is harmless: `joined` may already contain what the first events after it say.
 
 use super::ids::{ParticipantId, ResumeToken, TrackId};
 use super::media::{Slot, Source, Track};
@@ -89,8 +89,8 @@ pub enum ServerMessage {
         /// All its encodings, lowest quality first.
         encodings: Vec<EncodingWanted>,
     },
-    /// To a publisher: the codec in which a video shall be sent from now on, since others in the room lack the present one, or none does
-    /// any more that the room prefers less.
+    /// To a publisher: the codec in which a video shall be sent from now on, since others in the room lack the present
+    /// one, or none does any more that the room prefers less.
     Codec {
         /// An own track.
         track: TrackId,

@@ -1,8 +1,9 @@
 //! Webhooks: what happens in the rooms, posted as JSON to other services.
 //!
-//! [`Webhooks::send`] takes an [`Event`] and never waits; the room directory of `sfu` calls it under its locks, so events leave in
-//! the order in which things happened. `queue` keeps that order for each room and URL while `post` tries, signs and tries
-//! again. Delivery is at least once while the server runs: what waits when it ends is lost. `docs/webhooks.md` is for receivers.
+//! [`Webhooks::send`] takes an [`Event`] and never waits; the room directory of `sfu` calls it under its locks, so
+//! events leave in the order in which things happened. `queue` keeps that order for each room and URL while `post`
+//! tries, signs and tries again. Delivery is at least once while the server runs: what waits when it ends is lost.
+//! `docs/webhooks.md` is for receivers.
 
 mod event;
 mod post;

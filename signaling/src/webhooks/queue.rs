@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Events that wait for one URL about one room; beyond that the receiver has been away for long, and the newest are given up.
+/// Events that wait for one URL about one room; beyond that the receiver has been away for long, and the newest are
+/// given up.
 const WAITING: usize = 10_000;
 
 /// A URL, by its place in the list, and a room, by its id.

@@ -1,4 +1,5 @@
-//! The signature: HMAC-SHA256 (RFC 2104) over time and body, so that a receiver knows the sender and can refuse what is old.
+//! The signature: HMAC-SHA256 (RFC 2104) over time and body, so that a receiver knows the sender and can refuse what is
+//! old.
 
 use ring::hmac;
 use std::fmt::Write;

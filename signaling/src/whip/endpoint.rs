@@ -1,4 +1,5 @@
-//! The requests of WHIP and WHEP, taken apart, and their responses. Errors are `text/plain`: what is wrong, then what to do.
+//! The requests of WHIP and WHEP, taken apart, and their responses. Errors are `text/plain`: what is wrong, then what
+//! to do.
 
 use super::Server;
 use super::fragment::{self, Credentials};

@@ -1,7 +1,7 @@
 //! SDP fragments of trickle ICE (RFC 8840), and offers and answers as far as ICE goes.
 //!
-//! The server is ICE-lite: it learns a client's addresses from its connectivity checks and has no use for candidates. What
-//! counts in a fragment are the ICE credentials: the ones in use mean trickled candidates, new ones a restart.
+//! The server is ICE-lite: it learns a client's addresses from its connectivity checks and has no use for candidates.
+//! What counts in a fragment are the ICE credentials: the ones in use mean trickled candidates, new ones a restart.
 
 /// Media type of a fragment.
 pub(super) const CONTENT_TYPE: &str = "application/trickle-ice-sdpfrag";
@@ -38,8 +38,8 @@ impl Credentials {
     }
 }
 
-/// What an answer says about ICE, as the fragment that answers a restart (RFC 9725 section 4.3.3): the session's lines, then
-/// the section that bears the transport.
+/// What an answer says about ICE, as the fragment that answers a restart (RFC 9725 section 4.3.3): the session's lines,
+/// then the section that bears the transport.
 pub(super) fn of_answer(answer: &str) -> String {
     let lines: Vec<&str> = answer.lines().collect();
     let mut levels = lines.chunk_by(|_, next| !next.starts_with("m="));

@@ -8,10 +8,10 @@
 //! | `PATCH` on the answer's `Location` | trickled candidates, ICE restart (RFC 8840 fragments) |
 //! | `DELETE` there | ends the session |
 //!
-//! [`router`] serves these on behalf of a [`RoomService`]; `sfu` merges it with the rooms protocol's. `endpoint` takes the
-//! requests apart and words the responses, `session` owns what outlives a request, `selection` says what a player of one
-//! participant receives, `shown` what a publisher shows, `fragment` reads and writes what PATCH carries. A session's participant is one like any other:
-//! the people in the room see a publisher's name and tracks.
+//! [`router`] serves these on behalf of a [`RoomService`]; `sfu` merges it with the rooms protocol's. `endpoint` takes
+//! the requests apart and words the responses, `session` owns what outlives a request, `selection` says what a player
+//! of one participant receives, `shown` what a publisher shows, `fragment` reads and writes what PATCH carries. A
+//! session's participant is one like any other: the people in the room see a publisher's name and tracks.
 
 mod endpoint;
 mod fragment;

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 /// The wish of a player, and what it comes to now.
 ///
-/// A name may have several bearers, for example a publisher that lost its network and came back before its old session was
-/// found dead: of those that publish anything the newest is played.
+/// A name may have several bearers, for example a publisher that lost its network and came back before its old session
+/// was found dead: of those that publish anything the newest is played.
 pub(super) struct Selection {
     wanted: String,
     /// Who bears the name, oldest first, with what they publish.

@@ -1,7 +1,7 @@
 //! What outlives a request: a participant that was let in by HTTP, from its POST to its end.
 //!
-//! A session ends by DELETE, by losing its media connection, by never having one, or by the room. Whoever takes it out of
-//! [`Sessions`] first tells the service, so that happens once.
+//! A session ends by DELETE, by losing its media connection, by never having one, or by the room. Whoever takes it out
+//! of [`Sessions`] first tells the service, so that happens once.
 
 use super::Server;
 use super::fragment::Credentials;
@@ -98,7 +98,8 @@ impl Sessions {
 }
 
 impl Protocol {
-    /// What of these grants a session is for: a publisher receives nothing, a player publishes nothing and others are not told of it.
+    /// What of these grants a session is for: a publisher receives nothing, a player publishes nothing and others are
+    /// not told of it.
     pub(super) fn narrow(self, grants: Grants, shown: Shown) -> Result<Grants, ServiceError> {
         match self {
             Protocol::Whip if !shown.is_granted(&grants) => Err(ServiceError::Forbidden { what: shown.publishing() }),

@@ -43,7 +43,8 @@ impl Shown {
         }
     }
 
-    /// What the sections of an offer carry that have a mid (RFC 9725 wants each to have one). Those that only receive are refused by the room.
+    /// What the sections of an offer carry that have a mid (RFC 9725 wants each to have one). Those that only receive
+    /// are refused by the room.
     pub(super) fn sections(self, offer: &str) -> Vec<PublishedSection> {
         let sections = offer.split("\nm=").skip(1);
         let published = sections.filter_map(|section| {

@@ -1,8 +1,8 @@
 //! A scenario in real time: its clients, links and competing flows in this process, and a real server behind sockets.
 //!
-//! It is the world of [`crate::sim`] with a [`remote`] server in it. Media leaves the world by one socket for each client,
-//! signaling by the rooms protocol ([`rooms`]) or by WHIP and WHEP ([`http`], for what [`fit`] lets through). Both take as
-//! long on their way as the client's path says.
+//! It is the world of [`crate::sim`] with a [`remote`] server in it. Media leaves the world by one socket for each
+//! client, signaling by the rooms protocol ([`rooms`]) or by WHIP and WHEP ([`http`], for what [`fit`] lets through).
+//! Both take as long on their way as the client's path says.
 
 mod fit;
 mod http;

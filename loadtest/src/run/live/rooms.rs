@@ -1,5 +1,5 @@
-//! Signaling of a scenario by the rooms protocol: a WebSocket for each participant, and what goes over it in the world's
-//! words.
+//! Signaling of a scenario by the rooms protocol: a WebSocket for each participant, and what goes over it in the
+//! world's words.
 
 use super::remote::{Outside, Signaling};
 use crate::run::rooms::{Rooms, Said, SlotNow, SlotTrack, VERSION, connect, hear, say};
@@ -222,7 +222,8 @@ impl Signaling for Sessions {
     }
 }
 
-/// Joins, then says what is asked of it and passes on what it hears, until nothing can be asked any more: then it leaves.
+/// Joins, then says what is asked of it and passes on what it hears, until nothing can be asked any more: then it
+/// leaves.
 async fn attend(
     rooms: &Rooms,
     place: usize,

@@ -160,8 +160,8 @@ impl Forwarder {
         self.selector.set_target(target);
     }
 
-    /// Whether a larger encoding is switched to only when its whole key frame has come, with the smaller one shown until then: it is
-    /// doubtful that the publisher's network carries the larger one.
+    /// Whether a larger encoding is switched to only when its whole key frame has come, with the smaller one shown
+    /// until then: it is doubtful that the publisher's network carries the larger one.
     pub fn require_whole_keyframe(&mut self, required: bool) {
         self.needs_whole_keyframe = required;
     }

@@ -1,12 +1,15 @@
-//! What shards tell each other about a room that spans them, so that a participant need not know on which shard another one is.
+//! What shards tell each other about a room that spans them, so that a participant need not know on which shard another
+//! one is.
 //!
-//! A track lives on the shard of its publisher, its home. On every other shard of the room stands a *mirror* of it, which slots bind to like
-//! to any track. A mirror tells home which encodings somebody takes there; home sends each packet of those once, however many take it, and
-//! says what the layers cost. What a mirror misses it asks of home's store; key frame requests go home and are throttled there. The speakers
-//! of a room are ranked on its lowest shard, to which the others send the levels of their microphones.
+//! A track lives on the shard of its publisher, its home. On every other shard of the room stands a *mirror* of it,
+//! which slots bind to like to any track. A mirror tells home which encodings somebody takes there; home sends each
+//! packet of those once, however many take it, and says what the layers cost. What a mirror misses it asks of home's
+//! store; key frame requests go home and are throttled there. The speakers of a room are ranked on its lowest shard, to
+//! which the others send the levels of their microphones.
 //!
-//! Everything here is a plain value without references, clocks or keys, so it could be sealed for another node. [`Message`]s arrive in
-//! order and are not lost; [`Batch`]es may be. What is said by messages is heard before the batches that are handed over after them.
+//! Everything here is a plain value without references, clocks or keys, so it could be sealed for another node.
+//! [`Message`]s arrive in order and are not lost; [`Batch`]es may be. What is said by messages is heard before the
+//! batches that are handed over after them.
 
 mod outbox;
 
@@ -53,7 +56,8 @@ pub enum Message {
         /// Among what receivers can choose.
         layers: Vec<LayerOption>,
     },
-    /// The parameter sets (H.264, H.265) of an encoding that the receiver takes: they may come in no packet that it gets.
+    /// The parameter sets (H.264, H.265) of an encoding that the receiver takes: they may come in no packet that it
+    /// gets.
     Parameters {
         /// Of which track of the sender.
         track: TrackId,

@@ -113,8 +113,8 @@ impl<'a> SubPacket<'a> {
         Some(SubPacket { count: first & 0x1f, kind, body: body.map(ByteReader::new) })
     }
 
-    /// Visits what this sub-packet says; `None` where it is malformed.
-    /// Reads it, and takes what transport-wide feedback describes off the packet `statuses` that are left for this datagram.
+    /// Visits what this sub-packet says; `None` where it is malformed. Reads it, and takes what transport-wide feedback
+    /// describes off the packet `statuses` that are left for this datagram.
     fn visit(self, statuses: &mut u16, visit: &mut impl FnMut(Rtcp<'a>)) -> Option<()> {
         let body = self.body?;
         let value = match (self.kind, self.count) {

@@ -3,8 +3,8 @@
 use crate::byte_reader::ByteReader;
 use crate::units::{SeqNo, Ssrc};
 
-/// Packets that the feedback of one datagram may describe: several seconds of the fastest sender. It bounds the work that
-/// a lie costs: a chunk of two bytes can describe 8191 packets.
+/// Packets that the feedback of one datagram may describe: several seconds of the fastest sender. It bounds the work
+/// that a lie costs: a chunk of two bytes can describe 8191 packets.
 pub(super) const MAX_STATUSES: u16 = 8192;
 /// One tick of an arrival delta, in microseconds.
 pub(super) const DELTA_US: i64 = 250;

@@ -1,10 +1,11 @@
-//! Who speaks in a room: the dominant speaker, and the talkers whose audio is forwarded when there are more than a limit.
+//! Who speaks in a room: the dominant speaker, and the talkers whose audio is forwarded when there are more than a
+//! limit.
 //!
-//! A room owns one ranking and feeds it the audio level of every received audio packet (RFC 6464). In the manner of Volfin and
-//! Cohen ("Dominant speaker identification for multipoint videoconferencing", 2012) loudness is looked at over three spans: a
-//! tick of 100 ms, a short mean and a long one. The short one lets a speaker in quickly; the long one carries over the pauses
-//! between words; coughs and slamming doors are over before they have led for long enough. Constant noise counts for nothing
-//! after some seconds. While everybody is silent no timer runs.
+//! A room owns one ranking and feeds it the audio level of every received audio packet (RFC 6464). In the manner of
+//! Volfin and Cohen ("Dominant speaker identification for multipoint videoconferencing", 2012) loudness is looked at
+//! over three spans: a tick of 100 ms, a short mean and a long one. The short one lets a speaker in quickly; the long
+//! one carries over the pauses between words; coughs and slamming doors are over before they have led for long enough.
+//! Constant noise counts for nothing after some seconds. While everybody is silent no timer runs.
 
 #[cfg(test)]
 mod tests;
@@ -98,8 +99,8 @@ impl<K: Copy + Eq + Ord> SpeakerRanking<K> {
         }
     }
 
-    /// Takes the level of one audio packet, in -dBov: 0 is the loudest, 127 silence (RFC 6464). Returns whether the member is
-    /// talking, so whether this packet is to be forwarded.
+    /// Takes the level of one audio packet, in -dBov: 0 is the loudest, 127 silence (RFC 6464). Returns whether the
+    /// member is talking, so whether this packet is to be forwarded.
     pub fn on_level(&mut self, now: Instant, key: K, level: u8) -> bool {
         let weakest = self.weakest;
         let Some(member) = self.member_mut(key) else { return false };

@@ -1,4 +1,5 @@
-//! Everything at once: loss, reordering, duplication, jitter, a rate that falls and rises. Numbers stay those of one source per slot.
+//! Everything at once: loss, reordering, duplication, jitter, a rate that falls and rises. Numbers stay those of one
+//! source per slot.
 
 use crate::harness::{Access, Publish, World, lossy, narrowing, seconds};
 use netem::{Jitter, JitterModel, Reorder};

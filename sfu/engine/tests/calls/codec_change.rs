@@ -4,7 +4,8 @@ use crate::harness::sdp::{H264, VP9};
 use crate::harness::{Access, Publish, World, seconds};
 use sfu_engine::command::Preference;
 
-/// A publisher with viewers on each shard, 8 s of VP8, then 6 s of another codec, in which one more viewer comes. What went wrong on the way shows.
+/// A publisher with viewers on each shard, 8 s of VP8, then 6 s of another codec, in which one more viewer comes. What
+/// went wrong on the way shows.
 fn changes_to(codec: u8, seed: u64) -> World {
     let mut world = World::new(seed);
     world.join(1, Access::default(), &[Publish::Camera], (0, 0));
@@ -36,7 +37,8 @@ fn viewers_on_every_shard_follow_a_publisher_to_another_codec() {
     changes_to(VP9, 61);
 }
 
-/// The publisher sends each encoding's parameter sets once: who comes later, and whoever gets another layer, has them from the server.
+/// The publisher sends each encoding's parameter sets once: who comes later, and whoever gets another layer, has them
+/// from the server.
 #[test]
 fn parameter_sets_that_came_once_reach_viewers_on_every_shard_at_every_switch() {
     let mut world = changes_to(H264, 62);

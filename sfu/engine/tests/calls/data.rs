@@ -1,4 +1,5 @@
-//! Data channels: messages reach whom they are for, as they were, from whom they really are; nobody waits for a slow reader.
+//! Data channels: messages reach whom they are for, as they were, from whom they really are; nobody waits for a slow
+//! reader.
 
 use crate::harness::data::Message;
 use crate::harness::{Access, World, lossy, millis, narrowing, seconds};

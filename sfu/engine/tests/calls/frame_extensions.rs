@@ -3,8 +3,8 @@
 use crate::harness::{Access, Publish, World, ext, seconds};
 use std::collections::BTreeMap;
 
-/// Rotated by a quarter; 10 to 20 ms of playout delay; captured at some time, by a clock that is some time off; and, in place of its rates,
-/// that the only layer of the only stream is sent.
+/// Rotated by a quarter; 10 to 20 ms of playout delay; captured at some time, by a clock that is some time off; and, in
+/// place of its rates, that the only layer of the only stream is sent.
 fn marks() -> [Vec<u8>; 4] {
     let captured: Vec<u8> = (1..=16).collect();
     [vec![0b01], vec![0x00, 0x10, 0x02], captured, vec![0b0000_0001, 0, 100]]

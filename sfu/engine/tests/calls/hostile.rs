@@ -45,7 +45,8 @@ fn datagrams_of_strangers_and_forgeries_change_nothing_for_anybody() {
             let stranger =
                 Tuple { remote: ([203, 0, 113, rng.random()], rng.random_range(1..65_535)).into(), ..victim };
             world.inject(stranger, junk(rng, first));
-            // From the victim's own address, as a spoofer would; DTLS alerts and records are its own weakness, not tried here.
+            // From the victim's own address, as a spoofer would; DTLS alerts and records are its own weakness, not
+            // tried here.
             let first = *[0, 1, 64, 128, 144, 191, 255].get(rng.random_range(0..7)).unwrap();
             world.inject(victim, junk(rng, first));
         }

@@ -31,7 +31,8 @@ fn a_narrow_downlink_gets_a_lower_layer_until_it_is_wide_again() {
     world.client(2).receiver_of(voice).audio.check();
 }
 
-/// A link that was too narrow for any picture loses nearly all that is on its way then; of a packet now and then it takes long to learn anything.
+/// A link that was too narrow for any picture loses nearly all that is on its way then; of a packet now and then it
+/// takes long to learn anything.
 #[test]
 fn who_was_too_narrow_for_any_picture_gets_the_higher_layer_back_too() {
     for cameras in [1, 2] {
@@ -47,7 +48,8 @@ fn who_does_not_hear_what_is_sent_again_gets_the_higher_layer_back_too() {
     }
 }
 
-/// A receiver of so many cameras, which does not hear what is sent again of `deaf` of them, has so many bits per second for 20 seconds.
+/// A receiver of so many cameras, which does not hear what is sent again of `deaf` of them, has so many bits per second
+/// for 20 seconds.
 fn narrow_and_back(narrow: u64, cameras: u64, deaf: usize) {
     let mut world = World::new(7);
     for publisher in 0..cameras {

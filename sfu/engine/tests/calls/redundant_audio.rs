@@ -53,8 +53,9 @@ fn nothing_is_repeated_of_before_the_slot_carried_the_track() {
     audio.check();
 }
 
-/// What becomes of 22 seconds of a microphone that repeats nothing, over a path to the receiver that loses this share from the third second on: packets
-/// lost, of these those heard by repetition, packets that repeat others, packets that came.
+/// What becomes of 22 seconds of a microphone that repeats nothing, over a path to the receiver that loses this share
+/// from the third second on: packets lost, of these those heard by repetition, packets that repeat others, packets that
+/// came.
 fn hears_after_loss_of(share: f64, red: bool) -> (usize, usize, usize, usize) {
     let mut world = World::new(5);
     world.join(1, Access::default(), &[Publish::Microphone], (0, 0));

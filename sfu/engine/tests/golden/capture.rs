@@ -31,7 +31,8 @@ impl Capture {
     }
 }
 
-/// The format of rtptools' rtpdump: a line, 16 bytes, and before each packet the lengths with and without its header, and milliseconds.
+/// The format of rtptools' rtpdump: a line, 16 bytes, and before each packet the lengths with and without its header,
+/// and milliseconds.
 fn rtpdump(file: &[u8]) -> Vec<(Duration, Vec<u8>)> {
     let line = file.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let mut rest = &file[line + 16..];

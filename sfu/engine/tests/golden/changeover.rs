@@ -1,4 +1,5 @@
-//! A publisher that changes its codec in the middle of a call, as it is told to in mixed rooms: two captures as one source.
+//! A publisher that changes its codec in the middle of a call, as it is told to in mixed rooms: two captures as one
+//! source.
 
 use crate::capture::Capture;
 use sfu_engine::rtp::packet::RtpPacket;
@@ -7,7 +8,8 @@ use std::time::Duration;
 /// Between the last picture of one codec and the first of the other, in time and in ticks of 90 kHz.
 const PAUSE: (Duration, u32) = (Duration::from_millis(33), 3000);
 
-/// `after` follows on `before` with the same source, numbers and times going on. Without retransmissions, which have sources of their own.
+/// `after` follows on `before` with the same source, numbers and times going on. Without retransmissions, which have
+/// sources of their own.
 pub fn changeover(before: &Capture, after: &Capture) -> Capture {
     let types = [before, after].map(|capture| payload_type(&capture.offer));
     let mut packets: Vec<_> = before.packets.iter().filter(|packet| is_of(packet, types[0])).cloned().collect();

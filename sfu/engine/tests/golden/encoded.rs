@@ -1,5 +1,6 @@
-//! Streams that no browser here sends: FFmpeg encodes, `rtc-rtp` makes packets. H.265, which neither browser offers on a machine without hardware
-//! for it, and encoders that send their parameter sets once, as programs do that publish by WHIP.
+//! Streams that no browser here sends: FFmpeg encodes, `rtc-rtp` makes packets. H.265, which neither browser offers on
+//! a machine without hardware for it, and encoders that send their parameter sets once, as programs do that publish by
+//! WHIP.
 
 use crate::capture::Capture;
 use rtc_rtp::codec::h264::H264Payloader;

@@ -1,5 +1,6 @@
-//! Golden captures: RTP that real browsers sent, in every codec and mode, replayed through track, forwarder and slot; what comes out is
-//! put together by another implementation (`rtc-rtp`) and decoded by FFmpeg. Nothing may be wrong with it, for any choice of layers.
+//! Golden captures: RTP that real browsers sent, in every codec and mode, replayed through track, forwarder and slot;
+//! what comes out is put together by another implementation (`rtc-rtp`) and decoded by FFmpeg. Nothing may be wrong
+//! with it, for any choice of layers.
 //!
 //! `web-demo/tests/capture.mjs` has recorded the captures; `./test` installs FFmpeg.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -22,8 +23,8 @@ use sfu_engine::rtp::packet::RtpPacket;
 use sfu_engine::units::Bitrate;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Pixels; the same for all pictures of a layer, so that heights name spatial layers. Made even, as encoders make the odd sizes that they
-/// announce.
+/// Pixels; the same for all pictures of a layer, so that heights name spatial layers. Made even, as encoders make the
+/// odd sizes that they announce.
 type Height = u16;
 
 #[test]
@@ -68,7 +69,8 @@ fn parameter_sets_that_came_once_are_there_for_who_joins_late() {
     }
 }
 
-/// In one source after the other, as a publisher of a mixed room changes over and back: both halves are whole, and nothing of one goes out as the other.
+/// In one source after the other, as a publisher of a mixed room changes over and back: both halves are whole, and
+/// nothing of one goes out as the other.
 #[test]
 fn a_track_that_changes_its_codec_stays_decodable() {
     let named = |name: &str| {
@@ -100,7 +102,8 @@ fn a_track_that_changes_its_codec_stays_decodable() {
     }
 }
 
-/// What browsers announce of their layers is read, and is what comes: the element that each capture has with its key frames.
+/// What browsers announce of their layers is read, and is what comes: the element that each capture has with its key
+/// frames.
 #[test]
 fn the_layers_that_browsers_announce_are_those_that_come() {
     for capture in ["vp8", "vp9", "av1", "h264"].into_iter().flat_map(Capture::all) {
@@ -134,7 +137,8 @@ fn layers_allocation_id(offer: &str) -> Option<u8> {
     line.strip_prefix("a=extmap:")?.split([' ', '/']).next()?.parse().ok()
 }
 
-/// What it costs to switch layers, in packets and time, by the captures with several sizes. Printed, and told in docs/performance.md.
+/// What it costs to switch layers, in packets and time, by the captures with several sizes. Printed, and told in
+/// docs/performance.md.
 #[test]
 fn the_documentation_tells_what_a_switch_costs() {
     let mut table = String::from(
@@ -193,7 +197,8 @@ fn each_layer_alone(capture: &Capture) {
     }
 }
 
-/// The lowest layer, the highest, and the lowest again: what flows is what was chosen, and no picture of a base layer is left out.
+/// The lowest layer, the highest, and the lowest again: what flows is what was chosen, and no picture of a base layer
+/// is left out.
 fn low_high_low(capture: &Capture) {
     let sent = Layers::of(capture);
     let layers = sent.all();

@@ -1,4 +1,5 @@
-//! A capture's way through the engine: its publisher's uplink and track, and one slot of a receiver whose target is set by hand.
+//! A capture's way through the engine: its publisher's uplink and track, and one slot of a receiver whose target is set
+//! by hand.
 
 use crate::capture::Capture;
 use rand::SeedableRng;

@@ -1,4 +1,5 @@
-//! A simulcasting camera, VP8 until it is told another codec: three encodings of one picture, three temporal layers each, key frames on request, retransmissions on NACK.
+//! A simulcasting camera, VP8 until it is told another codec: three encodings of one picture, three temporal layers
+//! each, key frames on request, retransmissions on NACK.
 
 use super::picture::{self, Descriptor, OVERHEAD, Picture};
 use super::rtp::{self, Extensions, Head};
@@ -135,7 +136,8 @@ impl Camera {
         }
     }
 
-    /// From the next picture on, which is a key frame, it sends VP9 or H.264; of H.264 each encoding's parameter sets once only.
+    /// From the next picture on, which is a key frame, it sends VP9 or H.264; of H.264 each encoding's parameter sets
+    /// once only.
     pub fn change_codec(&mut self, codec: u8) {
         self.codec = codec;
         self.encodings.iter_mut().for_each(|encoding| encoding.wants_keyframe = true);
@@ -205,7 +207,8 @@ impl Camera {
         encoding.retransmitted += 1;
     }
 
-    /// Source, newest timestamp, time since its capture, packets and octets of each encoding that has sent, for sender reports.
+    /// Source, newest timestamp, time since its capture, packets and octets of each encoding that has sent, for sender
+    /// reports.
     pub fn sources(&self, now: Instant) -> impl Iterator<Item = (u32, u32, u32, u32)> {
         let since_capture = now.saturating_duration_since(self.next_frame - FRAME_INTERVAL);
         let ticks = (since_capture.as_micros() * 9 / 100) as u32;

@@ -225,8 +225,8 @@ impl Client {
         self.transport.connect(now, &read.ufrag, &read.pwd);
     }
 
-    /// The server lacks slots; true where the client adds them and will offer. While an offer is under way, what is lacking is about
-    /// to change.
+    /// The server lacks slots; true where the client adds them and will offer. While an offer is under way, what is
+    /// lacking is about to change.
     pub fn handle_slots_wanted(&mut self, audio: u16, video: u16) -> bool {
         let adds = self.adds_slots && self.offered.is_none();
         if adds {

@@ -1,7 +1,8 @@
 //! Calls through the engine in virtual time: the engine, clients that share no code with it, and links between them.
 //!
-//! [`World`] owns them all and the clock. A [`Client`] does what a browser does: it offers, runs ICE (`rtc-ice`), DTLS (`rtc-dtls`) and
-//! SRTP (`rtc-srtp`), encodes what it publishes and decodes what it receives, with pictures that say what they depend on.
+//! [`World`] owns them all and the clock. A [`Client`] does what a browser does: it offers, runs ICE (`rtc-ice`), DTLS
+//! (`rtc-dtls`) and SRTP (`rtc-srtp`), encodes what it publishes and decodes what it receives, with pictures that say
+//! what they depend on.
 
 mod audio;
 mod camera;

@@ -102,7 +102,8 @@ pub fn parameter_sets(picture: &Picture) -> Vec<u8> {
     let (columns, rows) = (picture.width.div_ceil(16), picture.height.div_ceil(16));
     let crop = golomb((rows * 16 - picture.height) / 2);
     let size = golomb(columns - 1) + &golomb(rows - 1);
-    // Id, frame numbers, no order count, one reference, no gaps; size; frames only, inference, cropped at the bottom; nothing else, end.
+    // Id, frame numbers, no order count, one reference, no gaps; size; frames only, inference, cropped at the bottom;
+    // nothing else, end.
     let bits = format!("110110100{size}111111{crop}01");
     let bits = format!("{bits}{}", "0".repeat(bits.len().next_multiple_of(8) - bits.len()));
     let mut sps = vec![0x67, 0x42, 0xE0, 0x1F];

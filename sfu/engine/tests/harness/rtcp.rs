@@ -53,7 +53,8 @@ pub fn nack(sender: u32, media: u32, seqs: &[u16]) -> Vec<u8> {
     TransportLayerNack { sender_ssrc: sender, media_ssrc: media, nacks }.marshal().unwrap().to_vec()
 }
 
-/// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01) about the packets from `base` to the newest.
+/// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01) about the packets from `base` to the
+/// newest.
 pub fn transport_feedback(
     sender: u32,
     media: u32,

@@ -103,7 +103,8 @@ impl Transport {
         }
     }
 
-    /// New credentials for the next offer, perhaps on another address; the answer starts the checks. DTLS and SRTP go on.
+    /// New credentials for the next offer, perhaps on another address; the answer starts the checks. DTLS and SRTP go
+    /// on.
     pub fn restart_ice(&mut self, now: Instant, name: &str, local: SocketAddr) {
         (self.ufrag, self.pwd) = credentials(name);
         self.local = local;
@@ -302,8 +303,8 @@ fn wire_protocol(protocol: Protocol) -> TransportProtocol {
     }
 }
 
-/// A certificate whose length, like that of its signatures, is always the same: sizes decide times on a slow link, and the same seed
-/// must give the same run.
+/// A certificate whose length, like that of its signatures, is always the same: sizes decide times on a slow link, and
+/// the same seed must give the same run.
 fn certificate(provider: &Arc<dyn RTCCryptoProvider>) -> Certificate {
     loop {
         let mut certificate = Certificate::generate_self_signed(vec!["x".into()], provider.crypto()).unwrap();

@@ -1,4 +1,5 @@
-//! What arrives on a video slot: packets to pictures, what is missing, what decodes, and whether the numbering is that of one source.
+//! What arrives on a video slot: packets to pictures, what is missing, what decodes, and whether the numbering is that
+//! of one source.
 
 use super::picture::{self, Descriptor, Picture};
 use super::rtp;
@@ -97,7 +98,8 @@ impl VideoReceiver {
         self.lost.remove(&seq);
         self.last_packet = Some(now);
         if payload.is_empty() {
-            // What came late and was asked for goes out twice, and the second time may have been given up: a duplicate to the receiver.
+            // What came late and was asked for goes out twice, and the second time may have been given up: a duplicate
+            // to the receiver.
             if !self.packets.contains_key(&seq) {
                 self.fills.insert(seq);
             }
@@ -228,7 +230,8 @@ impl VideoReceiver {
         self.missing.len() + self.lost.len()
     }
 
-    /// Panics unless what arrived is numbered as by one encoder: no step back, no unexplained step, no reference across a switch.
+    /// Panics unless what arrived is numbered as by one encoder: no step back, no unexplained step, no reference across
+    /// a switch.
     pub fn check(&self) {
         let mut keyframe: Option<Picture> = None;
         let mut before: Option<(u64, Arrived)> = None;
@@ -260,7 +263,8 @@ impl VideoReceiver {
                     assert!(id_step < 0x4000, "{seq}: picture ids run forward: {last:?} {packet:?}");
                     base_tl0 = None;
                 } else {
-                    // A picture that came too late to be dropped without a trace has left a filled number and a picture id.
+                    // A picture that came too late to be dropped without a trace has left a filled number and a picture
+                    // id.
                     let filled = (seq - last_seq - 1) as u16;
                     let steps = u16::from(!same)..=u16::from(!same) + filled;
                     assert!(steps.contains(&id_step), "{seq}: picture ids in a row: {last:?} {packet:?}");
@@ -273,7 +277,8 @@ impl VideoReceiver {
                 }
                 if let Some(tl0) = base_tl0 {
                     let step = u8::from(!same && descriptor.temporal == 0);
-                    // A switch to another encoding leaves the pictures out that were still queued, and fills their numbers.
+                    // A switch to another encoding leaves the pictures out that were still queued, and fills their
+                    // numbers.
                     let given_up = if picture.is_keyframe() { (seq - last_seq - 1) as u8 } else { 0 };
                     let steps = step..=step + given_up;
                     let taken = descriptor.tl0.wrapping_sub(tl0);

@@ -1,4 +1,5 @@
-//! A room across shards: each packet crosses once, requests reach the publisher once, losses on the way are repaired, the speaker is one.
+//! A room across shards: each packet crosses once, requests reach the publisher once, losses on the way are repaired,
+//! the speaker is one.
 
 use crate::harness::{Access, Publish, World, millis, seconds};
 use sfu_engine::Event;

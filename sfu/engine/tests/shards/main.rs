@@ -1,5 +1,5 @@
-//! The calls of `tests/calls` with their participants spread over three shards: what a participant sees must be the same. And what is
-//! only so where a room spans shards.
+//! The calls of `tests/calls` with their participants spread over three shards: what a participant sees must be the
+//! same. And what is only so where a room spans shards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(unreachable_pub)]
 

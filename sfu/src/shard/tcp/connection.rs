@@ -70,8 +70,8 @@ impl Link {
     }
 }
 
-/// Serves a connection until it ends, is closed, breaks the framing, stalls, or is not trusted within `validation`. Frames go to
-/// `deliver`, which returns false when nobody takes them any more.
+/// Serves a connection until it ends, is closed, breaks the framing, stalls, or is not trusted within `validation`.
+/// Frames go to `deliver`, which returns false when nobody takes them any more.
 pub(super) async fn drive(
     mut stream: TcpStream,
     link: &Link,

@@ -1,7 +1,8 @@
 //! The media port's TCP side: ICE-TCP passive connections (RFC 6544) with RFC 4571 framing.
 //!
-//! [`accept()`] runs on the control plane's runtime and finds out whose shard a connection is for. From then on [`TcpPorts`] of that shard
-//! owns it: it closes it unless the engine validates its tuple soon, and when the engine forgets the tuple.
+//! [`accept()`] runs on the control plane's runtime and finds out whose shard a connection is for. From then on
+//! [`TcpPorts`] of that shard owns it: it closes it unless the engine validates its tuple soon, and when the engine
+//! forgets the tuple.
 
 mod accept;
 mod connection;
@@ -21,7 +22,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Frames read from all connections of a shard that wait for the engine; readers wait beyond that, so TCP's own window closes.
+/// Frames read from all connections of a shard that wait for the engine; readers wait beyond that, so TCP's own window
+/// closes.
 const INBOUND_FRAMES: usize = 256;
 
 /// What the connections of one shard may take.
@@ -75,8 +77,8 @@ impl TcpPorts {
         TcpPorts { limits, connections: HashMap::new(), next_id: 0, tasks: JoinSet::new(), sender, receiver }
     }
 
-    /// Takes a connection over; its frames come out of [`TcpPorts::next`]. Needs a `LocalSet`. Returns the tuple if an earlier connection
-    /// between the same addresses was still there: the engine must forget it.
+    /// Takes a connection over; its frames come out of [`TcpPorts::next`]. Needs a `LocalSet`. Returns the tuple if an
+    /// earlier connection between the same addresses was still there: the engine must forget it.
     pub(crate) fn add(&mut self, accepted: Accepted) -> Option<Tuple> {
         while self.tasks.try_join_next().is_some() {}
         let replaced = self.connections.remove(&accepted.tuple).map(|_| accepted.tuple);
@@ -140,8 +142,8 @@ impl TcpPorts {
         }
     }
 
-    /// The engine forgot the tuple: closes its connection once what is queued has been sent. One that has not been validated is a newer
-    /// one between the same addresses, and stays.
+    /// The engine forgot the tuple: closes its connection once what is queued has been sent. One that has not been
+    /// validated is a newer one between the same addresses, and stays.
     pub(crate) fn forgotten(&mut self, tuple: &Tuple) {
         if self.connections.get(tuple).is_some_and(|connection| connection.stranger.is_none()) {
             self.connections.remove(tuple);

@@ -1,4 +1,5 @@
-//! Connections on which no ICE check has succeeded yet: anybody can make them, so their number is limited, in all and for each address.
+//! Connections on which no ICE check has succeeded yet: anybody can make them, so their number is limited, in all and
+//! for each address.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -25,7 +26,8 @@ impl Strangers {
     /// A place for a connection from `address`, if there is one.
     pub(super) fn enter(&self, address: IpAddr) -> Option<Stranger> {
         let mut counts = self.0.lock();
-        // Each of so few addresses counts at most 64: cheap enough for something that happens once in a connection's life.
+        // Each of so few addresses counts at most 64: cheap enough for something that happens once in a connection's
+        // life.
         if counts.values().sum::<usize>() >= MAX_STRANGERS {
             return None;
         }

@@ -1,4 +1,5 @@
-//! Lets a `webrtc` client's tracks see the key frame requests that reach it: without a mark, RTCP ends in the client's interceptors.
+//! Lets a `webrtc` client's tracks see the key frame requests that reach it: without a mark, RTCP ends in the client's
+//! interceptors.
 
 use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::sansio::Protocol;

@@ -1,4 +1,5 @@
-//! A media client: a peer connection of the `webrtc` crate that sends synthetic Opus and VP8 and writes down what it receives.
+//! A media client: a peer connection of the `webrtc` crate that sends synthetic Opus and VP8 and writes down what it
+//! receives.
 
 use super::interceptor::DeliverRtcp;
 use super::payload::{Kind, Label};

@@ -1,6 +1,8 @@
-//! A running `sluice` and clients of it that share no code with it: `tokio-tungstenite` for signaling, `webrtc` for media.
+//! A running `sluice` and clients of it that share no code with it: `tokio-tungstenite` for signaling, `webrtc` for
+//! media.
 //!
-//! Nothing here waits for time to pass: a test waits for a condition, and [`PATIENCE`] only ends a test that would hang.
+//! Nothing here waits for time to pass: a test waits for a condition, and [`PATIENCE`] only ends a test that would
+//! hang.
 
 pub mod interceptor;
 pub mod media;

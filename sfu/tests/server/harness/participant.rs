@@ -106,7 +106,8 @@ impl Participant {
         self.media.answer(answer["sdp"].as_str().expect("SDP")).await;
     }
 
-    /// Offers, and leaves it to the test to connect with what was agreed: our user fragment and the server's credentials.
+    /// Offers, and leaves it to the test to connect with what was agreed: our user fragment and the server's
+    /// credentials.
     pub async fn offer_only(&mut self) -> (String, Credentials) {
         let sdp = self.media.offer().await;
         self.signaling.send(json!({"type": "offer", "id": 1, "sdp": sdp, "tracks": []})).await;

@@ -1,4 +1,5 @@
-//! Media that says whose it is: every packet carries its publisher's name, its kind and a number, behind what the codec demands.
+//! Media that says whose it is: every packet carries its publisher's name, its kind and a number, behind what the codec
+//! demands.
 
 use bytes::Bytes;
 
@@ -44,7 +45,8 @@ impl Label {
     }
 }
 
-/// A VP8 descriptor (RFC 7741 section 4.2) with a 15-bit PictureID, TL0PICIDX and one temporal layer, and the frame's own head.
+/// A VP8 descriptor (RFC 7741 section 4.2) with a 15-bit PictureID, TL0PICIDX and one temporal layer, and the frame's
+/// own head.
 fn vp8_head(number: u64, key: bool) -> Vec<u8> {
     let picture = (number & 0x7fff) as u16;
     let mut head = vec![0x90, 0xe0, 0x80 | (picture >> 8) as u8, picture as u8, number as u8, 0x20];

@@ -95,7 +95,8 @@ impl Server {
         }
     }
 
-    /// The process's end of a TCP connection to one of its ports, once it has accepted one. What is asked of it the process itself has set.
+    /// The process's end of a TCP connection to one of its ports, once it has accepted one. What is asked of it the
+    /// process itself has set.
     pub async fn accepted(&self, port: u16) -> std::net::TcpStream {
         let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a process");
         let is_accepted = |socket: &std::net::TcpStream| {

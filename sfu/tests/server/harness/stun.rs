@@ -25,7 +25,8 @@ impl Credentials {
         Credentials { ufrag: value("a=ice-ufrag:"), pwd: value("a=ice-pwd:") }
     }
 
-    /// A nominating check for the owner of these credentials from the owner of the user fragment `from`, signed with `pwd`.
+    /// A nominating check for the owner of these credentials from the owner of the user fragment `from`, signed with
+    /// `pwd`.
     pub fn check(&self, from: &str, pwd: &str) -> Vec<u8> {
         let setters: Vec<Box<dyn Setter>> = vec![
             Box::new(BINDING_REQUEST),
