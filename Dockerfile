@@ -6,12 +6,13 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY . .
 ARG COMMIT=unknown
-RUN SLUICE_COMMIT=${COMMIT} cargo build --release --locked && mkdir /out && strip --strip-debug -o /out/sluice target/release/sluice
+RUN SLUICE_COMMIT=${COMMIT} cargo build --release --locked && mkdir /out && strip --strip-debug -o /out/sluice target/release/sluice \
+  && cp /etc/ssl/certs/ca-certificates.crt /out/
 
 FROM ${BASE_IMAGE}
 COPY --from=build /out/sluice /usr/local/bin/sluice
 # For webhooks and spans to https.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # Nobody's number, which Kubernetes can check by itself; it needs no entry in /etc/passwd.
 USER 65532:65532
 # The page; admin address and health on loopback. By environment, so that the health check below reads the same settings.
