@@ -1,6 +1,6 @@
 //! Signaling of a scenario by WHIP and WHEP: one request for each participant, who publishes or plays.
 
-use super::remote::{Outside, Signaling};
+use super::remote::{Outside, Signaling, room_name};
 use crate::run::fleet::JOIN_TIMEOUT;
 use crate::run::http::{Endpoints, absolute, fill, request};
 use crate::scenario::Source;
@@ -51,7 +51,7 @@ impl Sessions {
         let (outside, heard) = Outside::new(waker);
         Sessions {
             endpoints,
-            room: format!("scenario-{}-{seed}", std::process::id()),
+            room: room_name(seed),
             cast,
             runtime: runtime.clone(),
             outside,

@@ -66,6 +66,11 @@ impl<T> Outside<T> {
     }
 }
 
+/// The room of a run, new with each process and seed: participants that another run has left behind are not in it.
+pub(super) fn room_name(seed: u64) -> String {
+    format!("scenario-{}-{seed}", std::process::id())
+}
+
 /// The server.
 pub(super) struct Remote {
     poll: Poll,

@@ -1,7 +1,7 @@
 //! Signaling of a scenario by the rooms protocol: a WebSocket for each participant, and what goes over it in the
 //! world's words.
 
-use super::remote::{Outside, Signaling};
+use super::remote::{Outside, Signaling, room_name};
 use crate::run::rooms::{Rooms, Said, SlotNow, SlotTrack, VERSION, connect, hear, say};
 use crate::scenario::{Priority, Source};
 use crate::sim::server::Told;
@@ -41,12 +41,12 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Nobody has joined yet. The room is new with each process and seed: whoever is left of another run is not in it.
+    /// Nobody has joined yet.
     pub(super) fn new(rooms: Rooms, cast: Vec<Member>, seed: u64, runtime: &Handle, waker: Arc<Waker>) -> Sessions {
         let (outside, heard) = Outside::new(waker);
         Sessions {
             rooms,
-            room: format!("scenario-{}-{seed}", std::process::id()),
+            room: room_name(seed),
             cast,
             runtime: runtime.clone(),
             outside,

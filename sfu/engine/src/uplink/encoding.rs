@@ -265,9 +265,10 @@ impl Encoding {
         }
         let is_young = self.activity.active_since().is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         if is_young {
-            match self.came_back() && !self.remembered.is_empty() {
-                true => options.extend_from_slice(&self.remembered),
-                false => self.usual_options(now, index, self.at_first_look(now), options),
+            if self.came_back() && !self.remembered.is_empty() {
+                options.extend_from_slice(&self.remembered);
+            } else {
+                self.usual_options(now, index, self.at_first_look(now), options);
             }
             return;
         }
@@ -282,7 +283,8 @@ impl Encoding {
     }
 
     /// What its layers could cost where the measured rates say nothing: each with all temporal layers, at the rate that
-    /// the publisher announces, or that a picture of this size usually takes, or else at the rate `seen` so far.
+    /// the publisher announces, or else that a picture of this size usually takes. Where all that was `seen` so far is
+    /// less than half of that, at the rate seen.
     fn usual_options(&self, now: Instant, index: EncodingIndex, seen: Option<Bitrate>, options: &mut Vec<LayerOption>) {
         let (temporal, fps) = (LayerRates::MAX_TEMPORAL as u8 - 1, USUAL_FPS as u8);
         for spatial in 0..self.rates.spatial_layers(now).max(1) {

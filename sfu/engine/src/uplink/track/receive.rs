@@ -104,10 +104,10 @@ impl Track {
         if self.kind == MediaKind::Audio {
             return self.limits.admit_audio(now, media.stored.len() + wire_cost::HEADERS);
         }
-        match media.payload.is_empty() {
-            true => Ok(()),
-            false => self.limits.admit_codec(now, self.codec, media.codec),
+        if media.payload.is_empty() {
+            return Ok(());
         }
+        self.limits.admit_codec(now, self.codec, media.codec)
     }
 
     /// Numbers the packet, reads what it says about its frame, and puts it into the encoding's store.
