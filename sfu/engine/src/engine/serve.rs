@@ -13,7 +13,7 @@ use crate::participant::{Participant, Service};
 use crate::progress::JoinPhase;
 use crate::rtcp::{self, RtcpBatch};
 use crate::snapshot::{RtcpKind, add};
-use crate::transport::TransportEvent;
+use crate::transport::{Transport, TransportEvent};
 use std::time::{Duration, Instant};
 
 /// Connection quality is told this often, and what is due within some time together: it wakes another thread, which
@@ -113,6 +113,7 @@ impl Engine {
             }
         }
         self.note_connected(now, key);
+        self.note_path(now, key);
         for tuple in lost {
             self.forget_tuple(key, tuple);
         }
@@ -160,6 +161,14 @@ impl Engine {
         participant.quality_at = Some(next_quality(now, &self.config.wall_clock));
         participant.downlink.allocate_soon();
         self.events.push_back(Event::Connected { participant: participant.id });
+    }
+
+    /// What was measured on one path says nothing about another.
+    fn note_path(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        if participant.transport.as_mut().is_some_and(Transport::has_changed_path) {
+            participant.downlink.estimator().on_path_change(now);
+        }
     }
 
     /// Notices encodings that stopped, and tells the publisher which ones somebody takes.

@@ -38,6 +38,8 @@ pub struct Transport {
     control: VecDeque<(Tuple, Vec<u8>)>,
     data: VecDeque<Bytes>,
     events: VecDeque<TransportEvent>,
+    /// Where media went when [`Transport::has_changed_path`] was last asked.
+    path: Option<Tuple>,
 }
 
 /// The keyed half of a transport.
@@ -79,6 +81,7 @@ impl Transport {
             control: VecDeque::new(),
             data: VecDeque::new(),
             events: VecDeque::new(),
+            path: None,
         }
     }
 
@@ -200,6 +203,12 @@ impl Transport {
     /// Where media goes; `None` until the first valid check.
     pub fn selected(&self) -> Option<Tuple> {
         self.ice.selected()
+    }
+
+    /// Whether media goes another way than when this was last asked.
+    pub fn has_changed_path(&mut self) -> bool {
+        let Some(selected) = self.ice.selected() else { return false };
+        self.path.replace(selected).is_some_and(|before| before != selected)
     }
 
     /// Every tuple that may carry DTLS and SRTP.

@@ -1,6 +1,7 @@
 //! Networks change under a call.
 
-use crate::harness::{Access, Publish, World, seconds};
+use crate::harness::{Access, Publish, World, millis, seconds};
+use netem::{LinkConfig, Rate, Schedule};
 use sfu_engine::Event;
 use sfu_engine::event::DisconnectReason;
 
@@ -66,4 +67,21 @@ fn a_client_that_falls_silent_is_disconnected_after_thirty_seconds() {
         !world.events.iter().any(|(_, e)| matches!(e, Event::Disconnected { participant, .. } if participant.0 == 2))
     );
     assert!(world.client(2).rtcp_received > 0);
+}
+
+#[test]
+fn a_client_that_moves_to_a_faster_network_far_away_sees_it_at_once() {
+    let mut world = World::new(18);
+    world.join(1, Access::default(), &[Publish::Camera], (0, 0));
+    // The link to the other: 400 kb/s and 20 ms, then any rate and 120 ms.
+    let steps = Schedule::steps(Some(400_000), [(seconds(10), None)]);
+    let delay = Schedule::steps(millis(20), [(seconds(10), millis(120))]);
+    let down = LinkConfig { rate: Rate::Schedule(steps), delay, ..LinkConfig::default() };
+    world.join(2, Access { down, ..Access::default() }, &[], (0, 1));
+    world.run(seconds(10));
+    let track = world.client(1).track("0");
+    let height = |world: &World| world.client(2).receiver_of(track).video.decoded.last().map(|d| d.picture.height);
+    let narrow = height(&world);
+    world.move_client(2, "10.7.7.8:6000".parse().unwrap());
+    assert!(world.run_until(seconds(2), |world| height(world) > narrow), "{narrow:?}, and nothing larger came");
 }

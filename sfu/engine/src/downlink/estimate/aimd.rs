@@ -212,6 +212,11 @@ impl RateControl {
         self.rate = rate.clamp(self.min, self.max);
     }
 
+    /// The link is another one; the rate stays.
+    pub(super) fn forget_link(&mut self) {
+        *self = RateControl::new(self.rate, self.min, self.max);
+    }
+
     /// The result of a probe. One that agrees with the known capacity makes that more exact, in both directions, so
     /// that noise does not ratchet the rate up; one that meets a bottleneck about where the rate is makes it known. One
     /// that promises more than the known capacity must be repeated to be believed: then true.

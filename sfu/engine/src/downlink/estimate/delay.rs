@@ -3,6 +3,7 @@
 
 use super::feedback::{Acked, OurTime, ReceiverTime};
 use super::jitter::Jitter;
+use super::route::Floor;
 use std::time::Duration;
 
 /// The lowest delay is taken over one to two of these, so that clock drift and a new route are forgotten.
@@ -39,6 +40,7 @@ pub(super) struct OneWayDelay {
     above_lowest_us: i64,
     noise_us: f64,
     jitter: Jitter,
+    floor: Floor,
     impossible_in_a_row: u32,
 }
 
@@ -53,6 +55,7 @@ impl OneWayDelay {
             above_lowest_us: 0,
             noise_us: 1_000.0,
             jitter: Jitter::new(),
+            floor: Floor::new(now),
             impossible_in_a_row: 0,
         }
     }
@@ -79,6 +82,9 @@ impl OneWayDelay {
         let back = packet.arrival.0.saturating_sub(now.0);
         self.lowest[0] = self.lowest[0].min(one_way);
         self.latest[0] = self.latest[0].max(back);
+        if let Some(longer) = self.floor.longer(now, one_way, self.lowest()) {
+            self.lowest = [longer, i64::MAX];
+        }
         let above_lowest = one_way.saturating_sub(self.lowest());
         self.above_lowest_us = above_lowest;
         let queue_us = above_lowest.saturating_sub(transmission.min(MAX_TRANSMISSION).as_micros() as i64).max(0);
@@ -87,6 +93,11 @@ impl OneWayDelay {
             self.noise_us += 0.02 * (change.min(NOISE_CAP_US) - self.noise_us);
         }
         Duration::from_micros(queue_us.unsigned_abs())
+    }
+
+    /// A packet was lost.
+    pub(super) fn on_loss(&mut self) {
+        self.floor.on_loss();
     }
 
     fn lowest(&self) -> i64 {

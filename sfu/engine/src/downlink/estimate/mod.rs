@@ -14,6 +14,7 @@
 
 mod aimd;
 mod alr;
+mod batch;
 mod config;
 mod delay;
 mod delivery;
@@ -29,6 +30,7 @@ mod probe;
 mod remb_probing;
 mod repairs;
 mod reports;
+mod route;
 mod rtt;
 mod shared;
 #[cfg(test)]
@@ -46,12 +48,13 @@ pub use probe::{Probe, ProbeOutcome};
 use crate::units::Bitrate;
 use aimd::{RateControl, Signals};
 use alr::SendMeter;
+use batch::Batch;
 use delay::OneWayDelay;
 use delivery::Delivery;
-use feedback::{Acked, OurTime};
+use feedback::OurTime;
 use friendly::FriendlyRate;
 use groups::ArrivalGroups;
-use history::{Fate, SentHistory};
+use history::SentHistory;
 use loss::LossControl;
 use outage::Outage;
 use probe::{Found, Prober};
@@ -119,17 +122,6 @@ pub struct Estimator {
     now: Instant,
     /// When a packet was sent last, on both time lines: packets leave in bursts of one moment.
     sent: (Instant, OurTime),
-}
-
-/// What one feedback has brought.
-#[derive(Debug, Default)]
-struct Batch {
-    received: usize,
-    lost: usize,
-    impossible: usize,
-    newest_sent: Option<OurTime>,
-    /// Queueing of the last packets, newest last.
-    tail: [Option<Duration>; 3],
 }
 
 impl Estimator {
@@ -219,6 +211,22 @@ impl Estimator {
             Some(before) => self.resume(now, before, &batch),
             None => self.decide(now, grown, batch.newest_sent),
         }
+    }
+
+    /// Media takes another way from now on: what was measured on the one before is void. The rate stays until the first
+    /// feedback of the new one, and a probe asks at once what that takes.
+    pub fn on_path_change(&mut self, now: Instant) {
+        self.now = now;
+        self.history = SentHistory::default();
+        self.delay = OneWayDelay::new(self.time(now));
+        self.loss = LossControl::default();
+        self.friendly = FriendlyRate::default();
+        self.rtt = RoundTrip::default();
+        self.standing = StandingQueue::default();
+        self.queue = Duration::ZERO;
+        self.forget_path();
+        self.control.forget_link();
+        self.prober.ask_now(now);
     }
 
     /// Whether the client has offered transport feedback. Where not, the estimate is what the client does not object
@@ -396,73 +404,6 @@ impl Estimator {
         let probe = self.prober.poll_timeout(self.estimate(), self.ceiling()).filter(|_| self.may_probe(self.now));
         let outage = self.outage.poll_timeout(self.rtt.or_guess());
         probe.into_iter().chain(outage).min()
-    }
-
-    fn take_report(&mut self, now: OurTime, report: &PacketReport, batch: &mut Batch) {
-        let (rtt, queueing) = (self.rtt.or_guess(), self.queue > PROBE_QUEUE);
-        let Some((sent, entry)) = self.history.find(now, report.transport_seq) else { return };
-        let Some(arrival) = report.arrival else {
-            if entry.fate == Fate::InFlight {
-                entry.fate = Fate::Missing;
-                batch.lost += 1;
-                if let Some(id) = entry.probe {
-                    self.prober.on_lost(id);
-                }
-                let repair = entry.repair;
-                if repair.is_some_and(|source| self.repairs.on_lost(source)) {
-                    self.loss.reset(); // it was not the network that lost them
-                }
-                if !repair.is_some_and(|source| self.repairs.are_unheard(source)) {
-                    self.loss.observe(sent, entry.bytes(), true, queueing);
-                    self.friendly.observe(sent, true, rtt);
-                }
-            }
-            return;
-        };
-        if !self.delay.is_possible(now, sent, arrival) {
-            batch.impossible += 1;
-            return;
-        }
-        match std::mem::replace(&mut entry.fate, Fate::Received) {
-            Fate::Missing => self.loss.recover(),
-            _ => {
-                self.loss.observe(sent, entry.bytes(), false, queueing);
-                self.friendly.observe(sent, false, rtt);
-            }
-        }
-        let packet = Acked { sent, arrival, bytes: entry.bytes() };
-        let probe = entry.probe;
-        if let Some(source) = entry.repair {
-            self.repairs.on_arrived(source);
-        }
-        batch.received += 1;
-        batch.newest_sent = batch.newest_sent.max(Some(packet.sent));
-        let queue = self.take_arrival(now, &packet, batch);
-        if let Some(id) = probe {
-            self.prober.on_acked(id, &packet, queue);
-        }
-    }
-
-    /// Returns how long the packet queued.
-    fn take_arrival(&mut self, now: OurTime, packet: &Acked, batch: &mut Batch) -> Duration {
-        // The estimate that there is at the start is a guess. By a low one, what packets of the first cluster queued
-        // would pass for their transmission, and that cluster for one that got through.
-        let rate = self.prober.first_rate().map_or(self.control.rate(), |first| first.max(self.control.rate()));
-        let transmission = rate.time_for(packet.bytes as u64);
-        let queue = self.delay.observe(now, packet, transmission);
-        batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
-        self.delivery.add(packet, queue);
-        self.standing.add(packet.sent, self.delay.above_lowest());
-        if let Some(spacing) = self.groups.add(packet) {
-            self.trendline.add(now, &spacing);
-        }
-        queue
-    }
-
-    fn take_rtt(&mut self, now: Instant, batch: &Batch) {
-        if let Some(sent) = batch.newest_sent {
-            self.rtt.add(now, self.time(now).saturating_since(sent));
-        }
     }
 
     /// An ordinary feedback: the delay sets the rate, then loss limits it.

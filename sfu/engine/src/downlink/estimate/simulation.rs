@@ -18,7 +18,8 @@ const AUDIO: Bitrate = Bitrate::kbps(40);
 pub(super) struct Scene {
     /// Capacity from a millisecond on.
     pub(super) capacity: Vec<(u64, Bitrate)>,
-    pub(super) one_way: Duration,
+    /// One-way delay from a millisecond on.
+    pub(super) one_way: Vec<(u64, Duration)>,
     pub(super) queue_bytes: usize,
     pub(super) random_loss: f64,
     /// Uniform jitter up to this, without reordering.
@@ -53,7 +54,7 @@ impl Default for Scene {
     fn default() -> Self {
         Scene {
             capacity: vec![(0, Bitrate::kbps(3000))],
-            one_way: Duration::from_millis(40),
+            one_way: vec![(0, Duration::from_millis(40))],
             queue_bytes: 150_000,
             random_loss: 0.0,
             jitter: Duration::ZERO,
@@ -220,7 +221,7 @@ impl<'a> Run<'a> {
             }
             let unused_us = (self.link_credit * 8e6 / capacity.as_bps() as f64) as i64;
             let jitter_us = self.rng.random_range(0..=self.scene.jitter.as_micros() as i64);
-            let arrival = (ms as i64 + 1) * 1000 - unused_us + self.scene.one_way.as_micros() as i64 + jitter_us;
+            let arrival = (ms as i64 + 1) * 1000 - unused_us + self.one_way(ms).as_micros() as i64 + jitter_us;
             self.last_arrival_us = self.last_arrival_us.max(arrival);
             self.unread.push((seq, self.last_arrival_us));
         }
@@ -259,7 +260,7 @@ impl<'a> Run<'a> {
             self.next_report = seq.wrapping_add(1);
         }
         if !reports.is_empty() && !self.scene.deaf.contains(&ms) {
-            self.on_the_way_back.push_back((ms + self.scene.one_way.as_millis() as u64, reports));
+            self.on_the_way_back.push_back((ms + self.one_way(ms).as_millis() as u64, reports));
         }
     }
 
@@ -270,6 +271,15 @@ impl<'a> Run<'a> {
     }
 
     fn capacity(&self, ms: u64) -> Bitrate {
-        self.scene.capacity.iter().rev().find(|(from, _)| *from <= ms).map_or(Bitrate::ZERO, |(_, rate)| *rate)
+        at(&self.scene.capacity, ms)
     }
+
+    fn one_way(&self, ms: u64) -> Duration {
+        at(&self.scene.one_way, ms)
+    }
+}
+
+/// What a schedule says at this time.
+fn at<T: Copy + Default>(schedule: &[(u64, T)], ms: u64) -> T {
+    schedule.iter().rev().find(|(from, _)| *from <= ms).map_or(T::default(), |(_, value)| *value)
 }

@@ -121,7 +121,12 @@ fn a_first_guess_most_of_which_a_short_queue_drops_is_taken_back_within_a_second
     };
     for (capacity, one_way) in [(100, 20), (100, 100), (130, 20), (130, 60)] {
         for seed in 1..=6 {
-            let path = Scene { one_way: Duration::from_millis(one_way), queue_bytes: 2500, seed, ..Scene::default() };
+            let path = Scene {
+                one_way: vec![(0, Duration::from_millis(one_way))],
+                queue_bytes: 2500,
+                seed,
+                ..Scene::default()
+            };
             let capacity = vec![(0, Bitrate::kbps(capacity))];
             let samples = Scene { capacity, start: Bitrate::kbps(500), media, ..path }.run(5);
             let down = first(&samples, 0, |s| s.estimate <= Bitrate::kbps(170)).unwrap();
@@ -154,6 +159,19 @@ fn jitter_neither_starves_nor_inflates_the_estimate() {
 }
 
 #[test]
+fn a_longer_route_is_no_queue() {
+    for (media, seed) in [(|estimate| estimate) as fn(Bitrate) -> Bitrate, ladder].into_iter().zip(1..) {
+        let ms = Duration::from_millis;
+        let one_way = vec![(0, ms(20)), (10_000, ms(150)), (30_000, ms(20)), (40_000, ms(80))];
+        let samples = Scene { one_way, media, seed, ..Scene::default() }.run(60);
+        for from in [13_000, 43_000] {
+            let estimate = mean_kbps(&samples, from);
+            assert!((2700..3050).contains(&estimate), "{estimate} from {from} ms on");
+        }
+    }
+}
+
+#[test]
 fn a_receiver_that_reads_its_socket_late_is_no_bottleneck() {
     let demand = Bitrate::kbps(640);
     for (longest, seed) in
@@ -161,7 +179,7 @@ fn a_receiver_that_reads_its_socket_late_is_no_bottleneck() {
     {
         let capacity = vec![(0, Bitrate::kbps(50_000))];
         let media = |estimate| if estimate >= Bitrate::kbps(640) { Bitrate::kbps(640) } else { Bitrate::kbps(290) };
-        let one_way = Duration::from_millis(1);
+        let one_way = vec![(0, Duration::from_millis(1))];
         let scene = Scene { capacity, one_way, reads_after_ms: 1..=longest, media, demand, seed, ..Scene::default() };
         let samples = scene.run(20);
         let found = first(&samples, 0, |s| s.estimate >= demand);
