@@ -17,6 +17,9 @@ impl Engine {
     pub(super) fn share_bottleneck(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.participants.get_mut(key).filter(|p| p.connected) else { return };
         let Some(room) = self.rooms.get_mut(participant.room) else { return };
+        if participant.downlink.estimator().take_other_path() {
+            room.bottlenecks.remove(key);
+        }
         if participant.downlink.is_to_be_compared(now) {
             let related = relations(key, room, &self.participants);
             room.bottlenecks.relate(now, key, &related);

@@ -4,6 +4,7 @@ use super::Estimator;
 use super::PROBE_QUEUE;
 use super::feedback::{Acked, OurTime, PacketReport};
 use super::history::Fate;
+use super::standing::StandingQueue;
 use std::time::{Duration, Instant};
 
 /// What one feedback has brought.
@@ -72,6 +73,10 @@ impl Estimator {
         let rate = self.prober.first_rate().map_or(self.control.rate(), |first| first.max(self.control.rate()));
         let transmission = rate.time_for(packet.bytes as u64);
         let queue = self.delay.observe(now, packet, transmission);
+        if self.delay.take_longer_route() {
+            self.standing = StandingQueue::default();
+            self.has_other_path = true;
+        }
         batch.tail = [batch.tail[1], batch.tail[2], Some(queue)];
         self.delivery.add(packet, queue);
         self.standing.add(packet.sent, self.delay.above_lowest());

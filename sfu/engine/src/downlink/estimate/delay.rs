@@ -41,6 +41,8 @@ pub(super) struct OneWayDelay {
     noise_us: f64,
     jitter: Jitter,
     floor: Floor,
+    /// Has been found since [`Self::take_longer_route`].
+    route_is_longer: bool,
     impossible_in_a_row: u32,
 }
 
@@ -56,6 +58,7 @@ impl OneWayDelay {
             noise_us: 1_000.0,
             jitter: Jitter::new(),
             floor: Floor::new(now),
+            route_is_longer: false,
             impossible_in_a_row: 0,
         }
     }
@@ -84,6 +87,7 @@ impl OneWayDelay {
         self.latest[0] = self.latest[0].max(back);
         if let Some(longer) = self.floor.longer(now, one_way, self.lowest()) {
             self.lowest = [longer, i64::MAX];
+            self.route_is_longer = true;
         }
         let above_lowest = one_way.saturating_sub(self.lowest());
         self.above_lowest_us = above_lowest;
@@ -98,6 +102,11 @@ impl OneWayDelay {
     /// A packet was lost.
     pub(super) fn on_loss(&mut self) {
         self.floor.on_loss();
+    }
+
+    /// Whether the route was found to be longer since the last call: what passed for a queue before was none.
+    pub(super) fn take_longer_route(&mut self) -> bool {
+        std::mem::take(&mut self.route_is_longer)
     }
 
     fn lowest(&self) -> i64 {

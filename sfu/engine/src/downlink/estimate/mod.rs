@@ -3,8 +3,8 @@
 //! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator
 //! reads [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
-//! A feedback (`feedback`) passes `history` (was the packet sent, is the report new), `delay` with `jitter` (can the
-//! report be true, how long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was
+//! A feedback (`feedback`) passes, packet by packet (`batch`), `history` (was the packet sent, is the report new), `delay` with `jitter` and
+//! `route` (can the report be true, how long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was
 //! the queue over time, to be compared with other receivers'), `groups` and `trendline` (does the queue grow), `loss`
 //! with `policer` (is loss random, congestion or a policer), `probe`, `friendly` (what would TCP get), `repairs` (where
 //! can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody else fill the queue) and `alr` (does
@@ -116,6 +116,8 @@ pub struct Estimator {
     control: RateControl,
     rtt: RoundTrip,
     standing: StandingQueue,
+    /// Since [`Self::take_other_path`].
+    has_other_path: bool,
     /// Queueing of the newest packets of the last feedback.
     queue: Duration,
     last_feedback: Option<Instant>,
@@ -149,6 +151,7 @@ impl Estimator {
             control: RateControl::new(config.start, config.min, config.max),
             rtt: RoundTrip::default(),
             standing: StandingQueue::default(),
+            has_other_path: false,
             queue: Duration::ZERO,
             last_feedback: None,
             now,
@@ -223,6 +226,7 @@ impl Estimator {
         self.friendly = FriendlyRate::default();
         self.rtt = RoundTrip::default();
         self.standing = StandingQueue::default();
+        self.has_other_path = true;
         self.queue = Duration::ZERO;
         self.forget_path();
         self.control.forget_link();
@@ -349,6 +353,11 @@ impl Estimator {
     /// Whether the network's queue has been long enough lately for [`Self::queue_correlation`] to tell something.
     pub fn has_queued(&self) -> bool {
         self.standing.has_stood()
+    }
+
+    /// Whether the path has become another one since the last call: what was taken for its queue before tells nothing.
+    pub fn take_other_path(&mut self) -> bool {
+        std::mem::take(&mut self.has_other_path)
     }
 
     /// How well the queues that two receivers meet correlate over time, 0 to 1: the share of their changes that both

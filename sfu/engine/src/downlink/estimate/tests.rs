@@ -160,15 +160,26 @@ fn jitter_neither_starves_nor_inflates_the_estimate() {
 
 #[test]
 fn a_longer_route_is_no_queue() {
-    for (media, seed) in [(|estimate| estimate) as fn(Bitrate) -> Bitrate, ladder].into_iter().zip(1..) {
-        let ms = Duration::from_millis;
-        let one_way = vec![(0, ms(20)), (10_000, ms(150)), (30_000, ms(20)), (40_000, ms(80))];
-        let samples = Scene { one_way, media, seed, ..Scene::default() }.run(60);
-        for from in [13_000, 43_000] {
-            let estimate = mean_kbps(&samples, from);
-            assert!((2700..3050).contains(&estimate), "{estimate} from {from} ms on");
-        }
+    let ms = Duration::from_millis;
+    let one_way = vec![(0, ms(20)), (11_000, ms(150))];
+    let capacity = vec![(0, Bitrate::kbps(1000)), (13_500, Bitrate::kbps(3000))];
+    let media: [fn(Bitrate) -> Bitrate; 2] = [|estimate| estimate, ladder];
+    for (media, seed) in media.into_iter().zip(1..) {
+        let scene = Scene { one_way: one_way.clone(), capacity: capacity.clone(), media, seed, ..Scene::default() };
+        let after = first(&scene.run(30), 13_500, |s| s.estimate >= Bitrate::kbps(2700));
+        assert!(after.is_some_and(|ms| ms <= 4000), "the rest of the link is found after {after:?} ms");
     }
+}
+
+#[test]
+fn another_path_is_told_once() {
+    let (mut estimator, now) = with_packets_in_flight();
+    assert!(!estimator.take_other_path());
+    estimator.on_path_change(now);
+    assert!(estimator.take_other_path() && !estimator.take_other_path());
+    let estimate = estimator.estimate();
+    estimator.on_feedback(now, &Feedback { reports: &[report(0, 20)] });
+    assert_eq!((estimator.estimate(), estimator.rtt()), (estimate, None), "what left on the one before tells nothing");
 }
 
 #[test]
