@@ -3,14 +3,14 @@
 //! One [`Estimator`] per receiver. The transport tells it of every packet sent and of every feedback; the allocator
 //! reads [`Estimator::estimate`], the pacer [`Estimator::pacing_rate`] and the probes of [`Estimator::poll_probe`].
 //!
-//! A feedback (`feedback`) passes, packet by packet (`batch`), `history` (was the packet sent, is the report new), `delay` with `jitter` and
-//! `route` (can the report be true, how long did the packet queue), `delivery` (how fast do packets arrive), `standing` (how long was
-//! the queue over time, to be compared with other receivers'), `groups` and `trendline` (does the queue grow), `loss`
-//! with `policer` (is loss random, congestion or a policer), `probe`, `friendly` (what would TCP get), `repairs` (where
-//! can padding go) and `rtt`. Then `aimd` decides, with `shared` (does somebody else fill the queue) and `alr` (does
-//! media fill the estimate). `outage` watches for feedback that does not come; without any, `reports` or `remb_probing`
-//! make the estimate of receiver reports and REMB. Feedback that cannot be true is counted and otherwise ignored, so
-//! that it never raises the estimate.
+//! A feedback (`feedback`) passes, packet by packet (`batch`), `history` (was the packet sent, is the report new),
+//! `delay` with `jitter` and `route` (can the report be true, how long did the packet queue), `delivery` (how fast do
+//! packets arrive), `standing` (how long was the queue over time, to be compared with other receivers'), `groups` and
+//! `trendline` (does the queue grow), `loss` with `policer` (is loss random, congestion or a policer), `probe`,
+//! `friendly` (what would TCP get), `repairs` (where can padding go) and `rtt`. Then `aimd` decides, with `shared`
+//! (does somebody else fill the queue) and `alr` (does media fill the estimate). `outage` watches for feedback that
+//! does not come; without any, `reports` or `remb_probing` make the estimate of receiver reports and REMB. Feedback
+//! that cannot be true is counted and otherwise ignored, so that it never raises the estimate.
 
 mod aimd;
 mod alr;
